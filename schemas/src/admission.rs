@@ -1,0 +1,284 @@
+//! The rules by which something said is admitted to the chain, as pure functions.
+//!
+//! All that a stage could refuse is refused here, before the client gets its ack: after the ack
+//! there is no refusal any more. Rights (membership, ownership) are looked up by the caller; the
+//! form is judged here, the same for the gateway and for the repo's SaveMessage.
+
+use crate::error::{ErrorCode, Refusal};
+use crate::ids::{ConversationId, Seq, UserId};
+use crate::kind::Kind;
+use crate::records::Upstream;
+
+/// Bytes of UTF-8 in a message.
+pub const CONTENT_BYTES_MAX: usize = 8_192;
+/// Characters in a clientMsgId.
+pub const CLIENT_MSG_ID_CHARS_MAX: usize = 64;
+/// Bytes of an emoji: the longest sequences of Unicode's emoji list are below.
+pub const EMOJI_BYTES_MAX: usize = 64;
+/// Characters in a username.
+pub const USERNAME_CHARS: std::ops::RangeInclusive<usize> = 3..=32;
+/// Bytes in a password: argon2 takes more, but a login must stay cheap to refuse.
+pub const PASSWORD_BYTES: std::ops::RangeInclusive<usize> = 8..=128;
+/// Characters in a display name or a group's name.
+pub const NAME_CHARS_MAX: usize = 64;
+/// Bytes in an address (avatar, email).
+pub const ADDRESS_BYTES_MAX: usize = 255;
+/// Bytes in a group's description.
+pub const DESCRIPTION_BYTES_MAX: usize = 1_024;
+
+/// What somebody wants to do in a conversation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Intent {
+    /// Say something: `text`, `image` or `file`.
+    Say {
+        /// The name of the kind.
+        message_type: String,
+        /// What.
+        content: String,
+    },
+    /// Give an earlier message other content.
+    Edit {
+        /// Which.
+        target: i64,
+        /// The new content.
+        content: String,
+    },
+    /// Withdraw an earlier message.
+    Recall {
+        /// Which.
+        target: i64,
+    },
+    /// Put an emoji to an earlier message, or take it away.
+    React {
+        /// Which.
+        target: i64,
+        /// The emoji.
+        emoji: String,
+        /// Take it away.
+        remove: bool,
+    },
+    /// Have read up to a seq. Needs no clientMsgId.
+    MarkRead {
+        /// Up to and with this one.
+        seq: i64,
+    },
+}
+
+/// Judges the form of an intent and makes the record of it.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`] or [`ErrorCode::TooLarge`], with a sentence that names the field.
+pub fn admit(sender: UserId, conversation: &str, client_msg_id: &str, intent: Intent) -> Result<Upstream, Refusal> {
+    let conversation_id = conversation_id(conversation)?;
+    let record = |kind, content: String, target_seq| Upstream {
+        conversation_id,
+        sender_id: sender,
+        client_msg_id: client_msg_id.into(),
+        kind,
+        content: content.into(),
+        target_seq,
+        remove: false,
+    };
+    if let Intent::MarkRead { seq } = intent {
+        let mark = record(Kind::ReadMark, String::new(), Some(seq_id("seqId", seq)?));
+        return Ok(Upstream { client_msg_id: "".into(), ..mark });
+    }
+    check_client_msg_id(client_msg_id)?;
+    match intent {
+        Intent::Say { message_type, content } => {
+            check_content(&content)?;
+            Ok(record(said_kind(&message_type)?, content, None))
+        }
+        Intent::Edit { target, content } => {
+            check_content(&content)?;
+            Ok(record(Kind::Edit, content, Some(seq_id("targetSeqId", target)?)))
+        }
+        Intent::Recall { target } => Ok(record(Kind::Recall, String::new(), Some(seq_id("targetSeqId", target)?))),
+        Intent::React { target, emoji, remove } => {
+            check_emoji(&emoji)?;
+            let reaction = record(Kind::Reaction, emoji, Some(seq_id("targetSeqId", target)?));
+            Ok(Upstream { remove, ..reaction })
+        }
+        Intent::MarkRead { .. } => unreachable!("answered above"),
+    }
+}
+
+/// Refuses a resend whose first attempt is too old to be recognised as a repeat.
+///
+/// # Errors
+/// [`ErrorCode::Expired`] when `sent_at_ms` is more than `window_ms` before `now_ms`.
+pub fn check_resend_window(sent_at_ms: Option<i64>, now_ms: i64, window_ms: i64) -> Result<(), Refusal> {
+    match sent_at_ms {
+        Some(sent) if now_ms - sent > window_ms => Err(Refusal::new(
+            ErrorCode::Expired,
+            format!("first sent more than {} s ago: sync, and send again only if it is not there", window_ms / 1000),
+        )),
+        Some(_) | None => Ok(()),
+    }
+}
+
+/// Reads a conversation id.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`].
+pub fn conversation_id(text: &str) -> Result<ConversationId, Refusal> {
+    text.parse().map_err(|_| {
+        Refusal::invalid("conversationId is not single_{lowUserId}_{highUserId}, group_{groupId} or world")
+    })
+}
+
+/// Judges a new user's name: letters, digits, `.`, `_` and `-`, the first one a letter or digit.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`].
+pub fn check_username(name: &str) -> Result<(), Refusal> {
+    let form = name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-'))
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if form && USERNAME_CHARS.contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!(
+        "username has {} to {} letters, digits, '.', '_' or '-', and starts with a letter or digit",
+        USERNAME_CHARS.start(),
+        USERNAME_CHARS.end()
+    )))
+}
+
+/// Judges a new password.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`].
+pub fn check_password(password: &str) -> Result<(), Refusal> {
+    if PASSWORD_BYTES.contains(&password.len()) {
+        return Ok(());
+    }
+    Err(Refusal::invalid(format!("password has {} to {} bytes", PASSWORD_BYTES.start(), PASSWORD_BYTES.end())))
+}
+
+/// Judges a display name or a group's name.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`] naming `field`.
+pub fn check_name(field: &str, name: &str) -> Result<(), Refusal> {
+    let chars = name.chars().count();
+    if chars == 0 || chars > NAME_CHARS_MAX || name.trim() != name || name.chars().any(char::is_control) {
+        return Err(Refusal::invalid(format!(
+            "{field} has 1 to {NAME_CHARS_MAX} characters, none of them a control character, without space around it"
+        )));
+    }
+    Ok(())
+}
+
+/// Judges any other free text of a profile or group.
+///
+/// # Errors
+/// [`ErrorCode::InvalidInput`] naming `field`.
+pub fn check_text(field: &str, text: &str, bytes_max: usize) -> Result<(), Refusal> {
+    if text.len() > bytes_max || text.contains('\0') {
+        return Err(Refusal::invalid(format!("{field} has at most {bytes_max} bytes of UTF-8 without NUL")));
+    }
+    Ok(())
+}
+
+fn check_client_msg_id(id: &str) -> Result<(), Refusal> {
+    let chars = id.chars().count();
+    if chars == 0 || chars > CLIENT_MSG_ID_CHARS_MAX || id.contains('\0') {
+        return Err(Refusal::invalid(format!("clientMsgId has 1 to {CLIENT_MSG_ID_CHARS_MAX} characters without NUL")));
+    }
+    Ok(())
+}
+
+fn check_content(content: &str) -> Result<(), Refusal> {
+    if content.len() > CONTENT_BYTES_MAX {
+        let message = format!("content has {} bytes; at most {CONTENT_BYTES_MAX} are taken", content.len());
+        return Err(Refusal::new(ErrorCode::TooLarge, message));
+    }
+    if content.is_empty() || content.contains('\0') {
+        return Err(Refusal::invalid(format!("content has 1 to {CONTENT_BYTES_MAX} bytes of UTF-8 without NUL")));
+    }
+    Ok(())
+}
+
+fn check_emoji(emoji: &str) -> Result<(), Refusal> {
+    if emoji.is_empty() || emoji.len() > EMOJI_BYTES_MAX || emoji.chars().any(char::is_control) {
+        return Err(Refusal::invalid(format!("emoji has 1 to {EMOJI_BYTES_MAX} bytes without control characters")));
+    }
+    Ok(())
+}
+
+fn said_kind(message_type: &str) -> Result<Kind, Refusal> {
+    match Kind::named(message_type) {
+        kind @ (Kind::Text | Kind::Image | Kind::File) => Ok(kind),
+        _ => Err(Refusal::invalid("messageType is text, image or file")),
+    }
+}
+
+fn seq_id(field: &str, seq: i64) -> Result<Seq, Refusal> {
+    if seq > 0 { Ok(Seq(seq)) } else { Err(Refusal::invalid(format!("{field} is a positive number"))) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn say(content: &str) -> Intent {
+        Intent::Say { message_type: "text".into(), content: content.into() }
+    }
+
+    fn check(conversation: &str, client_msg_id: &str, intent: Intent, expected: Result<Kind, ErrorCode>) {
+        let answer = admit(UserId(1), conversation, client_msg_id, intent.clone());
+        let answer = answer.map(|record| record.kind).map_err(|refusal| refusal.code);
+        assert_eq!(answer, expected, "{conversation} {client_msg_id:?} {intent:?}");
+    }
+
+    #[test]
+    fn what_is_well_formed_is_admitted() {
+        check("world", "a", say("hello"), Ok(Kind::Text));
+        check("world", &"é".repeat(64), say(&"x".repeat(CONTENT_BYTES_MAX)), Ok(Kind::Text));
+        check("single_1_2", "a", Intent::Edit { target: 1, content: "b".into() }, Ok(Kind::Edit));
+        check("single_1_2", "a", Intent::Recall { target: 1 }, Ok(Kind::Recall));
+        check("group_5", "a", Intent::React { target: 1, emoji: "👍".into(), remove: true }, Ok(Kind::Reaction));
+        check("group_5", "", Intent::MarkRead { seq: 7 }, Ok(Kind::ReadMark));
+    }
+
+    #[test]
+    fn what_is_not_is_refused_with_its_code() {
+        let invalid = || Err(ErrorCode::InvalidInput);
+        check("worlds", "a", say("hello"), invalid());
+        check("world", "", say("hello"), invalid());
+        check("world", &"a".repeat(65), say("hello"), invalid());
+        check("world", "a\0", say("hello"), invalid());
+        check("world", "a", say(""), invalid());
+        check("world", "a", say("a\0b"), invalid());
+        check("world", "a", say(&"x".repeat(CONTENT_BYTES_MAX + 1)), Err(ErrorCode::TooLarge));
+        for message_type in ["system", "joined", "read-mark", "poll", ""] {
+            check("world", "a", Intent::Say { message_type: message_type.into(), content: "x".into() }, invalid());
+        }
+        check("world", "a", Intent::Recall { target: 0 }, invalid());
+        check("world", "a", Intent::React { target: 1, emoji: String::new(), remove: false }, invalid());
+        check("world", "", Intent::MarkRead { seq: -1 }, invalid());
+    }
+
+    #[test]
+    fn a_resend_is_taken_within_the_window_only() {
+        assert!(check_resend_window(None, 1_000_000, 600_000).is_ok());
+        assert!(check_resend_window(Some(400_000), 1_000_000, 600_000).is_ok());
+        let late = check_resend_window(Some(399_999), 1_000_000, 600_000);
+        assert_eq!(late.map_err(|refusal| refusal.code), Err(ErrorCode::Expired));
+    }
+
+    #[test]
+    fn names_and_passwords_have_their_form() {
+        for name in ["ann", "Ann.B-c_9", "9lives"] {
+            assert!(check_username(name).is_ok(), "{name}");
+        }
+        for name in ["", "an", "_ann", "änn", "a b", &"a".repeat(33)] {
+            assert!(check_username(name).is_err(), "{name}");
+        }
+        assert!(check_password("12345678").is_ok() && check_password("1234567").is_err());
+        assert!(check_name("name", "Tea & cake").is_ok());
+        for name in ["", " x", "a\nb", &"n".repeat(65)] {
+            assert!(check_name("name", name).is_err(), "{name:?}");
+        }
+    }
+}

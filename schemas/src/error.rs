@@ -1,0 +1,122 @@
+//! The error codes that clients see, and what they become in HTTP and gRPC: the one place.
+
+use std::fmt;
+
+macro_rules! codes {
+    ($($(#[$doc:meta])* $name:ident = $code:literal, $http:literal, $grpc:literal, $retryable:literal;)*) => {
+        /// Why a request was refused. The numbers are part of the protocol.
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+        pub enum ErrorCode {
+            $($(#[$doc])* $name,)*
+        }
+
+        impl ErrorCode {
+            /// Every code.
+            pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
+
+            /// The number.
+            pub fn code(self) -> u16 {
+                match self { $(Self::$name => $code,)* }
+            }
+
+            /// The name that goes with it.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$name => stringify!($name),)* }
+            }
+
+            /// HTTP status.
+            pub fn http_status(self) -> u16 {
+                match self { $(Self::$name => $http,)* }
+            }
+
+            /// Number of the gRPC status (`google.rpc.Code`).
+            pub fn grpc_code(self) -> i32 {
+                match self { $(Self::$name => $grpc,)* }
+            }
+
+            /// Whether the same request may succeed later.
+            pub fn retryable(self) -> bool {
+                match self { $(Self::$name => $retryable,)* }
+            }
+
+            /// The code of that number.
+            pub fn from_code(code: u16) -> Option<Self> {
+                match code { $($code => Some(Self::$name),)* _ => None }
+            }
+        }
+    };
+}
+
+codes! {
+    /// A field is missing, overlong or of the wrong form.
+    InvalidInput = 1000, 400, 3, false;
+    /// No such user.
+    UserNotFound = 1001, 404, 5, false;
+    /// Not a member, not the owner, not one's own.
+    PermissionDenied = 1002, 403, 7, false;
+    /// Reserved: a repeat is acknowledged like the first.
+    DuplicateMessage = 1003, 409, 6, false;
+    /// No such conversation, group or message.
+    ConversationNotFound = 1004, 404, 5, false;
+    /// The group has as many members as it may.
+    GroupFull = 1005, 409, 8, false;
+    /// No token, or one that is forged, expired or revoked; or a wrong password.
+    Unauthenticated = 1006, 401, 16, false;
+    /// Too many requests.
+    RateLimited = 1007, 429, 8, true;
+    /// The chain or a part that it needs cannot take more now.
+    Busy = 1008, 503, 14, true;
+    /// The name is taken.
+    UserExists = 1009, 409, 6, false;
+    /// A body or frame over its limit.
+    TooLarge = 1010, 413, 3, false;
+    /// First sent too long ago to tell a resend from a new message: sync first.
+    Expired = 1011, 409, 9, false;
+    /// A fault of ours.
+    Internal = 1500, 500, 13, true;
+}
+
+/// A request that is refused: a code and a sentence for whoever sent it, never internals.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Refusal {
+    /// Why, for programs.
+    pub code: ErrorCode,
+    /// Why, for people.
+    pub message: String,
+}
+
+impl Refusal {
+    /// A refusal.
+    pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into() }
+    }
+
+    /// A refusal for input of the wrong form.
+    pub fn invalid(message: impl Into<String>) -> Self {
+        Self::new(ErrorCode::InvalidInput, message)
+    }
+}
+
+impl fmt::Display for Refusal {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {}: {}", self.code.code(), self.code.name(), self.message)
+    }
+}
+
+impl std::error::Error for Refusal {}
+
+/// Metadata key under which a gRPC status carries the number of its [`ErrorCode`].
+pub const GRPC_CODE_METADATA: &str = "gochat-code";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn codes_lead_back_to_themselves() {
+        for code in ErrorCode::ALL {
+            assert_eq!(ErrorCode::from_code(code.code()), Some(*code));
+        }
+        assert_eq!(ErrorCode::from_code(999), None);
+    }
+}

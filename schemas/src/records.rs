@@ -1,0 +1,202 @@
+//! The records that travel on topics, as the rest of the code sees them.
+//!
+//! Each struct mirrors the newest version of its Avro schema, field by field; `tests/avro.rs` holds
+//! both together. Times are ms since 1970 UTC.
+
+use serde::{Deserialize, Serialize};
+
+use crate::ids::{ConversationId, GroupId, MessageId, Seq, UserId, decimal};
+use crate::kind::Kind;
+
+/// What a client or the repo wants said in a conversation: admitted, without an identity yet.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Upstream {
+    /// Where.
+    pub conversation_id: ConversationId,
+    /// Who.
+    pub sender_id: UserId,
+    /// Idempotency key within (conversation, sender), 1..64 characters; empty for kinds that are
+    /// idempotent by themselves.
+    pub client_msg_id: Box<str>,
+    /// What kind of event.
+    pub kind: Kind,
+    /// UTF-8 without NUL, up to 8,192 bytes from clients. JSON ([`GroupEvent`]) for group events.
+    pub content: Box<str>,
+    /// What an edit, recall or reaction changes; up to where a read mark reaches.
+    #[serde(default)]
+    pub target_seq: Option<Seq>,
+    /// A reaction is taken back.
+    #[serde(default)]
+    pub remove: bool,
+}
+
+/// A message with its identity.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Sequenced {
+    /// Unique among all messages; 0 for kinds without a seq.
+    pub message_id: MessageId,
+    /// Position in the conversation; 0 for kinds without a seq.
+    pub seq_id: Seq,
+    /// How many messages that count as unread the conversation has up to and with this one.
+    pub ordinal: i64,
+    /// When it got its identity.
+    pub created_at: i64,
+    /// Where.
+    pub conversation_id: ConversationId,
+    /// Who.
+    pub sender_id: UserId,
+    /// As in [`Upstream`].
+    pub client_msg_id: Box<str>,
+    /// What kind of event.
+    pub kind: Kind,
+    /// As in [`Upstream`].
+    pub content: Box<str>,
+    /// As in [`Upstream`].
+    #[serde(default)]
+    pub target_seq: Option<Seq>,
+    /// As in [`Upstream`].
+    #[serde(default)]
+    pub remove: bool,
+}
+
+/// One message for one gateway slot, with the users there who shall have it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Delivery {
+    /// The lease of the slot that it was addressed to.
+    pub epoch: i64,
+    /// Empty: everybody on the slot.
+    pub recipients: Vec<UserId>,
+    /// The message.
+    pub message: Sequenced,
+}
+
+/// One page of the fan-out of one message to a large group.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct GroupTask {
+    /// The group.
+    pub group_id: GroupId,
+    /// 0-based.
+    pub page: i32,
+    /// 0 until the first page is worked, then fixed for the message.
+    pub pages: i32,
+    /// The message.
+    pub message: Sequenced,
+}
+
+/// A user came to, or left, a gateway slot.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Presence {
+    /// Who.
+    pub user_id: UserId,
+    /// Where.
+    pub slot: i32,
+    /// Under which lease of the slot.
+    pub epoch: i64,
+    /// Came or left.
+    pub online: bool,
+    /// When.
+    pub at: i64,
+}
+
+/// A gateway slot is alive.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Heartbeat {
+    /// Which slot.
+    pub slot: i32,
+    /// Under which lease.
+    pub epoch: i64,
+    /// When.
+    pub at: i64,
+}
+
+/// The newest identity of a conversation.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// Which conversation.
+    pub conversation_id: ConversationId,
+    /// Its newest seq.
+    pub seq_id: Seq,
+    /// Its newest ordinal.
+    pub ordinal: i64,
+    /// The id of its newest message.
+    pub message_id: MessageId,
+}
+
+/// The keys that one batch added to the dedupe window of a partition.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DedupeWindow {
+    /// 16 bytes a key, XXH3-128, big-endian.
+    #[serde(with = "serde_byte_buf")]
+    pub hashes: Vec<u8>,
+    /// Log-append time of each key's record.
+    pub times: Vec<i64>,
+}
+
+/// The content of the kinds joined, left, removed, group-created, renamed and dissolved, as JSON.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct GroupEvent {
+    /// The group.
+    #[serde(with = "decimal")]
+    pub group_id: GroupId,
+    /// The group's version after the change: raised by one with each.
+    pub version: i64,
+    /// Who did it.
+    #[serde(with = "decimal")]
+    pub actor_id: UserId,
+    /// Whom it is about: who joined, left, was removed, or has another role.
+    #[serde(with = "decimal::list", default, skip_serializing_if = "Vec::is_empty")]
+    pub user_ids: Vec<UserId>,
+    /// The group's name after the change, where the change set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    /// The new role of `user_ids`, where the change set it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub role: Option<String>,
+}
+
+/// serde takes a `Vec<u8>` for a list of numbers; Avro's `bytes` wants a byte string.
+mod serde_byte_buf {
+    use serde::{Deserializer, Serializer, de};
+
+    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(bytes)
+    }
+
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
+        struct Bytes;
+        impl de::Visitor<'_> for Bytes {
+            type Value = Vec<u8>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("bytes")
+            }
+            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
+                Ok(bytes.to_vec())
+            }
+            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
+                Ok(bytes)
+            }
+        }
+        deserializer.deserialize_byte_buf(Bytes)
+    }
+}
+
+impl Upstream {
+    /// The same with an identity.
+    pub fn identified(self, message_id: MessageId, seq_id: Seq, ordinal: i64, created_at: i64) -> Sequenced {
+        let Self { conversation_id, sender_id, client_msg_id, kind, content, target_seq, remove } = self;
+        Sequenced {
+            message_id,
+            seq_id,
+            ordinal,
+            created_at,
+            conversation_id,
+            sender_id,
+            client_msg_id,
+            kind,
+            content,
+            target_seq,
+            remove,
+        }
+    }
+}
