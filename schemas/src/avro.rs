@@ -12,9 +12,7 @@ use apache_avro::{AvroSchema, GenericSingleObjectReader, Schema, SpecificSingleO
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::records::{
-    DedupeWindow, Delivery, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream,
-};
+use crate::records::{DedupeWindow, Delivery, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream};
 
 /// `C3 01` and the 8 bytes of the fingerprint.
 pub const HEADER_BYTES: usize = 10;

@@ -236,8 +236,19 @@ mod tests {
     #[test]
     fn only_the_canonical_form_is_a_conversation() {
         let bad = [
-            "", "single_", "single_1", "single_2_1", "single_01_2", "single_+1_2", "single_1_2_3", "group_0",
-            "group_-1", "group_9223372036854775808", "worlds", "World", "group_1 ",
+            "",
+            "single_",
+            "single_1",
+            "single_2_1",
+            "single_01_2",
+            "single_+1_2",
+            "single_1_2_3",
+            "group_0",
+            "group_-1",
+            "group_9223372036854775808",
+            "worlds",
+            "World",
+            "group_1 ",
         ];
         for text in bad {
             assert!(text.parse::<ConversationId>().is_err(), "{text:?} was taken");

@@ -139,8 +139,17 @@ impl Kind {
             Kind::Edit => EventClass::Edit,
             Kind::Recall => EventClass::Recall,
             Kind::Reaction => EventClass::Reaction,
-            Kind::System | Kind::Joined | Kind::Left | Kind::Removed | Kind::GroupCreated | Kind::Renamed
-            | Kind::Dissolved | Kind::ReadMark | Kind::Typing | Kind::Online | Kind::Offline => EventClass::System,
+            Kind::System
+            | Kind::Joined
+            | Kind::Left
+            | Kind::Removed
+            | Kind::GroupCreated
+            | Kind::Renamed
+            | Kind::Dissolved
+            | Kind::ReadMark
+            | Kind::Typing
+            | Kind::Online
+            | Kind::Offline => EventClass::System,
         }
     }
 }

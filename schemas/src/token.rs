@@ -5,11 +5,11 @@
 
 use std::fmt;
 
+use pasetors::Public;
 use pasetors::keys::{AsymmetricKeyPair, AsymmetricPublicKey, AsymmetricSecretKey, Generate};
 use pasetors::paserk::FormatAsPaserk;
 use pasetors::token::UntrustedToken;
 use pasetors::version4::{PublicToken, V4};
-use pasetors::Public;
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{UserId, decimal};
@@ -123,8 +123,7 @@ impl VerifyingKey {
             return Err(TokenError::Forged);
         }
         let untrusted = UntrustedToken::<Public, V4>::try_from(token).map_err(|_| TokenError::Forged)?;
-        let trusted =
-            PublicToken::verify(&self.0, &untrusted, None, Some(PURPOSE)).map_err(|_| TokenError::Forged)?;
+        let trusted = PublicToken::verify(&self.0, &untrusted, None, Some(PURPOSE)).map_err(|_| TokenError::Forged)?;
         let claims: Claims = serde_json::from_str(trusted.payload()).map_err(|_| TokenError::Forged)?;
         if claims.expires_at > now_ms { Ok(claims) } else { Err(TokenError::Expired) }
     }

@@ -1,1 +1,7 @@
-//! stages
+//! The stages of the chain, each a function over a batch that is tested alone, and the repo, which
+//! is the persistence stage's store read over gRPC.
+//!
+//! A stage knows no topic, no log, no clock and no thread ([`stage`]); the runner, one crate up,
+//! gives it batches and commits what it makes.
+
+pub mod stage;

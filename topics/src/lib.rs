@@ -1,1 +1,13 @@
-//! topics
+//! The topics of the chain and the log that holds them.
+//!
+//! [`catalogue`] declares every topic once, as a typed constant. [`log`] is the seam behind which
+//! records are kept: [`embedded`] on the local disk, or Apache Kafka (feature `kafka`). [`codec`]
+//! turns typed records into what a log takes.
+
+pub mod catalogue;
+pub mod clock;
+pub mod codec;
+pub mod embedded;
+pub mod headers;
+pub mod log;
+pub mod partition;

@@ -1,0 +1,232 @@
+//! Every topic, declared once. No topic's name stands anywhere else.
+
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use bytes::Bytes;
+use schemas::avro::{AvroError, PresenceEvent, Record};
+use schemas::ids::{ConversationId, GroupId, UserId};
+use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, Sequenced, Upstream};
+
+/// What a log needs to know of a topic.
+#[derive(Debug, PartialEq, Eq)]
+pub struct TopicSpec {
+    /// Its name.
+    pub name: &'static str,
+    /// How many partitions.
+    pub partitions: Partitions,
+    /// What is dropped, and when.
+    pub cleanup: Cleanup,
+    /// Whether an append is on disk before it is acknowledged.
+    pub durability: Durability,
+    /// The record it carries, for tools.
+    pub record: &'static str,
+    /// What its key is, for tools.
+    pub key: &'static str,
+}
+
+/// How many partitions a topic has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Partitions {
+    /// As many as every chain topic: a conversation keeps its partition from edge to edge.
+    Chain,
+    /// One a gateway slot.
+    Slots,
+    /// This many.
+    Fixed(u32),
+}
+
+/// What a log drops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cleanup {
+    /// Records older than this.
+    Delete(Duration),
+    /// All but the newest record of each key.
+    Compact,
+}
+
+/// Whether an acknowledged append survives a power loss.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Durability {
+    /// Flushed to disk before the acknowledgement.
+    Synced,
+    /// Not flushed: what a crash of the machine takes is fetched again by `sync`.
+    Unsynced,
+}
+
+/// How many partitions there are, where the catalogue leaves it to the installation. Fixed when the
+/// topics are made: growing `chain_partitions` would restart the sequences of conversations.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Layout {
+    /// Of every topic with [`Partitions::Chain`].
+    pub chain_partitions: u32,
+    /// Of every topic with [`Partitions::Slots`]: how many gateways there can be.
+    pub gateway_slots: u32,
+}
+
+impl Layout {
+    /// How many partitions a topic has here.
+    pub fn partitions(&self, topic: &TopicSpec) -> u32 {
+        match topic.partitions {
+            Partitions::Chain => self.chain_partitions,
+            Partitions::Slots => self.gateway_slots,
+            Partitions::Fixed(n) => n,
+        }
+    }
+}
+
+/// A key that a log can hold.
+pub trait Key {
+    /// Appends its bytes.
+    fn write(&self, out: &mut Vec<u8>);
+}
+
+/// A topic whose records have keys of type `K` and values of type `V`: a stage that is wired to a
+/// topic of other records does not compile.
+#[derive(Debug)]
+pub struct Topic<K, V> {
+    /// What the log needs to know.
+    pub spec: TopicSpec,
+    types: PhantomData<fn() -> (K, V)>,
+}
+
+impl<K: Key, V: Record> Topic<K, V> {
+    const fn new(spec: TopicSpec) -> Self {
+        Self { spec, types: PhantomData }
+    }
+}
+
+const HOUR: Duration = Duration::from_secs(3_600);
+const DAY: Duration = Duration::from_secs(24 * 3_600);
+
+/// The dedupe window that topics must be kept for, with a margin: the longest that may be configured.
+pub const DEDUPE_WINDOW_MAX: Duration = HOUR;
+
+macro_rules! topics {
+    ($($(#[$doc:meta])* $name:ident: $key:ty, $value:ty = $text:literal, $partitions:expr, $cleanup:expr, $durability:ident;)*) => {
+        $(
+            $(#[$doc])*
+            pub static $name: Topic<$key, $value> = Topic::new(TopicSpec {
+                name: $text,
+                partitions: $partitions,
+                cleanup: $cleanup,
+                durability: Durability::$durability,
+                record: <$value as Record>::NAME,
+                key: stringify!($key),
+            });
+        )*
+
+        /// Every topic, in the order of the chain.
+        pub static ALL: &[&TopicSpec] = &[$(&$name.spec,)*];
+    };
+}
+
+topics! {
+    /// What clients and the repo want said. Gateway, SaveMessage and outbox → dedupe.
+    UPSTREAM: ConversationId, Upstream =
+        "upstream-messages", Partitions::Chain, Cleanup::Delete(Duration::from_secs(7 * 24 * 3_600)), Synced;
+    /// Each message once. dedupe → id-assign.
+    ACCEPTED: ConversationId, Upstream =
+        "accepted-messages", Partitions::Chain, Cleanup::Delete(DAY), Synced;
+    /// Each message with its identity. id-assign → persist, and anyone.
+    SEQUENCED: ConversationId, Sequenced =
+        "sequenced-messages", Partitions::Chain, Cleanup::Delete(Duration::from_secs(7 * 24 * 3_600)), Synced;
+    /// Each message that the repo has. persist → fan-out.
+    PERSISTED: ConversationId, Sequenced =
+        "persisted-messages", Partitions::Chain, Cleanup::Delete(DAY), Synced;
+    /// What a gateway shall send; the partition is its slot. fan-out, large-group → gateways.
+    DELIVERIES: ConversationId, Delivery =
+        "downstream-deliveries", Partitions::Slots, Cleanup::Delete(HOUR), Unsynced;
+    /// Pages of the fan-out to large groups. fan-out, large-group → large-group.
+    GROUP_TASKS: GroupId, GroupTask =
+        "group-tasks", Partitions::Chain, Cleanup::Delete(DAY), Synced;
+    /// Who is online where, and which slots are alive. gateways → fan-out, large-group, repo.
+    PRESENCE: PresenceKey, PresenceEvent =
+        "presence", Partitions::Fixed(1), Cleanup::Compact, Unsynced;
+    /// Changelog of id-assign; partition as the chain's.
+    HEADS: ConversationId, Head =
+        "conversation-heads", Partitions::Chain, Cleanup::Compact, Synced;
+    /// Changelog of dedupe; partition as the chain's.
+    DEDUPE_WINDOW: PartitionKey, DedupeWindow =
+        "dedupe-window", Partitions::Chain, Cleanup::Delete(DEDUPE_WINDOW_MAX.saturating_mul(2)), Synced;
+    /// Bytes that are no record, as they came; error and source are in the headers.
+    DEAD_LETTERS: RawKey, Raw =
+        "dead-letters", Partitions::Fixed(1), Cleanup::Delete(Duration::from_secs(30 * 24 * 3_600)), Synced;
+}
+
+/// The topic of that name.
+pub fn by_name(name: &str) -> Option<&'static TopicSpec> {
+    ALL.iter().copied().find(|topic| topic.name == name)
+}
+
+impl Key for ConversationId {
+    fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        write!(out, "{self}").expect("writing to a Vec does not fail");
+    }
+}
+
+impl Key for GroupId {
+    fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        write!(out, "{self}").expect("writing to a Vec does not fail");
+    }
+}
+
+/// Key of the presence topic: what a newer record of the same key replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceKey {
+    /// A user on a slot: `user/slot`.
+    User(UserId, i32),
+    /// A slot: `slot`.
+    Slot(i32),
+}
+
+impl Key for PresenceKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        match self {
+            Self::User(user, slot) => write!(out, "{user}/{slot}"),
+            Self::Slot(slot) => write!(out, "{slot}"),
+        }
+        .expect("writing to a Vec does not fail");
+    }
+}
+
+/// Key of a changelog whose records belong to a partition as a whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionKey(pub u32);
+
+impl Key for PartitionKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        use std::io::Write;
+        write!(out, "{}", self.0).expect("writing to a Vec does not fail");
+    }
+}
+
+/// A key as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct RawKey(pub Bytes);
+
+impl Key for RawKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(&self.0);
+    }
+}
+
+/// A value as it came.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Raw(pub Bytes);
+
+impl Record for Raw {
+    const NAME: &'static str = "bytes";
+
+    fn encode(&self, out: &mut Vec<u8>) -> Result<(), AvroError> {
+        out.extend_from_slice(&self.0);
+        Ok(())
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, AvroError> {
+        Ok(Self(Bytes::copy_from_slice(bytes)))
+    }
+}

@@ -1,0 +1,397 @@
+//! The log: partitioned, append-only topics with consumer groups and atomic commits.
+//!
+//! The seam between the chain and what keeps its records. [`crate::embedded`] keeps them on the
+//! local disk, Kafka on a cluster; both pass the one contract suite in `tests/topics/contract.rs`.
+//! Nothing above this module knows which of them runs.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use crate::catalogue::{Layout, TopicSpec};
+use crate::headers::Headers;
+
+/// A record to be appended.
+#[derive(Debug, Clone)]
+pub struct Outgoing {
+    /// To this topic.
+    pub topic: &'static TopicSpec,
+    /// To this partition; `None`: the key decides ([`crate::partition::partition_of`]).
+    pub partition: Option<u32>,
+    /// Its key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// What travels beside it.
+    pub headers: Headers,
+}
+
+/// A record that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Incoming {
+    /// Its place in the partition. Offsets rise; they need not be consecutive.
+    pub offset: u64,
+    /// When the log took it, ms since 1970 UTC (log-append time).
+    pub time_ms: i64,
+    /// Its key.
+    pub key: Bytes,
+    /// Its value.
+    pub value: Bytes,
+    /// What travels beside it.
+    pub headers: Headers,
+}
+
+/// Records of one partition, in order.
+#[derive(Debug, Clone)]
+pub struct PartitionBatch {
+    /// The partition.
+    pub partition: u32,
+    /// The records; never empty.
+    pub records: Vec<Incoming>,
+    /// The position behind the last of them: what to commit.
+    pub next_offset: u64,
+}
+
+/// Where a record was put.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Place {
+    /// The partition.
+    pub partition: u32,
+    /// The offset.
+    pub offset: u64,
+}
+
+/// What a partition holds: offsets from `start`, up to but not with `end`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Bounds {
+    /// The oldest offset still kept.
+    pub start: u64,
+    /// The offset that the next record gets. Counts records of transactions that are still open.
+    pub end: u64,
+}
+
+/// Where a [`Reader`] starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StartAt {
+    /// At the oldest record kept.
+    Earliest,
+    /// Behind the newest: only what comes from now on.
+    Latest,
+    /// At this offset, or the next one kept.
+    Offset(u64),
+    /// At the first record with this log-append time or later, ms since 1970 UTC.
+    Time(i64),
+}
+
+/// How far a consumer group is behind in one partition.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PartitionLag {
+    /// The partition.
+    pub partition: u32,
+    /// The committed position, when there is one.
+    pub committed: Option<u64>,
+    /// The end of the partition.
+    pub end: u64,
+    /// Records between both; from the partition's start when nothing was committed.
+    pub records: u64,
+}
+
+/// One member of a consumer group.
+#[derive(Debug, Clone)]
+pub struct MemberSpec {
+    /// The group: its members share the topic's partitions.
+    pub group: String,
+    /// The topic.
+    pub topic: &'static TopicSpec,
+    /// Stable name of this member in the group (static membership, KIP-345). A second member of the
+    /// same name fences the first one.
+    pub instance: String,
+    /// Whether a commit is one transaction. Otherwise a commit may, after a crash, have left outputs
+    /// without positions. (The embedded log is always atomic.)
+    pub transactional: bool,
+    /// Most records in one [`Event::Batch`], over all partitions.
+    pub batch_records_max: usize,
+    /// Most bytes of keys and values in one batch; one record may exceed it alone.
+    pub batch_bytes_max: usize,
+    /// A member that does not call [`Member::next`] or [`Member::commit`] for so long loses its
+    /// partitions.
+    pub poll_interval_max: Duration,
+}
+
+/// What happens to a member.
+#[derive(Debug)]
+pub enum Event {
+    /// It got these partitions. Nothing of them comes until [`Member::start`]: the position was
+    /// looked up first, so what the owner restores after this is never older than it.
+    Assigned(Vec<Assigned>),
+    /// It gives these partitions up in good order, at its next call of [`Member::next`]: positions
+    /// can still be committed until then.
+    Revoked(Vec<u32>),
+    /// It lost these partitions; another may own them already. A commit would fail.
+    Lost(Vec<u32>),
+    /// Records of partitions that were started.
+    Batch(Vec<PartitionBatch>),
+}
+
+/// A partition that a member got.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Assigned {
+    /// The partition.
+    pub partition: u32,
+    /// The group's committed position, when there is one.
+    pub committed: Option<u64>,
+}
+
+/// What a member commits at once: all of it is seen, or nothing.
+#[derive(Debug, Default)]
+pub struct Commit {
+    /// Records to append, those of changelogs among them.
+    pub outputs: Vec<Outgoing>,
+    /// The next offset of each partition that was worked on.
+    pub positions: Vec<(u32, u64)>,
+}
+
+/// What to do about a [`LogError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The same call may succeed later; nothing happened.
+    Retry,
+    /// The transaction is lost: abort, rewind, restore, work it again.
+    Abort,
+    /// This member, reader or log is of no use any more: build a new one.
+    Rebuild,
+    /// A person has to look.
+    Fatal,
+}
+
+/// What can go wrong with a log. Each message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The topic was not opened here.
+    #[error("topic {topic} does not exist in this log: open the log with it first")]
+    NoSuchTopic {
+        /// The topic's name.
+        topic: String,
+    },
+    /// The partition is beyond the topic's count.
+    #[error("topic {topic} has {partitions} partitions; there is no partition {partition}")]
+    NoSuchPartition {
+        /// The topic's name.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The topic was made with other settings than the catalogue's.
+    #[error(
+        "topic {topic} differs from what is configured: {difference}. Sequences would restart; configure it as it is, or use another log"
+    )]
+    TopicDiffers {
+        /// The topic's name.
+        topic: String,
+        /// In what, with both values.
+        difference: String,
+    },
+    /// The offset is no longer, or not yet, in the log.
+    #[error(
+        "topic {topic} partition {partition} holds offsets {start} to {end}; {offset} is not among them. Records were dropped before they were read: choose a position by hand"
+    )]
+    OffsetOutOfRange {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The oldest kept.
+        start: u64,
+        /// The end.
+        end: u64,
+    },
+    /// Another member took over.
+    #[error(
+        "member {instance} of group {group} was fenced: another member of that name, or the new owner of its partitions, has taken over"
+    )]
+    Fenced {
+        /// The group.
+        group: String,
+        /// The member.
+        instance: String,
+    },
+    /// Another process has the log open.
+    #[error("{path} is in use by another process: stop it, or choose another data directory")]
+    InUse {
+        /// The directory.
+        path: String,
+    },
+    /// The directory is not a log, or one of a newer version.
+    #[error("{path} is not usable as a log: {reason}")]
+    Unusable {
+        /// The directory or file.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Stored bytes are not what was written.
+    #[error(
+        "the log is damaged at topic {topic} partition {partition} offset {offset}: {reason}. Restore the data directory from a backup"
+    )]
+    Corrupt {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first offset of the damaged batch.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A record or batch over a limit of the log.
+    #[error("{what} has {bytes} bytes; at most {max} are taken")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The disk is full; nothing was written.
+    #[error("no space left for {path}: free some; the log goes on by itself")]
+    DiskFull {
+        /// The file or directory.
+        path: String,
+    },
+    /// The disk or the database file failed.
+    #[error("the log's storage failed while {doing}")]
+    Storage {
+        /// What was being done.
+        doing: &'static str,
+        /// What the storage says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The log is being closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl LogError {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::DiskFull { .. } => Class::Retry,
+            Self::Fenced { .. } => Class::Rebuild,
+            Self::NoSuchTopic { .. }
+            | Self::NoSuchPartition { .. }
+            | Self::TopicDiffers { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::InUse { .. }
+            | Self::Unusable { .. }
+            | Self::Corrupt { .. }
+            | Self::TooLarge { .. }
+            | Self::Storage { .. }
+            | Self::Closed => Class::Fatal,
+        }
+    }
+}
+
+/// Partitioned, append-only topics.
+#[async_trait]
+pub trait Log: Send + Sync + 'static {
+    /// How many partitions the topics have here.
+    fn layout(&self) -> Layout;
+
+    /// Appends records and returns their places, in the order given, once all are as durable as
+    /// their topics ask for. Records of one call and partition stay in order. All or nothing is NOT
+    /// promised: after an error some may be there (a repeat is recognised further on).
+    ///
+    /// # Errors
+    /// [`Class::Retry`] when the same call may succeed later.
+    async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError>;
+
+    /// Joins a consumer group.
+    ///
+    /// # Errors
+    /// When the topic does not exist, or the log can't be reached.
+    async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError>;
+
+    /// Reads partitions of a topic outside of any group. Only committed records are seen.
+    ///
+    /// # Errors
+    /// When a partition does not exist.
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError>;
+
+    /// What a partition holds.
+    ///
+    /// # Errors
+    /// When it does not exist.
+    async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError>;
+
+    /// The first offset with this log-append time or later (ms since 1970 UTC); the end when there
+    /// is none.
+    ///
+    /// # Errors
+    /// When the partition does not exist.
+    async fn offset_at(&self, topic: &'static TopicSpec, partition: u32, time_ms: i64) -> Result<u64, LogError>;
+
+    /// How far a group is behind on a topic, a row a partition. A group that never was has committed
+    /// nothing.
+    ///
+    /// # Errors
+    /// When the topic does not exist.
+    async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError>;
+}
+
+/// A member of a consumer group.
+#[async_trait]
+pub trait Member: Send {
+    /// The next event. Waits until there is one. Cancel-safe: a dropped call loses nothing.
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`] when another member of this name joined.
+    async fn next(&mut self) -> Result<Event, LogError>;
+
+    /// Starts, or moves, the reading of an assigned partition at an offset.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] when the offset is not kept any more, or beyond the end.
+    async fn start(&mut self, partition: u32, offset: u64) -> Result<(), LogError>;
+
+    /// Commits outputs and positions at once. After an error of class [`Class::Abort`] nothing of it
+    /// is visible: the caller restores its state and starts its partitions again from
+    /// [`committed`](Self::committed).
+    ///
+    /// # Errors
+    /// [`LogError::Fenced`] when a partition is not this member's any more.
+    async fn commit(&mut self, commit: Commit) -> Result<(), LogError>;
+
+    /// The group's committed position of an assigned partition.
+    ///
+    /// # Errors
+    /// When the log can't be reached.
+    async fn committed(&mut self, partition: u32) -> Result<Option<u64>, LogError>;
+
+    /// Leaves the group at once, so that others take over without waiting for a timeout.
+    ///
+    /// # Errors
+    /// When the log can't be reached; the member is gone all the same.
+    async fn leave(self: Box<Self>) -> Result<(), LogError>;
+}
+
+/// Reads partitions of one topic from given places on.
+#[async_trait]
+pub trait Reader: Send {
+    /// The next records of one of the partitions, or `None` when nothing came within `max_wait`.
+    /// Cancel-safe: a dropped call loses nothing.
+    ///
+    /// # Errors
+    /// [`LogError::OffsetOutOfRange`] when records were dropped before they were read.
+    async fn next(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError>;
+
+    /// The offset that the next record of a partition will at least have: what was read, and what
+    /// was skipped because it was aborted or compacted away, lies below.
+    fn position(&self, partition: u32) -> Option<u64>;
+}
