@@ -1,7 +1,7 @@
 // The right side: one conversation with its header, its rows and the composer.
 
 import { composerView } from "./composer-view.js";
-import { groupIdOf, partnerOf } from "./conversations.js";
+import { eventOf, groupIdOf, partnerOf } from "./conversations.js";
 import { since } from "./dates.js";
 import { confirmed } from "./dialogs.js";
 import { avatar, el, icon, reconcile } from "./dom.js";
@@ -14,12 +14,14 @@ const NEAR_END_PX = 80;
 const OLDER_WITHIN_PX = 240;
 const CLOSED_WORDS = { left: "You are no longer in this group", dissolved: "This group was dissolved" };
 
-/** `onBack()`: to the list, on narrow screens. Returns `{node, open(id), render()}`. */
+/** `onBack()`: to the list, on narrow screens. Returns `{node, open(id), render(), dispose()}`. */
 export function chatView(chat, { onBack }) {
   let id = null;
+  let unreadAtOpen = 0;
   let unreadFrom = null;
   let atEnd = true;
   let rows = [];
+  const listening = new AbortController();
   const nameOf = (userId) => chat.people.nameOf(userId);
 
   const head = el("header", { class: "chat-head" });
@@ -74,11 +76,14 @@ export function chatView(chat, { onBack }) {
     if (scroller.scrollTop < OLDER_WITHIN_PX) chat.history.older(id);
     looked();
   });
-  for (const event of ["focus", "visibilitychange"]) {
-    (event === "focus" ? window : document).addEventListener(event, () => looked());
-  }
+  window.addEventListener("focus", looked, { signal: listening.signal });
+  document.addEventListener("visibilitychange", looked, { signal: listening.signal });
 
   const renderLog = (c) => {
+    if (unreadAtOpen > 0 && c.log.length > 0 && !chat.history.loading.has(id)) {
+      unreadFrom = firstUnread(c, unreadAtOpen, chat.me) - 1;
+      unreadAtOpen = 0;
+    }
     const view = { kind: c.kind, me: chat.me, nameOf, actions, closed: c.closed !== null };
     const oldFirst = rows.find((row) => row.kind === "message" || row.kind === "system")?.key;
     rows = timeline(c, chat.outbox.of(id), chat.me, unreadFrom);
@@ -123,16 +128,21 @@ export function chatView(chat, { onBack }) {
       atEnd = true;
       if (id === null) return;
       const c = chat.conversations.ensure(id);
-      unreadFrom = c.unread > 0 ? Math.max(c.readSeq, 0) : null;
+      unreadAtOpen = c.unread;
+      unreadFrom = null;
       composer.open(id);
       chat.open(id);
       if (matchMedia("(hover: hover)").matches) composer.focus();
     },
     render,
-    dispose() {
-      id = null;
-    },
+    dispose: () => listening.abort(),
   };
+}
+
+/** The seq of the oldest of the newest `count` messages of others, as far as they are loaded. */
+function firstUnread(c, count, me) {
+  const others = c.log.filter((m) => eventOf(m) === "message" && m.senderId !== me);
+  return others.at(-Math.min(count, others.length))?.seqId ?? Infinity;
 }
 
 /** Names that a row shows: it is drawn anew when one becomes known. */

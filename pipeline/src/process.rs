@@ -42,7 +42,9 @@ pub enum ProcessError {
         source: std::io::Error,
     },
     /// An address can't be listened on.
-    #[error("{address} can't be listened on ({source}): is another program using it? Choose another address with {option} ADDRESS")]
+    #[error(
+        "{address} can't be listened on ({source}): is another program using it? Choose another address with {option} ADDRESS"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,
@@ -165,12 +167,17 @@ impl Process {
             .connect_lazy();
 
         let (caught_up, table_is_full) = oneshot::channel();
-        supervisor
-            .start(PRESENCE, presence::follow(log.clone(), presence.clone(), caught_up, stops.chain.clone()));
+        supervisor.start(PRESENCE, presence::follow(log.clone(), presence.clone(), caught_up, stops.chain.clone()));
         // When the follower fails its error is reported by the supervisor.
         let _ = table_is_full.await;
 
-        let chain = Chain { log: log.clone(), clock: clock.clone(), store, presence, members: members::from_repo(channel.clone()) };
+        let chain = Chain {
+            log: log.clone(),
+            clock: clock.clone(),
+            store,
+            presence,
+            members: members::from_repo(channel.clone()),
+        };
         chain.start(config, roles, &mut supervisor, &stops.chain).await?;
 
         let http = if is(Role::Gateway) {
@@ -241,12 +248,7 @@ impl Chain {
         if fused && roles.contains(&Role::Dedupe) {
             nothing_waits_between(&*self.log).await?;
         }
-        let around = Surroundings {
-            log: self.log,
-            clock: self.clock,
-            config: config.runner(),
-            instance: "0".into(),
-        };
+        let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance: "0".into() };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());
         let parts = topology::Parts {
             dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),
@@ -256,7 +258,7 @@ impl Chain {
             presence: self.presence,
             members: self.members,
         };
-        for role in roles.iter().filter_map(|role| stage_of(*role)) {
+        for role in roles.iter().filter_map(|role| StageRole::of(*role)) {
             topology::start(role, &parts, &mut tasks);
         }
         let stop = stop.clone();
@@ -278,17 +280,6 @@ async fn nothing_waits_between(log: &dyn Log) -> Result<(), ProcessError> {
     let lag = log.lag("id-assign", between).await.map_err(start_error("the stages"))?;
     let records = lag.iter().map(|partition| partition.records).sum();
     if records == 0 { Ok(()) } else { Err(ProcessError::Waiting { records, topic: between.name }) }
-}
-
-fn stage_of(role: Role) -> Option<StageRole> {
-    match role {
-        Role::Gateway | Role::Repo => None,
-        Role::Dedupe => Some(StageRole::Dedupe),
-        Role::IdAssign => Some(StageRole::IdAssign),
-        Role::Persist => Some(StageRole::Persist),
-        Role::FanOut => Some(StageRole::FanOut),
-        Role::LargeGroup => Some(StageRole::LargeGroup),
-    }
 }
 
 fn make_dir(path: &Path) -> Result<(), ProcessError> {

@@ -11,7 +11,9 @@ use crate::config::{LogFormat, TelemetryConfig};
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The log filter is not one.
-    #[error("telemetry.filter {filter:?} is not a filter: use a level such as info, or levels by module such as info,topics=debug")]
+    #[error(
+        "telemetry.filter {filter:?} is not a filter: use a level such as info, or levels by module such as info,topics=debug"
+    )]
     Filter {
         /// What was given.
         filter: String,
@@ -47,8 +49,7 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
 }
 
 /// Upper bounds of the buckets of every histogram in seconds.
-const SECONDS: &[f64] =
-    &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 /// Upper bounds of the buckets of every histogram that counts.
 const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
 

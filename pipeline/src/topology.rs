@@ -18,6 +18,7 @@ use topics::catalogue::{
 };
 use topics::headers::{Headers, Hop};
 
+use crate::cli::Role;
 use crate::runner::{Changelog, ChangelogTopic, Emit, Wiring, along};
 use crate::tasks::StageTasks;
 
@@ -34,6 +35,20 @@ pub enum StageRole {
     FanOut,
     /// The same for large groups, page by page.
     LargeGroup,
+}
+
+impl StageRole {
+    /// The stage that a role of the command line runs, if it runs one.
+    pub fn of(role: Role) -> Option<Self> {
+        match role {
+            Role::Gateway | Role::Repo => None,
+            Role::Dedupe => Some(Self::Dedupe),
+            Role::IdAssign => Some(Self::IdAssign),
+            Role::Persist => Some(Self::Persist),
+            Role::FanOut => Some(Self::FanOut),
+            Role::LargeGroup => Some(Self::LargeGroup),
+        }
+    }
 }
 
 /// What the stages are made of.
@@ -73,10 +88,8 @@ pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
             move |_| Dedupe::new(window),
             Wiring::new("dedupe", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(dedupe_window()),
         ),
-        (StageRole::IdAssign, false) => tasks.start(
-            ids,
-            Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads()),
-        ),
+        (StageRole::IdAssign, false) => tasks
+            .start(ids, Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads())),
         (StageRole::Persist, _) => tasks.start(
             move |_| Persist::new(store.clone()),
             Wiring::new("persist", &SEQUENCED, Hop::Persist, along(&PERSISTED)),
@@ -123,10 +136,7 @@ fn heads() -> Changelog<<IdAssign as Stage>::Change> {
 /// Both changelogs, as they are when the stages run apart.
 fn window_and_heads() -> Changelog<Either<<Dedupe as Stage>::Change, <IdAssign as Stage>::Change>> {
     Changelog::Topics {
-        topics: vec![
-            ChangelogTopic::new(&DEDUPE_WINDOW, Either::First),
-            ChangelogTopic::new(&HEADS, Either::Second),
-        ],
+        topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, Either::First), ChangelogTopic::new(&HEADS, Either::Second)],
         emit: Box::new(|partition, change, encoder| match change {
             Either::First(window) => {
                 encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())

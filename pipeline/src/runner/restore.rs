@@ -29,9 +29,7 @@ impl<S: Stage> Task<'_, S> {
             Changelog::Topics { topics, .. } => {
                 let mut restored = 0;
                 for changelog in topics {
-                    restored += self
-                        .replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode)
-                        .await?;
+                    restored += self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
                 }
                 // A group that never read an input without any record has lost nothing.
                 if restored > 0 && assigned.committed.is_none() && bounds.end > 0 {

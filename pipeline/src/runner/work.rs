@@ -79,9 +79,8 @@ impl<S: Stage> Task<'_, S> {
         let mut out = Outputs::default();
         self.stage.process(inputs, &mut out, &cx).map_err(failed)?;
 
-        let outputs = self.encode(out, now_ms, &dead).map_err(|source| {
-            Failure::Final(RunError::Encode { stage, source })
-        })?;
+        let outputs =
+            self.encode(out, now_ms, &dead).map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
         let positions = batch.iter().map(|part| (part.partition, part.next_offset)).collect();
         member.commit(Commit { outputs, positions }).await.map_err(|source| match source.class() {
             Class::Retry | Class::Abort => Failure::Passing(Box::new(source)),
@@ -96,7 +95,8 @@ impl<S: Stage> Task<'_, S> {
     }
 
     fn decode(&self, batch: &[PartitionBatch]) -> Decoded<S::In> {
-        let mut decoded = Decoded { inputs: Vec::with_capacity(batch.iter().map(|p| p.records.len()).sum()), dead: vec![] };
+        let mut decoded =
+            Decoded { inputs: Vec::with_capacity(batch.iter().map(|p| p.records.len()).sum()), dead: vec![] };
         for part in batch {
             for record in &part.records {
                 match (self.wiring.decode)(&record.value) {
