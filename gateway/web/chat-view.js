@@ -76,6 +76,12 @@ export function chatView(chat, { onBack }) {
     if (scroller.scrollTop < OLDER_WITHIN_PX) chat.history.older(id);
     looked();
   });
+  log.addEventListener("click", ({ target }) => {
+    // Without a pointer that hovers, a tap shows what can be done with a message.
+    const touched = target.closest("button, a") ? null : target.closest(".message");
+    for (const other of log.querySelectorAll(".is-touched")) if (other !== touched) other.classList.remove("is-touched");
+    touched?.classList.toggle("is-touched");
+  });
   window.addEventListener("focus", looked, { signal: listening.signal });
   document.addEventListener("visibilitychange", looked, { signal: listening.signal });
 

@@ -10,6 +10,7 @@ export class Session {
     this.storage = storage;
     this.value = read(storage, KEY);
     this.channel = null;
+    this.owned = false; // this tab uses the session, and says so to others
   }
 
   /** `{userId, username, accessToken, refreshToken, expiresAt, tab}` or null. */
@@ -25,11 +26,13 @@ export class Session {
     const who = { userId: answer.userId ?? before.userId, username: answer.username ?? before.username };
     this.value = { ...before, ...who, accessToken, refreshToken, expiresAt: now + lifetime, lifetime };
     this.storage.setItem(KEY, JSON.stringify(this.value));
+    this.owned = true;
     this.#listen();
   }
 
   clear() {
     this.value = null;
+    this.owned = false;
     this.storage.removeItem(KEY);
     this.storage.removeItem(OUTBOX_KEY);
     this.channel?.close();
@@ -58,13 +61,11 @@ export class Session {
       setTimeout(() => resolve(false), ANSWER_WAIT_MS);
     });
     this.channel.postMessage({ ask: this.value.tab });
-    const used = await answer;
-    if (!used) this.owned = true;
-    return used;
+    this.owned = !(await answer);
+    return !this.owned;
   }
 
   #listen() {
-    this.owned = this.channel !== null || this.owned;
     if (this.channel || !("BroadcastChannel" in globalThis)) return;
     this.channel = new BroadcastChannel("gochat-sessions");
     this.channel.addEventListener("message", ({ data }) => {
