@@ -165,7 +165,7 @@ function renderHead(head, chat, c, onBack) {
   const presence = partner ? chat.people.presence.get(partner) : null;
   const groupId = groupIdOf(c.id);
   const subtitle = subtitleOf(c, presence, chat.groups.get(groupId));
-  const item = { title, subtitle, online: partner ? presence?.online === true : null, id: c.id };
+  const item = { title, subtitle, online: partner ? presence?.online === true : null, id: c.id, closed: c.closed };
   reconcile(head, [item], {
     key: () => "head",
     sign: JSON.stringify,
@@ -181,7 +181,7 @@ function renderHead(head, chat, c, onBack) {
           el("h2", { testid: "chat-title" }, title),
           el("p", { class: item.online ? "is-online" : "", testid: "chat-subtitle" }, subtitle),
         ),
-        groupId
+        groupId && !c.closed
           ? el(
               "button",
               { class: "quiet icon-only", type: "button", "aria-label": "About this group", title: "About this group", testid: "group-info", on: { click: () => groupDialog(chat, groupId, c) } },

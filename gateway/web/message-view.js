@@ -44,7 +44,8 @@ function messageView(row, view) {
 function bubble(row) {
   const text = row.recalled ? "Message withdrawn" : row.text;
   const isMedia = row.messageType === "image" || row.messageType === "file";
-  return el(
+  const time = timeOfDay(row.at);
+  const node = el(
     "div",
     { class: `bubble ${row.recalled ? "recalled" : ""} ${isLoneEmoji(text) ? "emoji-only" : ""}` },
     isMedia && !row.recalled ? el("span", { class: "media-kind" }, row.messageType === "image" ? "Picture" : "File") : null,
@@ -53,10 +54,12 @@ function bubble(row) {
       "div",
       { class: "meta" },
       row.edited ? el("span", { testid: "edited-mark" }, "edited") : null,
-      el("time", { datetime: row.at, title: new Date(row.at).toLocaleString() }, timeOfDay(row.at)),
+      el("time", { datetime: row.at, title: new Date(row.at).toLocaleString() }, time),
       row.mine ? tick(row) : null,
     ),
   );
+  node.style.setProperty("--meta-chars", String(time.length + (row.edited ? 7 : 0) + (row.mine ? 3 : 0)));
+  return node;
 }
 
 function tick(row) {
