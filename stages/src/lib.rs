@@ -4,4 +4,7 @@
 //! A stage knows no topic, no log, no clock and no thread ([`stage`]); the runner, one crate up,
 //! gives it batches and commits what it makes.
 
+pub mod dedupe;
+pub mod driver;
+pub mod id_assign;
 pub mod stage;
