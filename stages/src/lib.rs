@@ -4,4 +4,6 @@
 //! A stage knows no topic, no log, no clock and no thread ([`stage`]); the runner, one crate up,
 //! gives it batches and commits what it makes.
 
+pub mod persist;
+pub mod repo;
 pub mod stage;

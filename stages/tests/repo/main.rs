@@ -1,0 +1,1 @@
+//! The repo: its store, its stage, its services.
