@@ -11,5 +11,7 @@ pub mod fan_out;
 pub mod id_assign;
 pub mod large_group;
 pub mod membership;
+pub mod persist;
 pub mod presence;
+pub mod repo;
 pub mod stage;
