@@ -97,7 +97,7 @@ export class Conversations {
     c.readSeq = Math.max(c.readSeq, row.readSeq ?? 0);
     if (row.lastSeq >= c.countedSeq) {
       c.countedSeq = row.lastSeq;
-      c.unread = row.unread ?? 0;
+      c.unread = c.readSeq >= row.lastSeq ? 0 : (row.unread ?? 0);
     }
     if (c.position === null) c.position = row.lastSeq;
     if (row.updatedAt > c.updatedAt) {
