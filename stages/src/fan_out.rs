@@ -111,8 +111,8 @@ impl Stage for FanOut {
                     to.each(live.iter().map(|&(slot, epoch)| (slot, epoch, Vec::new())), message, &mut out.records);
                 }
                 ConversationId::Single { low, high } => {
-                    let mut users = vec![low, high];
-                    include(&mut users, &[message.sender_id]);
+                    let mut users = vec![low];
+                    include(&mut users, &[high, message.sender_id]);
                     Audience::of(&presence, users).send(&to, message, &mut out.records);
                 }
                 ConversationId::Group(group) => {

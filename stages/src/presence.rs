@@ -85,12 +85,13 @@ impl Presence {
                 let Ok(slot) = u32::try_from(presence.slot) else { return };
                 let Some(held) = self.hear(slot, presence.epoch, presence.at) else { return };
                 let place = Place { slot, epoch: presence.epoch };
-                let changed = if presence.online {
-                    held.users.insert(presence.user_id) && self.enter(presence.user_id, place)
-                } else {
-                    held.users.remove(&presence.user_id) && self.leave(presence.user_id, place)
-                };
-                self.version += u64::from(changed);
+                if presence.online && held.users.insert(presence.user_id) {
+                    self.enter(presence.user_id, place);
+                    self.version += 1;
+                } else if !presence.online && held.users.remove(&presence.user_id) {
+                    self.leave(presence.user_id, place);
+                    self.version += 1;
+                }
             }
         }
     }
@@ -150,21 +151,21 @@ impl Presence {
             self.ended.push_back(Ended { slot, epoch, users: users.into_iter().collect() });
             self.version += 1;
         }
+        if epoch < held.epoch {
+            return None;
+        }
         held.heard_at = held.heard_at.max(at);
-        (epoch >= held.epoch).then_some(held)
+        Some(held)
     }
 
-    fn enter(&mut self, user: UserId, place: Place) -> bool {
+    fn enter(&mut self, user: UserId, place: Place) {
         self.users.entry(user).and_modify(|places| places.put(place)).or_insert(Places { first: place, more: vec![] });
-        true
     }
 
-    fn leave(&mut self, user: UserId, place: Place) -> bool {
-        let Some(places) = self.users.get_mut(&user) else { return false };
-        if places.remove(place) == Left::Nothing {
+    fn leave(&mut self, user: UserId, place: Place) {
+        if self.users.get_mut(&user).is_some_and(|places| places.remove(place) == Left::Nothing) {
             self.users.remove(&user);
         }
-        true
     }
 
     fn clean(&mut self) {
@@ -172,9 +173,7 @@ impl Presence {
             let Some(Ended { slot, epoch, users }) = self.ended.front_mut() else { return };
             let (place, user) = (Place { slot: *slot, epoch: *epoch }, users.pop());
             match user {
-                Some(user) => {
-                    self.leave(user, place);
-                }
+                Some(user) => self.leave(user, place),
                 None => {
                     self.ended.pop_front();
                 }
@@ -189,6 +188,7 @@ impl Slot {
     }
 }
 
+/// What is left of a user's places.
 #[derive(Debug, PartialEq, Eq)]
 enum Left {
     Something,
