@@ -77,7 +77,7 @@ function showChat() {
 
 /** The open conversation, from the address bar. */
 function selected() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = location.hash.slice(1);
   const isPairOfMine = /^single_\d+_\d+$/.test(id) && id.split("_").includes(session.current?.userId);
   return isPairOfMine || /^(world|group_\d+)$/.test(id) ? id : null;
 }
