@@ -35,16 +35,8 @@ pub enum Invariant {
 
 impl Invariant {
     /// All of them.
-    pub const ALL: [Self; 8] = [
-        Self::Acked,
-        Self::Once,
-        Self::Gapless,
-        Self::Stable,
-        Self::Order,
-        Self::Whole,
-        Self::Arrives,
-        Self::Bound,
-    ];
+    pub const ALL: [Self; 8] =
+        [Self::Acked, Self::Once, Self::Gapless, Self::Stable, Self::Order, Self::Whole, Self::Arrives, Self::Bound];
 
     /// The name in tests, reports and metrics.
     pub fn name(self) -> &'static str {
@@ -257,7 +249,10 @@ pub fn check_stable(before: &[Held], after: &[Held]) -> Finding {
         let (conversation, seq) = place(message);
         let other = by_id.insert(message.message_id, (conversation, seq));
         if let Some((other, at)) = other.filter(|other| *other != (conversation, seq)) {
-            return Some(format!("id {} is of seq {at} of {other} and of seq {seq} of {conversation}", message.message_id));
+            return Some(format!(
+                "id {} is of seq {at} of {other} and of seq {seq} of {conversation}",
+                message.message_id
+            ));
         }
         match by_place.get(&(conversation, seq)) {
             None => Some(format!("seq {seq} of {conversation} was {} and is gone", message.message_id)),
