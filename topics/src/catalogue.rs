@@ -46,7 +46,7 @@ pub enum Cleanup {
 }
 
 /// Whether an acknowledged append survives a power loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Durability {
     /// Flushed to disk before the acknowledgement.
     Synced,
@@ -170,6 +170,42 @@ impl Key for GroupId {
     fn write(&self, out: &mut Vec<u8>) {
         use std::io::Write;
         write!(out, "{self}").expect("writing to a Vec does not fail");
+    }
+}
+
+/// A record that says its own key.
+pub trait Keyed<K> {
+    /// The key.
+    fn key(&self) -> K;
+}
+
+impl Keyed<ConversationId> for Upstream {
+    fn key(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
+impl Keyed<ConversationId> for Sequenced {
+    fn key(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
+impl Keyed<ConversationId> for Delivery {
+    fn key(&self) -> ConversationId {
+        self.message.conversation_id
+    }
+}
+
+impl Keyed<ConversationId> for Head {
+    fn key(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
+impl Keyed<GroupId> for GroupTask {
+    fn key(&self) -> GroupId {
+        self.group_id
     }
 }
 

@@ -1,0 +1,323 @@
+//! The one task of a socket: reads frames, answers them in order, and writes what waits with one flush
+//! a batch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, Utf8Bytes, WebSocket};
+use futures::future::{BoxFuture, FutureExt};
+use futures::{SinkExt, StreamExt};
+use schemas::ids::UserId;
+use schemas::pb::GetHeadsRequest;
+use tokio::time::{Instant, sleep_until};
+
+use crate::edge::Edge;
+use crate::frames;
+use crate::sessions::{CloseReason, Socket, UserChange};
+use crate::socket::answers::{self, Answer, Outcome};
+use crate::time::rfc3339;
+
+/// Serves a socket until it is closed by either side.
+pub async fn run(mut stream: WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) {
+    metrics::counter!("gochat_sockets_opened_total").increment(1);
+    announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user, true);
+    let reason = match hello(&mut stream, &socket, &edge).await {
+        Ok(()) => Connection::new(&mut stream, socket.clone(), edge.clone()).serve().await,
+        Err(end) => end,
+    };
+    announce(&edge, edge.sessions.remove(&socket), socket.identity.user, false);
+    match reason {
+        End::ByServer(reason) => close(stream, reason, &edge).await,
+        End::ByClient => {
+            metrics::counter!("gochat_sockets_closed_total", "reason" => "client").increment(1);
+            // Its close frame is answered by reading on.
+            let _ = tokio::time::timeout(Duration::from_millis(edge.config.close_wait_ms), drain(&mut stream)).await;
+        }
+    }
+}
+
+/// Closes a socket with a reason: tells it, and gives it a bounded time to take its last frames.
+pub async fn close(mut stream: WebSocket, reason: CloseReason, edge: &Edge) {
+    metrics::counter!("gochat_sockets_closed_total", "reason" => reason.label()).increment(1);
+    let frame = CloseFrame { code: reason.code(), reason: reason.sentence().into() };
+    let goodbye = async {
+        stream.send(Message::Close(Some(frame))).await?;
+        // Until the client has answered: closing earlier could take the frame away from it.
+        drain(&mut stream).await;
+        Ok::<_, axum::Error>(())
+    };
+    // A client that is gone, or takes nothing any more, can't be told.
+    let _ = tokio::time::timeout(Duration::from_millis(edge.config.close_wait_ms), goodbye).await;
+}
+
+async fn drain(stream: &mut WebSocket) {
+    while let Some(Ok(_)) = stream.next().await {}
+}
+
+/// Who ended a connection.
+enum End {
+    ByServer(CloseReason),
+    ByClient,
+}
+
+fn announce(edge: &Edge, change: UserChange, user: UserId, online: bool) {
+    match change {
+        UserChange::Changed => {
+            edge.presence.changed(user);
+            edge.signals.presence(user, online, edge.clock.now_ms());
+        }
+        UserChange::Unchanged => {}
+    }
+}
+
+/// From `hello` on messages arrive: presence is published before.
+async fn hello(stream: &mut WebSocket, socket: &Socket, edge: &Edge) -> Result<(), End> {
+    if !edge.presence.published(edge.append_timeout()).await {
+        return Err(End::ByServer(CloseReason::GoingAway));
+    }
+    let hello = frames::Hello {
+        user_id: socket.identity.user,
+        session_id: socket.identity.session_id,
+        server_time: rfc3339(edge.clock.now_ms()),
+        heartbeat_seconds: edge.config.heartbeat_s,
+        resend_window_seconds: edge.config.resend_window_s,
+        protocol: 1,
+    };
+    let frame = frames::frame("hello", None, &hello);
+    stream.send(Message::Text(frame)).await.map_err(|_| End::ByClient)
+}
+
+struct Connection<'a> {
+    stream: &'a mut WebSocket,
+    socket: Arc<Socket>,
+    edge: Arc<Edge>,
+    /// The frame being worked on. The next is read after it, so messages keep their order.
+    work: Option<BoxFuture<'static, Outcome>>,
+    /// Answers in the order of the frames; the front may still wait for the log.
+    answers: VecDeque<Answer>,
+    heads: Option<BoxFuture<'static, Option<(Utf8Bytes, i64)>>>,
+    heads_since: i64,
+    heads_at: Instant,
+    /// What goes out next.
+    out: VecDeque<Utf8Bytes>,
+    following: Arc<[UserId]>,
+    heard_at: Instant,
+    ping_at: Instant,
+    rate_refusals: u32,
+}
+
+/// What the task woke up for.
+enum Wake {
+    Queue,
+    Read(Option<Result<Message, axum::Error>>),
+    Worked(Outcome),
+    Answered(Option<Utf8Bytes>),
+    Heads(Option<(Utf8Bytes, i64)>),
+    Timer,
+}
+
+impl<'a> Connection<'a> {
+    fn new(stream: &'a mut WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) -> Self {
+        let now = Instant::now();
+        let (heads_after, heartbeat) = (edge.config.heads_after_s, edge.config.heartbeat_s);
+        Self {
+            stream,
+            socket,
+            edge,
+            work: None,
+            answers: VecDeque::new(),
+            heads: None,
+            heads_since: 0,
+            heads_at: now + Duration::from_secs(heads_after),
+            out: VecDeque::new(),
+            following: Arc::from([]),
+            heard_at: now,
+            ping_at: now + Duration::from_secs(heartbeat),
+            rate_refusals: 0,
+        }
+    }
+
+    async fn serve(mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        self.edge.signals.unfollow(&self.socket, &self.following);
+        end
+    }
+
+    /// Waits for something, takes along what else is ready, and writes it all with one flush.
+    async fn turn(&mut self) -> Result<(), End> {
+        // The queue first: what came during the last write has used up its wake-up.
+        self.socket.take(&mut self.out).map_err(End::ByServer)?;
+        if self.out.is_empty() {
+            let wake = self.wait().await;
+            self.woken(wake)?;
+        }
+        while let Some(wake) = self.ready() {
+            self.woken(wake)?;
+        }
+        self.socket.take(&mut self.out).map_err(End::ByServer)?;
+        self.write().await
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let readable = self.may_read();
+        let timer = self.ping_at.min(self.heads_at);
+        tokio::select! {
+            biased;
+            () = self.socket.woken() => Wake::Queue,
+            answered = front(&mut self.answers), if !self.answers.is_empty() => Wake::Answered(answered),
+            outcome = optional(&mut self.work) => Wake::Worked(outcome),
+            read = self.stream.next(), if readable => Wake::Read(read),
+            heads = optional(&mut self.heads) => Wake::Heads(heads),
+            () = sleep_until(timer) => Wake::Timer,
+        }
+    }
+
+    /// What needs no waiting. Reads no frame while a batch is as large as the queue may be.
+    fn ready(&mut self) -> Option<Wake> {
+        if !self.answers.is_empty()
+            && let Some(answered) = front(&mut self.answers).now_or_never()
+        {
+            return Some(Wake::Answered(answered));
+        }
+        if let Some(outcome) = self.work.as_mut().and_then(FutureExt::now_or_never) {
+            return Some(Wake::Worked(outcome));
+        }
+        if self.may_read() && self.out.len() < self.edge.config.send_queue_frames_max {
+            return self.stream.next().now_or_never().map(Wake::Read);
+        }
+        None
+    }
+
+    fn may_read(&self) -> bool {
+        self.work.is_none() && self.answers.len() < self.edge.config.sends_in_flight_a_socket_max
+    }
+
+    fn woken(&mut self, wake: Wake) -> Result<(), End> {
+        match wake {
+            Wake::Queue => self.socket.take(&mut self.out).map_err(End::ByServer)?,
+            Wake::Answered(frame) => self.out.extend(frame),
+            Wake::Worked(Outcome { answers, rest, following }) => {
+                self.work = rest;
+                self.answers.extend(answers);
+                self.following = following.unwrap_or_else(|| self.following.clone());
+            }
+            Wake::Heads(heads) => {
+                self.heads = None;
+                if let Some((frame, as_of)) = heads {
+                    self.heads_since = as_of;
+                    self.out.push_back(frame);
+                }
+            }
+            Wake::Read(Some(Ok(message))) => self.read(message)?,
+            // The library has said no: over the limit, not UTF-8, not a frame; or the connection broke,
+            // and then the close frame goes nowhere.
+            Wake::Read(Some(Err(_))) => return Err(End::ByServer(CloseReason::ProtocolError)),
+            Wake::Read(None) => return Err(End::ByClient),
+            Wake::Timer => self.timer()?,
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, message: Message) -> Result<(), End> {
+        self.heard_at = Instant::now();
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Close(_) => return Err(End::ByClient),
+            Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
+        };
+        if let Err(wait) = self.edge.rates.frame_of_user(self.socket.identity.user) {
+            self.rate_refusals += 1;
+            if self.rate_refusals > self.edge.config.rate_refusals_max {
+                return Err(End::ByServer(CloseReason::RateLimited));
+            }
+            self.answers.push_back(answers::rate_limited(&text, wait));
+            return Ok(());
+        }
+        self.rate_refusals = 0;
+        match answers::answer(&self.edge, &self.socket, &self.following, &text) {
+            Ok(work) => self.work = Some(work),
+            Err(answer) => self.answers.push_back(answer),
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let heartbeat = Duration::from_secs(self.edge.config.heartbeat_s);
+        if now >= self.ping_at {
+            if now.duration_since(self.heard_at) >= heartbeat * 2 {
+                return Err(End::ByServer(CloseReason::Silent));
+            }
+            self.ping_at = now + heartbeat;
+            // An empty text stands for a ping: no frame of the protocol is empty.
+            self.out.push_back(Utf8Bytes::default());
+        }
+        if now >= self.heads_at {
+            self.heads_at = now + Duration::from_secs(self.edge.config.heads_every_s);
+            if self.heads.is_none() {
+                self.heads = Some(heads(self.edge.clone(), self.socket.identity.user, self.heads_since));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything with one flush. A client that takes nothing meanwhile is noticed by its queue.
+    async fn write(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let (stream, out) = (&mut self.stream, &mut self.out);
+        let writing = async {
+            for frame in out.drain(..) {
+                let message = if frame.is_empty() { Message::Ping(Default::default()) } else { Message::Text(frame) };
+                stream.feed(message).await?;
+            }
+            stream.flush().await
+        };
+        tokio::select! {
+            biased;
+            written = writing => written.map_err(|_: axum::Error| End::ByClient),
+            reason = self.socket.closing() => Err(End::ByServer(reason)),
+            // Frames wait in the queue for a client that is dead: it is not waited for longer than this.
+            () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
+                Err(End::ByServer(CloseReason::Silent))
+            }
+        }
+    }
+}
+
+/// A future that may not be there, and then never answers.
+async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The answer at the front, once it is there.
+async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
+    let frame = match answers.front_mut() {
+        Some(answer) => answer.ready().await,
+        None => None,
+    };
+    answers.pop_front();
+    frame
+}
+
+fn heads(edge: Arc<Edge>, user: UserId, since: i64) -> BoxFuture<'static, Option<(Utf8Bytes, i64)>> {
+    async move {
+        let _permit = edge.heads_permits.acquire().await.ok()?;
+        let request = GetHeadsRequest { user_id: user.0, changed_since: since };
+        // Without an answer the next `heads` says what has changed since the last one.
+        let answer = edge.repo.get_heads(request).await.ok()?;
+        let first = since == 0;
+        (first || !answer.heads.is_empty()).then(|| (frames::heads(&answer.heads), answer.as_of))
+    }
+    .boxed()
+}
