@@ -10,6 +10,7 @@ use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 /// How long the page may take to show something.
 const SHOWN_TIME_MAX: Duration = Duration::from_secs(20);
@@ -88,7 +89,15 @@ impl Window {
 
     /// Clicks.
     pub async fn click(&self, id: &str) {
-        self.by_id(id).await.click().await.expect("it can be clicked");
+        self.click_on(&format!("[data-testid='{id}']")).await;
+    }
+
+    /// Clicks what the selector finds; again when the page drew it anew in between.
+    pub async fn click_on(&self, css: &str) {
+        let deadline = Instant::now() + SHOWN_TIME_MAX;
+        while let Err(e) = self.find(css).await.click().await {
+            assert!(Instant::now() < deadline, "{css} can't be clicked: {e}");
+        }
     }
 
     /// Waits until an element with this test id shows this text.

@@ -33,8 +33,13 @@ impl Repo {
 
     /// What a user may do in a conversation.
     pub(super) async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Standing, CallError> {
-        let standing = self.store.standing(conversation, user).await?;
-        Ok(standing.ok_or_else(|| Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation"))?)
+        let absent = match conversation {
+            ConversationId::Single { .. } => Refusal::new(ErrorCode::UserNotFound, "there is no such user"),
+            ConversationId::Group(_) | ConversationId::World => {
+                Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
+            }
+        };
+        Ok(self.store.standing(conversation, user).await?.ok_or(absent)?)
     }
 
     /// From where on a user may read a conversation.
