@@ -13,6 +13,7 @@ mod checkpoint;
 mod cursor;
 mod failure;
 mod fetch;
+mod follow;
 mod group;
 mod member;
 mod open;
@@ -39,6 +40,7 @@ use tokio::sync::oneshot;
 use self::call::{Limits, encode_call};
 use self::checkpoint::Checkpoints;
 use self::fetch::Fetches;
+use self::follow::Follower;
 use self::group::Group;
 use self::open::{Files, Groups, Opened};
 use self::partition::Partition;
@@ -100,7 +102,7 @@ impl EmbeddedConfig {
 #[derive(Debug)]
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
-    background: Option<Background>,
+    background: Background,
 }
 
 /// What members and readers need of the log.
@@ -111,16 +113,35 @@ struct Shared {
     topics: Arc<Topics>,
     fetches: Fetches,
     groups: Mutex<Groups>,
-    queue: Arc<Queue<Work>>,
+    access: Access,
     closed: AtomicBool,
+}
+
+/// What may be done with the log.
+#[derive(Debug)]
+enum Access {
+    /// Everything, by way of the writer.
+    Write(Arc<Queue<Work>>),
+    /// Reading; another process may write.
+    Read {
+        /// For errors.
+        dir: PathBuf,
+    },
 }
 
 /// What runs beside the callers.
 #[derive(Debug)]
 struct Background {
-    checkpoints: Arc<Checkpoints>,
-    upkeep: Arc<Upkeep>,
+    duties: Duties,
     running: Mutex<Running>,
+}
+
+#[derive(Debug)]
+enum Duties {
+    /// Of the process that writes.
+    Write { checkpoints: Arc<Checkpoints>, upkeep: Arc<Upkeep> },
+    /// Of a process that reads along.
+    Follow(Arc<Follower>),
 }
 
 #[derive(Debug, Default)]
@@ -154,11 +175,37 @@ impl EmbeddedLog {
             topics: Arc::clone(&topics),
             fetches: Fetches::new(dir, config.read_connections_max),
             groups: Mutex::new(groups),
-            queue: Arc::clone(&queue),
+            access: Access::Write(Arc::clone(&queue)),
             closed: AtomicBool::new(false),
         });
-        let background = Background::start(&config, lock, files, last_txn, &shared, clock)?;
-        Ok(Arc::new(Self { shared, background: Some(background) }))
+        let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
+        locked(&background.running).lock = Some(lock);
+        Ok(Arc::new(Self { shared, background }))
+    }
+
+    /// Opens the log in a directory for reading, beside the process that writes it or without one.
+    /// What is written shows a little later. Whatever would change the log is refused.
+    ///
+    /// # Errors
+    /// [`LogError::Unusable`] when there is no log.
+    pub fn open_read_only(dir: impl Into<PathBuf>) -> Result<Arc<Self>, LogError> {
+        let dir = dir.into();
+        let files = Files {
+            synced: storage::open_reader(&dir, Durability::Synced)?,
+            unsynced: storage::open_reader(&dir, Durability::Unsynced)?,
+        };
+        let Opened { topics, groups, .. } = open::load(&files, 0)?;
+        let shared = Arc::new(Shared {
+            layout: open::layout(&files)?,
+            limits: Limits { record_bytes_max: 0, call_bytes_max: 0 },
+            topics: Arc::new(topics),
+            fetches: Fetches::new(&dir, 1),
+            groups: Mutex::new(groups),
+            access: Access::Read { dir },
+            closed: AtomicBool::new(false),
+        });
+        let background = Background::follow(files, &shared)?;
+        Ok(Arc::new(Self { shared, background }))
     }
 
     /// Drops what is older than its topic keeps, and compacts what is due. Runs by itself every
@@ -167,8 +214,10 @@ impl EmbeddedLog {
     /// # Errors
     /// Those of reading and writing; what was done stays done.
     pub async fn maintain(&self) -> Result<(), LogError> {
-        let Some(background) = &self.background else { return Ok(()) };
-        let upkeep = Arc::clone(&background.upkeep);
+        let upkeep = match &self.background.duties {
+            Duties::Write { upkeep, .. } => Arc::clone(upkeep),
+            Duties::Follow(_) => return self.shared.queue().map(|_| ()),
+        };
         let done = tokio::task::spawn_blocking(move || upkeep.do_due()).await;
         done.unwrap_or_else(|e| Err(LogError::Storage { doing: "upkeep", source: Box::new(e) }))
     }
@@ -184,10 +233,11 @@ impl EmbeddedLog {
 
     fn stop(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.queue.close();
-        if let Some(background) = &self.background {
-            background.stop();
+        match &self.shared.access {
+            Access::Write(queue) => queue.close(),
+            Access::Read { .. } => {}
         }
+        self.background.stop();
         self.shared.topics.all().for_each(|topic| topic.changed.notify_waiters());
         locked(&self.shared.groups).values().for_each(|group| group.changed.notify_waiters());
     }
@@ -201,16 +251,16 @@ impl Drop for EmbeddedLog {
 }
 
 impl Background {
-    fn start(
+    fn write(
         config: &EmbeddedConfig,
-        lock: File,
         files: Files,
         txn: i64,
         shared: &Arc<Shared>,
+        queue: Arc<Queue<Work>>,
         clock: Clock,
     ) -> Result<Self, LogError> {
         let dir = config.dir.as_path();
-        let (topics, queue) = (Arc::clone(&shared.topics), Arc::clone(&shared.queue));
+        let topics = Arc::clone(&shared.topics);
         let checkpoints = Arc::new(Checkpoints::new(config.wal_bytes_target));
         let checkpointing = checkpoint::prepare(dir, Arc::clone(&checkpoints), Arc::clone(&queue))?;
         let read = |durability| storage::open_reader(dir, durability);
@@ -230,11 +280,18 @@ impl Background {
             broken: None,
         };
         let upkeeping = Arc::clone(&upkeep);
-        let background = Self { checkpoints, upkeep, running: Mutex::default() };
+        let background = Self { duties: Duties::Write { checkpoints, upkeep }, running: Mutex::default() };
         background.spawn("log-writer", move || writer.run())?;
         background.spawn("log-checkpoint", checkpointing)?;
         background.spawn("log-upkeep", move || upkeeping.run(interval))?;
-        locked(&background.running).lock = Some(lock);
+        Ok(background)
+    }
+
+    fn follow(files: Files, shared: &Arc<Shared>) -> Result<Self, LogError> {
+        let (follower, shared) = (Arc::new(Follower::default()), Arc::clone(shared));
+        let following = Arc::clone(&follower);
+        let background = Self { duties: Duties::Follow(follower), running: Mutex::default() };
+        background.spawn("log-follow", move || following.run(&files, &shared))?;
         Ok(background)
     }
 
@@ -247,8 +304,13 @@ impl Background {
 
     /// Waits for the threads, which end once the queue is closed and empty.
     fn stop(&self) {
-        self.checkpoints.close();
-        self.upkeep.close();
+        match &self.duties {
+            Duties::Write { checkpoints, upkeep } => {
+                checkpoints.close();
+                upkeep.close();
+            }
+            Duties::Follow(follower) => follower.close(),
+        }
         let mut running = locked(&self.running);
         for thread in running.threads.drain(..) {
             if thread.join().is_err() {
@@ -265,7 +327,13 @@ impl Shared {
     }
 
     fn queue(&self) -> Result<&Queue<Work>, LogError> {
-        Ok(&self.queue)
+        match &self.access {
+            Access::Write(queue) => Ok(queue),
+            Access::Read { dir } => Err(LogError::Unusable {
+                path: dir.display().to_string(),
+                reason: "it was opened for reading only: changes go through the process that writes it".into(),
+            }),
+        }
     }
 
     fn group(&self, name: &str, topic: &'static TopicSpec) -> Result<Arc<Group>, LogError> {
@@ -320,14 +388,14 @@ impl Log for EmbeddedLog {
     }
 
     async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError> {
-        let topics = &self.shared.topics;
+        let (topics, queue) = (&self.shared.topics, self.shared.queue()?);
         let call = encode_call(topics, self.shared.limits, &records)?;
         if records.is_empty() {
             return Ok(Vec::new());
         }
         let partitions: Vec<u32> = call.chunks.iter().map(|chunk| topics.at(chunk.partition).index).collect();
         let (reply, answer) = oneshot::channel();
-        self.shared.queue()?.push(Work::Append(call.chunks, reply), call.bytes).await?;
+        queue.push(Work::Append(call.chunks, reply), call.bytes).await?;
         let bases = answer.await.unwrap_or(Err(LogError::Closed))?;
         let place = |(chunk, number): (u32, u32)| {
             let chunk = chunk as usize;
@@ -337,6 +405,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
+        self.shared.queue()?;
         Ok(Box::new(member::EmbeddedMember::join(Arc::clone(&self.shared), spec)?))
     }
 

@@ -220,15 +220,15 @@ pub(super) fn create_partition(tx: &Transaction<'_>, id: u32, topic: &str, parti
     Ok(())
 }
 
-/// What a partition holds.
-pub(super) fn stored(db: &Connection, partition: u32) -> rusqlite::Result<Stored> {
+/// What a partition holds, without what belongs to transactions later than `last_txn`.
+pub(super) fn stored(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<Stored> {
     let mut of_partition = db.prepare_cached("SELECT start, last_time, compacted FROM partitions WHERE id = ?1")?;
     let (start, last_time, compacted): (i64, i64, i64) =
         of_partition.query_row([partition], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
     let start = start.cast_unsigned();
     let bounds = Bounds { start, end: start };
     let empty = Stored { bounds, last_time, compacted: compacted.cast_unsigned() };
-    let Some(newest) = newest(db, partition)? else { return Ok(empty) };
+    let Some(newest) = newest(db, partition, last_txn)? else { return Ok(empty) };
     let bounds = Bounds { start, end: newest.end };
     Ok(Stored { bounds, last_time: last_time.max(newest.last_time), ..empty })
 }
@@ -240,11 +240,11 @@ struct Newest {
     txn: i64,
 }
 
-fn newest(db: &Connection, partition: u32) -> rusqlite::Result<Option<Newest>> {
+fn newest(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<Option<Newest>> {
     db.prepare_cached(
-        "SELECT id, span, last_time, txn FROM batches WHERE id >= ?1 AND id < ?2 ORDER BY id DESC LIMIT 1",
+        "SELECT id, span, last_time, txn FROM batches WHERE id >= ?1 AND id < ?2 AND txn <= ?3 ORDER BY id DESC LIMIT 1",
     )?
-    .query_row(params![row_id(partition, 0), row_id(partition + 1, 0)], |row| {
+    .query_row(params![row_id(partition, 0), row_id(partition + 1, 0), last_txn], |row| {
         let (id, span): (i64, i64) = (row.get(0)?, row.get(1)?);
         let end = offset_of(id) + span.cast_unsigned();
         Ok(Newest { id, end, last_time: row.get(2)?, txn: row.get(3)? })
@@ -255,7 +255,7 @@ fn newest(db: &Connection, partition: u32) -> rusqlite::Result<Option<Newest>> {
 /// Removes what a group commit left in this file when it died before it committed the other one.
 /// Such rows are the newest of their partition.
 pub(super) fn roll_back(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<()> {
-    while let Some(newest) = newest(db, partition)?.filter(|newest| newest.txn > last_txn) {
+    while let Some(newest) = newest(db, partition, i64::MAX)?.filter(|newest| newest.txn > last_txn) {
         db.execute("DELETE FROM batches WHERE id = ?1", [newest.id])?;
     }
     Ok(())
