@@ -383,3 +383,6 @@ impl State {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
