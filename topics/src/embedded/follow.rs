@@ -9,8 +9,9 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
+use super::locked;
 use super::open::{self, Files};
-use super::{Shared, locked};
+use super::shared::Shared;
 use crate::log::LogError;
 
 /// How often the files are looked at: how late a tool sees what was written.

@@ -5,8 +5,9 @@
 //! partition are served from memory (`partition`), others from the database (`fetch`, `cursor`).
 //! Groups are coordinated in the process (`group`, `member`). Threads of their own keep the
 //! write-ahead logs small (`checkpoint`) and drop or compact what is old (`upkeep`). The files and
-//! what survives what are described in `storage`.
+//! what survives what are described in `storage`, rows in `rows`, records in them in `batch`.
 
+mod background;
 mod batch;
 mod call;
 mod checkpoint;
@@ -21,33 +22,29 @@ mod partition;
 mod plan;
 mod queue;
 mod reader;
+mod rows;
+mod shared;
 mod storage;
 mod thin;
 mod topics;
 mod upkeep;
 mod writer;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use self::background::{Background, Duties};
 use self::call::{Limits, encode_call};
-use self::checkpoint::Checkpoints;
 use self::fetch::Fetches;
-use self::follow::Follower;
-use self::group::Group;
-use self::open::{Files, Groups, Opened};
-use self::partition::Partition;
+use self::open::{Files, Opened};
 use self::queue::Queue;
-use self::topics::Topics;
-use self::upkeep::Upkeep;
-use self::writer::{Work, Writer};
+use self::shared::{Access, Shared};
+use self::writer::Work;
 use crate::catalogue::{Durability, Layout, TopicSpec};
 use crate::clock::Clock;
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
@@ -105,52 +102,6 @@ pub struct EmbeddedLog {
     background: Background,
 }
 
-/// What members and readers need of the log.
-#[derive(Debug)]
-struct Shared {
-    layout: Layout,
-    limits: Limits,
-    topics: Arc<Topics>,
-    fetches: Fetches,
-    groups: Mutex<Groups>,
-    access: Access,
-    closed: AtomicBool,
-}
-
-/// What may be done with the log.
-#[derive(Debug)]
-enum Access {
-    /// Everything, by way of the writer.
-    Write(Arc<Queue<Work>>),
-    /// Reading; another process may write.
-    Read {
-        /// For errors.
-        dir: PathBuf,
-    },
-}
-
-/// What runs beside the callers.
-#[derive(Debug)]
-struct Background {
-    duties: Duties,
-    running: Mutex<Running>,
-}
-
-#[derive(Debug)]
-enum Duties {
-    /// Of the process that writes.
-    Write { checkpoints: Arc<Checkpoints>, upkeep: Arc<Upkeep> },
-    /// Of a process that reads along.
-    Follow(Arc<Follower>),
-}
-
-#[derive(Debug, Default)]
-struct Running {
-    threads: Vec<JoinHandle<()>>,
-    /// Released when the threads have ended.
-    lock: Option<File>,
-}
-
 impl EmbeddedLog {
     /// Opens the log in a directory, or makes one there, with every topic of the catalogue. Blocks
     /// for some milliseconds, however large the log is.
@@ -179,7 +130,7 @@ impl EmbeddedLog {
             closed: AtomicBool::new(false),
         });
         let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
-        locked(&background.running).lock = Some(lock);
+        background.keep(lock);
         Ok(Arc::new(Self { shared, background }))
     }
 
@@ -247,137 +198,6 @@ impl EmbeddedLog {
 impl Drop for EmbeddedLog {
     fn drop(&mut self) {
         self.stop();
-    }
-}
-
-impl Background {
-    fn write(
-        config: &EmbeddedConfig,
-        files: Files,
-        txn: i64,
-        shared: &Arc<Shared>,
-        queue: Arc<Queue<Work>>,
-        clock: Clock,
-    ) -> Result<Self, LogError> {
-        let dir = config.dir.as_path();
-        let topics = Arc::clone(&shared.topics);
-        let checkpoints = Arc::new(Checkpoints::new(config.wal_bytes_target));
-        let checkpointing = checkpoint::prepare(dir, Arc::clone(&checkpoints), Arc::clone(&queue))?;
-        let read = |durability| storage::open_reader(dir, durability);
-        let read = (read(Durability::Synced)?, read(Durability::Unsynced)?);
-        let (dirty_min, interval) = (config.compact_dirty_records_min, config.upkeep_interval);
-        let upkeep = Arc::new(Upkeep::new(read, Arc::clone(&topics), Arc::clone(&queue), clock.clone(), dirty_min));
-        let writer = Writer {
-            dir: dir.to_owned(),
-            synced: files.synced,
-            unsynced: files.unsynced,
-            queue,
-            topics,
-            clock,
-            checkpoints: Arc::clone(&checkpoints),
-            txn,
-            leftovers: Vec::new(),
-            broken: None,
-        };
-        let upkeeping = Arc::clone(&upkeep);
-        let background = Self { duties: Duties::Write { checkpoints, upkeep }, running: Mutex::default() };
-        background.spawn("log-writer", move || writer.run())?;
-        background.spawn("log-checkpoint", checkpointing)?;
-        background.spawn("log-upkeep", move || upkeeping.run(interval))?;
-        Ok(background)
-    }
-
-    fn follow(files: Files, shared: &Arc<Shared>) -> Result<Self, LogError> {
-        let (follower, shared) = (Arc::new(Follower::default()), Arc::clone(shared));
-        let following = Arc::clone(&follower);
-        let background = Self { duties: Duties::Follow(follower), running: Mutex::default() };
-        background.spawn("log-follow", move || following.run(&files, &shared))?;
-        Ok(background)
-    }
-
-    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(body);
-        let thread = thread.map_err(|e| LogError::Storage { doing: "starting a thread", source: Box::new(e) })?;
-        locked(&self.running).threads.push(thread);
-        Ok(())
-    }
-
-    /// Waits for the threads, which end once the queue is closed and empty.
-    fn stop(&self) {
-        match &self.duties {
-            Duties::Write { checkpoints, upkeep } => {
-                checkpoints.close();
-                upkeep.close();
-            }
-            Duties::Follow(follower) => follower.close(),
-        }
-        let mut running = locked(&self.running);
-        for thread in running.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log ended in a panic");
-            }
-        }
-        running.lock = None;
-    }
-}
-
-impl Shared {
-    fn check_open(&self) -> Result<(), LogError> {
-        if self.closed.load(Ordering::SeqCst) { Err(LogError::Closed) } else { Ok(()) }
-    }
-
-    fn queue(&self) -> Result<&Queue<Work>, LogError> {
-        match &self.access {
-            Access::Write(queue) => Ok(queue),
-            Access::Read { dir } => Err(LogError::Unusable {
-                path: dir.display().to_string(),
-                reason: "it was opened for reading only: changes go through the process that writes it".into(),
-            }),
-        }
-    }
-
-    fn group(&self, name: &str, topic: &'static TopicSpec) -> Result<Arc<Group>, LogError> {
-        let partitions = self.topics.of(topic)?.partitions as usize;
-        let mut groups = locked(&self.groups);
-        let group = groups
-            .entry((name.to_owned(), topic.name))
-            .or_insert_with(|| Arc::new(Group::new(name.to_owned(), topic, vec![None; partitions])));
-        Ok(Arc::clone(group))
-    }
-
-    /// The first offset with this time or later. Times never fall within a partition, so halving the
-    /// offsets finds the batch.
-    async fn offset_at(&self, partition: &Arc<Partition>, time_ms: i64) -> Result<u64, LogError> {
-        let (id, Bounds { start, end }) = (partition.id, partition.bounds());
-        let find = move |db: &rusqlite::Connection| -> rusqlite::Result<u64> {
-            let (mut low, mut high) = (start, end);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                match storage::at_or_below(db, id, middle)? {
-                    Some(batch) if batch.last_time >= time_ms => high = batch.base.max(low),
-                    Some(batch) => low = batch.end.max(middle + 1),
-                    None => low = middle + 1,
-                }
-            }
-            Ok(low)
-        };
-        let low = self.fetches.ask(partition.topic.durability, "looking for a time", find).await?;
-        self.first_at(partition, low, end, time_ms).await
-    }
-
-    /// In the batch that holds `offset`, or the next one, the first record with this time or later.
-    async fn first_at(&self, partition: &Arc<Partition>, offset: u64, end: u64, time_ms: i64) -> Result<u64, LogError> {
-        let mut cursor = cursor::Cursor::new(Arc::clone(partition), offset);
-        let allowance = cursor::Allowance { records: 1, bytes: usize::MAX, one_at_least: true };
-        let mut record = Vec::new();
-        while cursor.position() < end && cursor.fill(&self.fetches).await? {
-            record.clear();
-            cursor.take(allowance, &mut record)?;
-            if let Some(record) = record.first().filter(|record| record.time_ms >= time_ms) {
-                return Ok(record.offset);
-            }
-        }
-        Ok(end)
     }
 }
 

@@ -10,6 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure;
 use super::group::Group;
 use super::partition::{Partition, Stored};
+use super::rows;
 use super::storage;
 use super::topics::Topics;
 use super::writer::LAST_TXN;
@@ -85,6 +86,10 @@ impl Files {
 /// [`LogError::TopicDiffers`] when a topic is there with other settings.
 pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError> {
     let fail = |e| failure::of_reading("preparing the topics", e);
+    for topic in catalogue::ALL.iter().filter(|topic| layout.partitions(topic) == 0) {
+        let difference = "no partition is asked for, and there is at least one".into();
+        return Err(LogError::TopicDiffers { topic: topic.name.into(), difference });
+    }
     let mut next_id = 1;
     let mut recorded: HashMap<(String, Durability), u32> = HashMap::new();
     for durability in [Durability::Synced, Durability::Unsynced] {
@@ -108,7 +113,7 @@ pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError>
     }
     let last_txn = storage::setting(&files.synced, LAST_TXN).map_err(fail)?.unwrap_or(0);
     for (id, ..) in storage::partitions(&files.unsynced).map_err(fail)? {
-        storage::roll_back(&files.unsynced, id, last_txn).map_err(fail)?;
+        rows::roll_back(&files.unsynced, id, last_txn).map_err(fail)?;
     }
     Ok(())
 }
@@ -196,7 +201,7 @@ fn committed(files: &Files, mut last_txn: i64) -> rusqlite::Result<(Committed, i
 }
 
 fn stored(db: &Connection, id: u32, last_txn: i64, committed: &Committed) -> rusqlite::Result<Stored> {
-    let mut stored = storage::stored(db, id, last_txn)?;
+    let mut stored = rows::stored(db, id, last_txn)?;
     // A power loss may have taken unsynced records that a group had worked on; their offsets are not
     // given out again, or the group would miss what comes in their place.
     let worked_on = committed.iter().filter(|((_, partition), _)| *partition == id).map(|(_, &offset)| offset).max();

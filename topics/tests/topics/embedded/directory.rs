@@ -10,6 +10,7 @@ use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::log::{Log, LogError};
 
 use super::{LAYOUT, config, open};
+use crate::contract::CHAIN_PARTITIONS;
 use crate::contract::drive::{append, member_spec, placed, values};
 
 fn refused(dir: &Path) -> LogError {
@@ -100,7 +101,8 @@ fn a_directory_that_cannot_be_written_is_refused() {
 async fn another_layout_is_refused() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).close().await;
-    for layout in [Layout { chain_partitions: 8, ..LAYOUT }, Layout { gateway_slots: 1, ..LAYOUT }] {
+    for (chain_partitions, gateway_slots) in [(8, 2), (CHAIN_PARTITIONS, 1), (0, 2)] {
+        let layout = Layout { chain_partitions, gateway_slots };
         let other = EmbeddedConfig { layout, ..config(dir.path()) };
         let error = EmbeddedLog::open(other, Clock::system()).expect_err("another layout was taken");
         assert!(matches!(error, LogError::TopicDiffers { .. }), "{error}");
