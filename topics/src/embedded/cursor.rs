@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::batch::{Batch, Decoder};
 use super::fetch::Fetches;
 use super::partition::{Look, Partition};
-use super::{batch::counted_bytes, storage::Span};
+use super::{batch::counted_bytes, rows::Span};
 use crate::log::{Incoming, LogError};
 
 /// Bytes fetched from the database at once.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use rusqlite::ErrorCode;
 
-use super::storage::FetchError;
+use super::rows::FetchError;
 use crate::log::LogError;
 
 /// Why a transaction was not written; told to everyone who waits for it.

@@ -7,7 +7,8 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::batch::Batch;
-use super::storage::{self, FetchError, Span};
+use super::rows::{self, FetchError, Span};
+use super::storage;
 use super::{failure, locked};
 use crate::catalogue::{Durability, TopicSpec};
 use crate::log::LogError;
@@ -42,7 +43,7 @@ impl Fetches {
     /// # Errors
     /// [`LogError::Corrupt`] or [`LogError::Storage`].
     pub async fn fetch(&self, topic: &TopicSpec, partition: u32, span: Span) -> Result<Vec<Batch>, LogError> {
-        let fetched = self.run(topic.durability, move |db| storage::fetch(db, span)).await?;
+        let fetched = self.run(topic.durability, move |db| rows::fetch(db, span)).await?;
         fetched.map_err(|e| failure::of_fetching(topic.name, partition, e))
     }
 

@@ -8,10 +8,10 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 use tokio::time::{Instant, sleep_until};
 
-use super::Shared;
 use super::call::encode_call;
 use super::cursor::{Allowance, Cursor};
 use super::group::{Group, MemberId};
+use super::shared::Shared;
 use super::writer::{Committing, Work};
 use crate::log::{Commit, Event, Incoming, LogError, Member, MemberSpec, PartitionBatch};
 

@@ -5,14 +5,16 @@
 //! partition are served from memory (`partition`), others from the database (`fetch`, `cursor`).
 //! Groups are coordinated in the process (`group`, `member`). Threads of their own keep the
 //! write-ahead logs small (`checkpoint`) and drop or compact what is old (`upkeep`). The files and
-//! what survives what are described in `storage`.
+//! what survives what are described in `storage`, rows in `rows`, records in them in `batch`.
 
+mod background;
 mod batch;
 mod call;
 mod checkpoint;
 mod cursor;
 mod failure;
 mod fetch;
+mod follow;
 mod group;
 mod member;
 mod open;
@@ -20,32 +22,29 @@ mod partition;
 mod plan;
 mod queue;
 mod reader;
+mod rows;
+mod shared;
 mod storage;
 mod thin;
 mod topics;
 mod upkeep;
 mod writer;
 
-use std::fs::File;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::oneshot;
 
+use self::background::{Background, Duties};
 use self::call::{Limits, encode_call};
-use self::checkpoint::Checkpoints;
 use self::fetch::Fetches;
-use self::group::Group;
-use self::open::{Files, Groups, Opened};
-use self::partition::Partition;
+use self::open::{Files, Opened};
 use self::queue::Queue;
-use self::topics::Topics;
-use self::upkeep::Upkeep;
-use self::writer::{Work, Writer};
+use self::shared::{Access, Shared};
+use self::writer::Work;
 use crate::catalogue::{Durability, Layout, TopicSpec};
 use crate::clock::Clock;
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
@@ -100,34 +99,7 @@ impl EmbeddedConfig {
 #[derive(Debug)]
 pub struct EmbeddedLog {
     shared: Arc<Shared>,
-    background: Option<Background>,
-}
-
-/// What members and readers need of the log.
-#[derive(Debug)]
-struct Shared {
-    layout: Layout,
-    limits: Limits,
-    topics: Arc<Topics>,
-    fetches: Fetches,
-    groups: Mutex<Groups>,
-    queue: Arc<Queue<Work>>,
-    closed: AtomicBool,
-}
-
-/// What runs beside the callers.
-#[derive(Debug)]
-struct Background {
-    checkpoints: Arc<Checkpoints>,
-    upkeep: Arc<Upkeep>,
-    running: Mutex<Running>,
-}
-
-#[derive(Debug, Default)]
-struct Running {
-    threads: Vec<JoinHandle<()>>,
-    /// Released when the threads have ended.
-    lock: Option<File>,
+    background: Background,
 }
 
 impl EmbeddedLog {
@@ -154,11 +126,37 @@ impl EmbeddedLog {
             topics: Arc::clone(&topics),
             fetches: Fetches::new(dir, config.read_connections_max),
             groups: Mutex::new(groups),
-            queue: Arc::clone(&queue),
+            access: Access::Write(Arc::clone(&queue)),
             closed: AtomicBool::new(false),
         });
-        let background = Background::start(&config, lock, files, last_txn, &shared, clock)?;
-        Ok(Arc::new(Self { shared, background: Some(background) }))
+        let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
+        background.keep(lock);
+        Ok(Arc::new(Self { shared, background }))
+    }
+
+    /// Opens the log in a directory for reading, beside the process that writes it or without one.
+    /// What is written shows a little later. Whatever would change the log is refused.
+    ///
+    /// # Errors
+    /// [`LogError::Unusable`] when there is no log.
+    pub fn open_read_only(dir: impl Into<PathBuf>) -> Result<Arc<Self>, LogError> {
+        let dir = dir.into();
+        let files = Files {
+            synced: storage::open_reader(&dir, Durability::Synced)?,
+            unsynced: storage::open_reader(&dir, Durability::Unsynced)?,
+        };
+        let Opened { topics, groups, .. } = open::load(&files, 0)?;
+        let shared = Arc::new(Shared {
+            layout: open::layout(&files)?,
+            limits: Limits { record_bytes_max: 0, call_bytes_max: 0 },
+            topics: Arc::new(topics),
+            fetches: Fetches::new(&dir, 1),
+            groups: Mutex::new(groups),
+            access: Access::Read { dir },
+            closed: AtomicBool::new(false),
+        });
+        let background = Background::follow(files, &shared)?;
+        Ok(Arc::new(Self { shared, background }))
     }
 
     /// Drops what is older than its topic keeps, and compacts what is due. Runs by itself every
@@ -167,8 +165,10 @@ impl EmbeddedLog {
     /// # Errors
     /// Those of reading and writing; what was done stays done.
     pub async fn maintain(&self) -> Result<(), LogError> {
-        let Some(background) = &self.background else { return Ok(()) };
-        let upkeep = Arc::clone(&background.upkeep);
+        let upkeep = match &self.background.duties {
+            Duties::Write { upkeep, .. } => Arc::clone(upkeep),
+            Duties::Follow(_) => return self.shared.queue().map(|_| ()),
+        };
         let done = tokio::task::spawn_blocking(move || upkeep.do_due()).await;
         done.unwrap_or_else(|e| Err(LogError::Storage { doing: "upkeep", source: Box::new(e) }))
     }
@@ -184,10 +184,11 @@ impl EmbeddedLog {
 
     fn stop(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
-        self.shared.queue.close();
-        if let Some(background) = &self.background {
-            background.stop();
+        match &self.shared.access {
+            Access::Write(queue) => queue.close(),
+            Access::Read { .. } => {}
         }
+        self.background.stop();
         self.shared.topics.all().for_each(|topic| topic.changed.notify_waiters());
         locked(&self.shared.groups).values().for_each(|group| group.changed.notify_waiters());
     }
@@ -200,119 +201,6 @@ impl Drop for EmbeddedLog {
     }
 }
 
-impl Background {
-    fn start(
-        config: &EmbeddedConfig,
-        lock: File,
-        files: Files,
-        txn: i64,
-        shared: &Arc<Shared>,
-        clock: Clock,
-    ) -> Result<Self, LogError> {
-        let dir = config.dir.as_path();
-        let (topics, queue) = (Arc::clone(&shared.topics), Arc::clone(&shared.queue));
-        let checkpoints = Arc::new(Checkpoints::new(config.wal_bytes_target));
-        let checkpointing = checkpoint::prepare(dir, Arc::clone(&checkpoints), Arc::clone(&queue))?;
-        let read = |durability| storage::open_reader(dir, durability);
-        let read = (read(Durability::Synced)?, read(Durability::Unsynced)?);
-        let (dirty_min, interval) = (config.compact_dirty_records_min, config.upkeep_interval);
-        let upkeep = Arc::new(Upkeep::new(read, Arc::clone(&topics), Arc::clone(&queue), clock.clone(), dirty_min));
-        let writer = Writer {
-            dir: dir.to_owned(),
-            synced: files.synced,
-            unsynced: files.unsynced,
-            queue,
-            topics,
-            clock,
-            checkpoints: Arc::clone(&checkpoints),
-            txn,
-            leftovers: Vec::new(),
-            broken: None,
-        };
-        let upkeeping = Arc::clone(&upkeep);
-        let background = Self { checkpoints, upkeep, running: Mutex::default() };
-        background.spawn("log-writer", move || writer.run())?;
-        background.spawn("log-checkpoint", checkpointing)?;
-        background.spawn("log-upkeep", move || upkeeping.run(interval))?;
-        locked(&background.running).lock = Some(lock);
-        Ok(background)
-    }
-
-    fn spawn(&self, name: &str, body: impl FnOnce() + Send + 'static) -> Result<(), LogError> {
-        let thread = std::thread::Builder::new().name(name.into()).spawn(body);
-        let thread = thread.map_err(|e| LogError::Storage { doing: "starting a thread", source: Box::new(e) })?;
-        locked(&self.running).threads.push(thread);
-        Ok(())
-    }
-
-    /// Waits for the threads, which end once the queue is closed and empty.
-    fn stop(&self) {
-        self.checkpoints.close();
-        self.upkeep.close();
-        let mut running = locked(&self.running);
-        for thread in running.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a thread of the log ended in a panic");
-            }
-        }
-        running.lock = None;
-    }
-}
-
-impl Shared {
-    fn check_open(&self) -> Result<(), LogError> {
-        if self.closed.load(Ordering::SeqCst) { Err(LogError::Closed) } else { Ok(()) }
-    }
-
-    fn queue(&self) -> Result<&Queue<Work>, LogError> {
-        Ok(&self.queue)
-    }
-
-    fn group(&self, name: &str, topic: &'static TopicSpec) -> Result<Arc<Group>, LogError> {
-        let partitions = self.topics.of(topic)?.partitions as usize;
-        let mut groups = locked(&self.groups);
-        let group = groups
-            .entry((name.to_owned(), topic.name))
-            .or_insert_with(|| Arc::new(Group::new(name.to_owned(), topic, vec![None; partitions])));
-        Ok(Arc::clone(group))
-    }
-
-    /// The first offset with this time or later. Times never fall within a partition, so halving the
-    /// offsets finds the batch.
-    async fn offset_at(&self, partition: &Arc<Partition>, time_ms: i64) -> Result<u64, LogError> {
-        let (id, Bounds { start, end }) = (partition.id, partition.bounds());
-        let find = move |db: &rusqlite::Connection| -> rusqlite::Result<u64> {
-            let (mut low, mut high) = (start, end);
-            while low < high {
-                let middle = low + (high - low) / 2;
-                match storage::at_or_below(db, id, middle)? {
-                    Some(batch) if batch.last_time >= time_ms => high = batch.base.max(low),
-                    Some(batch) => low = batch.end.max(middle + 1),
-                    None => low = middle + 1,
-                }
-            }
-            Ok(low)
-        };
-        let low = self.fetches.ask(partition.topic.durability, "looking for a time", find).await?;
-        self.first_at(partition, low, end, time_ms).await
-    }
-
-    /// In the batch that holds `offset`, or the next one, the first record with this time or later.
-    async fn first_at(&self, partition: &Arc<Partition>, offset: u64, end: u64, time_ms: i64) -> Result<u64, LogError> {
-        let mut cursor = cursor::Cursor::new(Arc::clone(partition), offset);
-        let allowance = cursor::Allowance { records: 1, bytes: usize::MAX, one_at_least: true };
-        let mut record = Vec::new();
-        while cursor.position() < end && cursor.fill(&self.fetches).await? {
-            record.clear();
-            cursor.take(allowance, &mut record)?;
-            if let Some(record) = record.first().filter(|record| record.time_ms >= time_ms) {
-                return Ok(record.offset);
-            }
-        }
-        Ok(end)
-    }
-}
-
 #[async_trait]
 impl Log for EmbeddedLog {
     fn layout(&self) -> Layout {
@@ -320,14 +208,14 @@ impl Log for EmbeddedLog {
     }
 
     async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError> {
-        let topics = &self.shared.topics;
+        let (topics, queue) = (&self.shared.topics, self.shared.queue()?);
         let call = encode_call(topics, self.shared.limits, &records)?;
         if records.is_empty() {
             return Ok(Vec::new());
         }
         let partitions: Vec<u32> = call.chunks.iter().map(|chunk| topics.at(chunk.partition).index).collect();
         let (reply, answer) = oneshot::channel();
-        self.shared.queue()?.push(Work::Append(call.chunks, reply), call.bytes).await?;
+        queue.push(Work::Append(call.chunks, reply), call.bytes).await?;
         let bases = answer.await.unwrap_or(Err(LogError::Closed))?;
         let place = |(chunk, number): (u32, u32)| {
             let chunk = chunk as usize;
@@ -337,6 +225,7 @@ impl Log for EmbeddedLog {
     }
 
     async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
+        self.shared.queue()?;
         Ok(Box::new(member::EmbeddedMember::join(Arc::clone(&self.shared), spec)?))
     }
 

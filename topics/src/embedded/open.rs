@@ -10,6 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 use super::failure;
 use super::group::Group;
 use super::partition::{Partition, Stored};
+use super::rows;
 use super::storage;
 use super::topics::Topics;
 use super::writer::LAST_TXN;
@@ -85,6 +86,10 @@ impl Files {
 /// [`LogError::TopicDiffers`] when a topic is there with other settings.
 pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError> {
     let fail = |e| failure::of_reading("preparing the topics", e);
+    for topic in catalogue::ALL.iter().filter(|topic| layout.partitions(topic) == 0) {
+        let difference = "no partition is asked for, and there is at least one".into();
+        return Err(LogError::TopicDiffers { topic: topic.name.into(), difference });
+    }
     let mut next_id = 1;
     let mut recorded: HashMap<(String, Durability), u32> = HashMap::new();
     for durability in [Durability::Synced, Durability::Unsynced] {
@@ -108,7 +113,7 @@ pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError>
     }
     let last_txn = storage::setting(&files.synced, LAST_TXN).map_err(fail)?.unwrap_or(0);
     for (id, ..) in storage::partitions(&files.unsynced).map_err(fail)? {
-        storage::roll_back(&files.unsynced, id, last_txn).map_err(fail)?;
+        rows::roll_back(&files.unsynced, id, last_txn).map_err(fail)?;
     }
     Ok(())
 }
@@ -157,7 +162,8 @@ pub(super) fn layout(files: &Files) -> Result<Layout, LogError> {
 /// [`LogError::Storage`].
 pub(super) fn load(files: &Files, tail_bytes_max: usize) -> Result<Opened, LogError> {
     let fail = |e| failure::of_reading("loading the topics", e);
-    let (committed, last_txn) = committed(files).map_err(fail)?;
+    let last_in_both = storage::setting(&files.synced, LAST_TXN).map_err(fail)?.unwrap_or(0);
+    let (committed, last_txn) = committed(files, last_in_both).map_err(fail)?;
     let mut topics = Topics::default();
     let mut places = HashMap::new();
     for durability in [Durability::Synced, Durability::Unsynced] {
@@ -165,7 +171,7 @@ pub(super) fn load(files: &Files, tail_bytes_max: usize) -> Result<Opened, LogEr
         for &topic in catalogue::ALL.iter().filter(|topic| topic.durability == durability) {
             let mut partitions = Vec::new();
             for (id, _, index) in recorded.iter().filter(|(_, name, _)| name == topic.name) {
-                let stored = stored(files, durability, *id, &committed).map_err(fail)?;
+                let stored = stored(files.of(durability), *id, last_in_both, &committed).map_err(fail)?;
                 places.insert(*id, (topic, *index));
                 partitions.push(Partition::new(*id, topic, *index, stored, tail_bytes_max));
             }
@@ -180,9 +186,8 @@ pub(super) fn load(files: &Files, tail_bytes_max: usize) -> Result<Opened, LogEr
 /// The newest position of each group in each partition, by number of the partition.
 type Committed = HashMap<(String, u32), u64>;
 
-fn committed(files: &Files) -> rusqlite::Result<(Committed, i64)> {
+fn committed(files: &Files, mut last_txn: i64) -> rusqlite::Result<(Committed, i64)> {
     let mut newest: HashMap<(String, u32), (i64, u64)> = HashMap::new();
-    let mut last_txn = storage::setting(&files.synced, LAST_TXN)?.unwrap_or(0);
     for db in [&files.synced, &files.unsynced] {
         for position in storage::positions(db)? {
             last_txn = last_txn.max(position.txn);
@@ -195,8 +200,8 @@ fn committed(files: &Files) -> rusqlite::Result<(Committed, i64)> {
     Ok((newest.into_iter().map(|(place, (_, offset))| (place, offset)).collect(), last_txn))
 }
 
-fn stored(files: &Files, durability: Durability, id: u32, committed: &Committed) -> rusqlite::Result<Stored> {
-    let mut stored = storage::stored(files.of(durability), id)?;
+fn stored(db: &Connection, id: u32, last_txn: i64, committed: &Committed) -> rusqlite::Result<Stored> {
+    let mut stored = rows::stored(db, id, last_txn)?;
     // A power loss may have taken unsynced records that a group had worked on; their offsets are not
     // given out again, or the group would miss what comes in their place.
     let worked_on = committed.iter().filter(|((_, partition), _)| *partition == id).map(|(_, &offset)| offset).max();

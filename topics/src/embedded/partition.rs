@@ -137,12 +137,14 @@ impl Partition {
         state.forget_below(offset);
     }
 
-    /// Takes over what another process wrote.
-    pub fn refresh(&self, stored: Stored) {
+    /// Takes over what another process wrote, as `newer` has it.
+    pub fn refresh(&self, newer: &Self) {
+        let (bounds, last_time, compacted) = {
+            let newer = locked(&newer.state);
+            (newer.bounds, newer.last_time, newer.compacted)
+        };
         let mut state = locked(&self.state);
-        state.bounds = stored.bounds;
-        state.last_time = stored.last_time;
-        state.compacted = stored.compacted;
+        (state.bounds, state.last_time, state.compacted) = (bounds, last_time, compacted);
     }
 
     fn out_of_range(&self, offset: u64, Bounds { start, end }: Bounds) -> LogError {

@@ -10,6 +10,7 @@ use super::batch::Batch;
 use super::call::{BATCH_BYTES_TARGET, Chunk, sealed};
 use super::failure::WriteFailure;
 use super::group::Outcome;
+use super::rows;
 use super::storage;
 use super::topics::Topics;
 use super::writer::{Committing, Reply};
@@ -120,7 +121,15 @@ struct PlannedPosition {
 }
 
 /// Batches that still grow, by partition.
-type Open = HashMap<usize, (i64, u64, i64, u64, Vec<u8>)>;
+type Open = HashMap<usize, Growing>;
+
+struct Growing {
+    txn: i64,
+    base: u64,
+    time: i64,
+    records: u64,
+    body: Vec<u8>,
+}
 
 /// What one group commit writes.
 pub(super) struct Plan {
@@ -180,22 +189,22 @@ impl Plan {
         });
         let base = *end;
         *end += chunk.records;
-        if let Some((open_txn, _, _, records, body)) = open.get_mut(&chunk.partition) {
-            if *open_txn == txn && body.len() + chunk.body.len() <= BATCH_BYTES_TARGET {
-                body.extend_from_slice(&chunk.body);
-                *records += chunk.records;
+        if let Some(growing) = open.get_mut(&chunk.partition) {
+            if growing.txn == txn && growing.body.len() + chunk.body.len() <= BATCH_BYTES_TARGET {
+                growing.body.extend_from_slice(&chunk.body);
+                growing.records += chunk.records;
                 return base;
             }
         }
-        let opened = (txn, base, *time, chunk.records, chunk.body);
+        let opened = Growing { txn, base, time: *time, records: chunk.records, body: chunk.body };
         if let Some(full) = open.insert(chunk.partition, opened) {
             self.close(chunk.partition, full, topics);
         }
         base
     }
 
-    fn close(&mut self, partition: usize, open: (i64, u64, i64, u64, Vec<u8>), topics: &Topics) {
-        let (txn, base, time, records, body) = open;
+    fn close(&mut self, partition: usize, grown: Growing, topics: &Topics) {
+        let Growing { txn, base, time, records, body } = grown;
         let (id, topic) = (topics.at(partition).id, topics.at(partition).topic);
         let batch = Batch { base, span: records, records, first_time: time, last_time: time, body: sealed(body) };
         self.rows.push(PlannedRow { partition, id, topic, txn, batch });
@@ -225,7 +234,7 @@ impl Plan {
     pub fn write(&self, durability: Durability, tx: &Transaction<'_>) -> rusqlite::Result<usize> {
         let mut bytes = 0;
         for row in self.rows.iter().filter(|row| row.topic.durability == durability) {
-            storage::insert_batch(tx, row.id, &row.batch, row.txn)?;
+            rows::insert_batch(tx, row.id, &row.batch, row.txn)?;
             bytes += row.batch.body.len() + ROW_OVERHEAD_BYTES;
         }
         for position in self.positions.iter().filter(|position| position.durability() == durability) {

@@ -7,8 +7,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use tokio::time::{Instant, timeout_at};
 
-use super::Shared;
 use super::cursor::{Allowance, Cursor};
+use super::shared::Shared;
 use crate::catalogue::TopicSpec;
 use crate::log::{LogError, PartitionBatch, Reader, StartAt};
 

@@ -14,7 +14,7 @@ use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::partition::Partition;
-use super::storage::{self, Span};
+use super::rows::{self, Span};
 use super::thin::thin;
 use super::topics::Topics;
 use super::writer::{Change, Work};
@@ -125,7 +125,7 @@ impl Upkeep {
         loop {
             // What is on disk beyond the end is not committed yet.
             let end = partition.bounds().end;
-            let oldest = storage::oldest(db, partition.id, DROP_BATCHES_MAX)
+            let oldest = rows::oldest(db, partition.id, DROP_BATCHES_MAX)
                 .map_err(|e| failure::of_reading("looking for old batches", e))?;
             let mut bytes = 0;
             let dropped = oldest.iter().take_while(|batch| {
@@ -141,7 +141,7 @@ impl Upkeep {
     fn compact(&self, db: &Connection, number: usize, partition: &Partition) -> Result<(), LogError> {
         let (from, end) = (partition.compacted(), partition.bounds().end);
         let (clean, dirty) =
-            storage::records_around(db, partition.id, from).map_err(|e| failure::of_reading("counting records", e))?;
+            rows::records_around(db, partition.id, from).map_err(|e| failure::of_reading("counting records", e))?;
         if dirty < self.compact_dirty_records_min.max(1) || dirty < clean {
             return Ok(());
         }
@@ -196,7 +196,7 @@ fn newest_of_keys(
 }
 
 fn fetch(db: &Connection, partition: &Partition, span: Span) -> Result<Vec<super::batch::Batch>, LogError> {
-    storage::fetch(db, span).map_err(|e| failure::of_fetching(partition.topic.name, partition.index, e))
+    rows::fetch(db, span).map_err(|e| failure::of_fetching(partition.topic.name, partition.index, e))
 }
 
 fn damaged(partition: &Partition, offset: u64, malformed: &super::batch::Malformed) -> LogError {

@@ -21,6 +21,7 @@ use super::failure::WriteFailure;
 use super::group::{Group, MemberId, Outcome};
 use super::plan::{Plan, Planned};
 use super::queue::{Queue, Waiting};
+use super::rows;
 use super::storage;
 use super::topics::Topics;
 use crate::catalogue::Durability;
@@ -164,7 +165,7 @@ impl Writer {
         }
         let tx = begin(&mut self.unsynced)?;
         for &(partition, offset) in &self.leftovers {
-            storage::delete_batches(&tx, partition, offset, offset + 1)?;
+            rows::delete_batches(&tx, partition, offset, offset + 1)?;
         }
         let bytes = plan.write(Durability::Unsynced, &tx)?;
         tx.commit()?;
@@ -223,13 +224,13 @@ impl Writer {
         let mut bytes = 0;
         match change {
             Change::DropBelow { offset, last_time } => {
-                storage::delete_batches(&tx, partition.id, 0, *offset)?;
+                rows::delete_batches(&tx, partition.id, 0, *offset)?;
                 storage::set_start(&tx, partition.id, *offset, *last_time)?;
             }
             Change::Replace { from, until, batches } => {
-                storage::delete_batches(&tx, partition.id, *from, *until)?;
+                rows::delete_batches(&tx, partition.id, *from, *until)?;
                 for batch in batches {
-                    storage::insert_batch(&tx, partition.id, batch, 0)?;
+                    rows::insert_batch(&tx, partition.id, batch, 0)?;
                     bytes += batch.body.len();
                 }
             }

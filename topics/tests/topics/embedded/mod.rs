@@ -1,5 +1,9 @@
 //! The embedded log: the contract, and what is its own.
 
+mod directory;
+mod kill;
+mod limits;
+
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -34,6 +38,11 @@ pub fn config(dir: &Path) -> EmbeddedConfig {
         compact_dirty_records_min: 1,
         ..EmbeddedConfig::new(dir, LAYOUT)
     }
+}
+
+/// A log in a directory.
+pub fn open(dir: &Path) -> Arc<EmbeddedLog> {
+    EmbeddedLog::open(config(dir), Clock::system()).unwrap()
 }
 
 struct EmbeddedHarness {
