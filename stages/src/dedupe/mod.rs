@@ -25,14 +25,12 @@ const HASH_BYTES: usize = size_of::<u128>();
 pub struct Dedupe {
     window_ms: i64,
     partitions: BTreeMap<u32, Window>,
-    /// Keys of the batch at hand; kept for its memory.
-    keys: Vec<Option<u128>>,
 }
 
 impl Dedupe {
     /// A record whose key came up to and with `window_ms` before it is dropped.
     pub fn new(window_ms: i64) -> Self {
-        Self { window_ms, partitions: BTreeMap::new(), keys: Vec::new() }
+        Self { window_ms, partitions: BTreeMap::new() }
     }
 
     /// How many keys are in the window, over all partitions.
@@ -75,23 +73,12 @@ impl Stage for Dedupe {
         out: &mut Outputs<Upstream, DedupeWindow>,
         _cx: &Context,
     ) -> Result<(), StageError> {
-        // Looked up ahead of the loop that decides: these lookups do not depend on each other, so
-        // the processor waits for many cache misses at once, and the loop finds its lines at hand.
-        self.keys.clear();
-        self.keys.extend(batch.iter().map(|input| key_of(&input.value)));
-        for (input, key) in batch.iter().zip(&self.keys) {
-            if let (Some(window), Some(key)) = (self.partitions.get(&input.source.partition), key) {
-                std::hint::black_box(window.live.contains(*key));
-            }
-        }
-
         out.records.reserve(batch.len());
-        for (input, key) in batch.into_iter().zip(&self.keys) {
-            let Input { source, headers, value } = input;
+        for Input { source, headers, value } in batch {
             let Some(window) = self.partitions.get_mut(&source.partition) else {
                 return Err(not_assigned(self.name(), source.partition));
             };
-            let first = key.is_none_or(|key| window.admit(key, source.time_ms, self.window_ms));
+            let first = key_of(&value).is_none_or(|key| window.admit(key, source.time_ms, self.window_ms));
             if first {
                 out.records.push(Output { source, headers, value });
             }
