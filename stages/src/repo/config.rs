@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 /// How the repo serves. The store has a configuration of its own.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoConfig {
     /// How long an access token is good for.

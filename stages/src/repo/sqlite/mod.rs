@@ -33,7 +33,7 @@ use super::model::{
 use super::store::{Store, StoreError};
 
 /// How the file is used.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SqliteConfig {
     /// Connections that read.
