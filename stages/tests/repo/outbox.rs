@@ -1,7 +1,9 @@
 //! The outbox relay.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
+use async_trait::async_trait;
 use schemas::ids::{GroupId, UserId};
 use schemas::kind::Kind;
 use schemas::records::{GroupEvent, Upstream};
@@ -11,11 +13,11 @@ use stages::repo::store::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::UPSTREAM;
+use topics::catalogue::{Layout, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::Headers;
-use topics::log::Log;
+use topics::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
 use crate::fixtures::{ANN, BEN, NOW, TestStore, sqlite_store, with_users};
 use crate::served::{SOON, log_in, upstream, upstream_count};
@@ -149,5 +151,62 @@ async fn a_relay_that_is_started_again_goes_on_where_it_stopped() {
     let running = test.start();
     assert_eq!(versions(&upstream(&test.log, 2).await, 1), [1, 2]);
     test.stop(running).await;
+    assert_eq!(upstream_count(&test.log).await, 2);
+}
+
+/// A log whose first append is there although it says that it failed.
+struct Unsure {
+    log: Arc<dyn Log>,
+    failed: AtomicBool,
+}
+
+#[async_trait]
+impl Log for Unsure {
+    fn layout(&self) -> Layout {
+        self.log.layout()
+    }
+
+    async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError> {
+        let places = self.log.append(records).await?;
+        if self.failed.swap(true, Ordering::SeqCst) {
+            Ok(places)
+        } else {
+            Err(LogError::DiskFull { path: "log".into() })
+        }
+    }
+
+    async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
+        self.log.join(spec).await
+    }
+
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+        self.log.read(topic, from).await
+    }
+
+    async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
+        self.log.bounds(topic, partition).await
+    }
+
+    async fn offset_at(&self, topic: &'static TopicSpec, partition: u32, time_ms: i64) -> Result<u64, LogError> {
+        self.log.offset_at(topic, partition, time_ms).await
+    }
+
+    async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
+        self.log.lag(group, topic).await
+    }
+}
+
+#[tokio::test]
+async fn an_append_that_failed_half_way_is_looked_for_before_the_next() {
+    let mut test = Fixture::new().await;
+    test.log = Arc::new(Unsure { log: Arc::clone(&test.log), failed: AtomicBool::new(false) });
+    test.group(1).await;
+    let running = test.start();
+    upstream(&test.log, 1).await;
+    assert_eq!(test.store().outbox(10).await.unwrap().len(), 1, "what may have failed stays in the outbox");
+    test.rename(1, 1).await;
+    assert_eq!(versions(&upstream(&test.log, 2).await, 1), [1, 2]);
+    test.stop(running).await;
+    assert!(test.store().outbox(10).await.unwrap().is_empty());
     assert_eq!(upstream_count(&test.log).await, 2);
 }

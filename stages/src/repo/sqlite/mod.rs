@@ -55,7 +55,7 @@ impl Default for SqliteConfig {
             acquire_timeout_ms: 5_000,
             busy_timeout_ms: 5_000,
             page_cache_kib: 32 * 1_024,
-            wal_checkpoint_pages: 8_192,
+            wal_checkpoint_pages: 16_384,
         }
     }
 }
