@@ -4,7 +4,7 @@
 import { Api } from "./api.js";
 import { chatView } from "./chat-view.js";
 import { Chat } from "./chat.js";
-import { closeDialogs, hideNotice, showNotice } from "./dialogs.js";
+import { closeDialogs, confirmed, hideNotice, showNotice } from "./dialogs.js";
 import { el } from "./dom.js";
 import { listView } from "./list-view.js";
 import { Session } from "./session.js";
@@ -50,7 +50,11 @@ function showChat() {
     requestAnimationFrame(() => waiting !== null && draw());
   };
   const chat = new Chat({ api, session, onChange, onNotice: showNotice, onEnd: (text) => signedOut(text) });
-  const list = listView(chat, { onSelect: select, onSignOut: () => signedOut(null) });
+  const list = listView(chat, { onSelect: select, onSignOut: leave });
+  async function leave() {
+    const question = ["Sign out?", "Some of your messages have not been sent. They will be lost.", "Sign out"];
+    if (chat.outbox.isEmpty || (await confirmed(...question))) signedOut(null);
+  }
   const view = chatView(chat, { onBack: () => select(null) });
   const follow = () => {
     const id = selected();
@@ -77,7 +81,7 @@ function showChat() {
 
 /** The open conversation, from the address bar. */
 function selected() {
-  const id = decodeURIComponent(location.hash.slice(1));
+  const id = location.hash.slice(1);
   const isPairOfMine = /^single_\d+_\d+$/.test(id) && id.split("_").includes(session.current?.userId);
   return isPairOfMine || /^(world|group_\d+)$/.test(id) ? id : null;
 }

@@ -153,7 +153,7 @@ impl Process {
                 clock: clock.clone(),
                 config: config.repo.limits.clone(),
                 instance: 0,
-                group_changed: changed.clone(),
+                outbox_wake: changed.clone(),
             };
             supervisor.start(REPO, stages::repo::serve(parts, listener, stops.repo.clone()));
             let relay = outbox::relay(store.clone(), log.clone(), clock.clone(), changed, stops.chain.clone());
@@ -221,7 +221,7 @@ impl Process {
             stop.cancel();
             outcome = outcome.and(self.supervisor.stopped(parts, deadline).await);
         }
-        self.log.close().await.map_err(start_error("closing the log"))?;
+        self.log.close().await;
         tracing::info!("stopped");
         outcome.map_err(ProcessError::Part)
     }

@@ -9,6 +9,7 @@ pub mod dispatch;
 pub mod driver;
 pub mod fan_out;
 pub mod id_assign;
+pub mod invariants;
 pub mod large_group;
 pub mod membership;
 pub mod persist;

@@ -5,6 +5,7 @@ mod fan_out;
 mod fan_out_groups;
 mod groups;
 mod id_assign;
+mod invariants;
 mod large_group;
 mod presence;
 mod records;
