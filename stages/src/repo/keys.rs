@@ -69,8 +69,9 @@ fn load(path: &Path) -> Result<Option<SigningKey>, KeyError> {
 fn create(path: &Path) -> Result<SigningKey, KeyError> {
     let failed = |source| KeyError::File { path: path.into(), doing: "made", source };
     let key = SigningKey::generate().map_err(KeyError::NoRandomness)?;
+    // Named by the key it holds, by its public half: no two drafts meet.
     let mut draft = path.as_os_str().to_owned();
-    draft.push(format!(".{}.new", std::process::id()));
+    draft.push(format!(".{}.new", key.verifying_key().to_paserk()));
     let draft = PathBuf::from(draft);
     let placed = write_draft(&draft, &key).and_then(|()| fs::hard_link(&draft, path));
     // A draft that stays behind does no harm.

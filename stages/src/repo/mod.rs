@@ -21,8 +21,15 @@ pub use passwords::PasswordsUnusable;
 pub use serve::{RepoError, RepoParts, serve};
 pub use services::IsOnline;
 
-/// Server and client stubs of the gRPC services, generated from `repo.proto`.
+/// Client stubs of the gRPC services.
+pub mod client {
+    pub use super::grpc::{
+        auth_service_client, conversation_service_client, group_repo_client, message_repo_client, user_repo_client,
+    };
+}
+
+/// Stubs generated from `repo.proto`.
 #[allow(missing_docs, clippy::all, reason = "generated; the .proto file carries the documentation")]
-pub mod grpc {
+mod grpc {
     include!(concat!(env!("OUT_DIR"), "/gochat.repo.v1.rs"));
 }

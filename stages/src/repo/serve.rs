@@ -46,7 +46,7 @@ pub struct RepoParts {
     /// Tells the time.
     pub clock: Clock,
     /// Wakes the outbox relay after a change of a group.
-    pub outbox_wake: Arc<Notify>,
+    pub group_changed: Arc<Notify>,
     /// Limits and lifetimes.
     pub config: RepoConfig,
     /// Instance id of the Snowflakes of users, groups and sign-ins, below
@@ -119,7 +119,7 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
 }
 
 fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts { store, log, is_online, signing_key, clock, outbox_wake, config, instance } = parts;
+    let RepoParts { store, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
     let passwords = Passwords::new(&config)?;
     let sessions = Cache::builder().max_capacity(config.user_sessions_max).time_to_live(USER_SESSION_LIFETIME).build();
     Ok(Repo(Arc::new(RepoInner {
@@ -128,7 +128,7 @@ fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         is_online,
         signing_key,
         clock,
-        outbox_wake,
+        group_changed,
         config,
         passwords,
         ids: Mutex::new(Snowflake::new(instance)),

@@ -106,7 +106,7 @@ impl Repo {
             max_members: self.config.group_members_max,
         };
         let made = self.store.create_group(&group, &self.act(owner)?).await?;
-        self.outbox_wake.notify_one();
+        self.group_changed.notify_one();
         Ok(group_to_pb(made))
     }
 
@@ -114,7 +114,7 @@ impl Repo {
         let group = input::group_id(group_id)?;
         let act = self.act(input::user_id("actor_id", actor_id)?)?;
         let changed = self.store.change_group(group, &change, &act).await?;
-        self.outbox_wake.notify_one();
+        self.group_changed.notify_one();
         Ok(changed)
     }
 
@@ -250,4 +250,29 @@ fn group_to_pb(group: Group) -> pb::Group {
 
 fn nothing(_: Group) -> pb::Empty {
     pb::Empty {}
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check(members: i64, expected: &[usize]) {
+        let user_ids = (1..=members).map(UserId).collect();
+        let parts = parts_of(Membership { group_id: GroupId(7), version: 3, large: true, user_ids });
+        let parts: Vec<_> = parts.into_iter().map(Result::unwrap).collect();
+        assert_eq!(parts.iter().map(|part| part.user_ids.len()).collect::<Vec<_>>(), expected);
+        assert!(parts.iter().flat_map(|part| part.user_ids.iter().copied()).eq(1..=members));
+        assert!(parts.iter().all(|part| (part.group_id, part.version, part.large) == (7, 3, true)));
+        let last: Vec<_> = parts.iter().map(|part| part.last_part).collect();
+        assert!(last.iter().rev().skip(1).all(|last| !last) && last.ends_with(&[true]));
+    }
+
+    #[test]
+    fn a_membership_comes_in_parts_of_ten_thousand() {
+        check(0, &[0]);
+        check(1, &[1]);
+        check(10_000, &[10_000]);
+        check(10_001, &[10_000, 1]);
+        check(20_000, &[10_000, 10_000]);
+    }
 }

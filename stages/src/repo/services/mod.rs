@@ -42,7 +42,7 @@ pub(super) struct RepoInner {
     pub(super) is_online: IsOnline,
     pub(super) signing_key: Arc<SigningKey>,
     pub(super) clock: Clock,
-    pub(super) outbox_wake: Arc<Notify>,
+    pub(super) group_changed: Arc<Notify>,
     pub(super) config: RepoConfig,
     pub(super) passwords: Passwords,
     pub(super) ids: Mutex<Snowflake>,

@@ -33,7 +33,7 @@ use super::model::{
 use super::store::{Store, StoreError};
 
 /// How the file is used.
-#[derive(Debug, Clone, serde::Deserialize)]
+#[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SqliteConfig {
     /// Connections that read.
@@ -55,7 +55,7 @@ impl Default for SqliteConfig {
             acquire_timeout_ms: 5_000,
             busy_timeout_ms: 5_000,
             page_cache_kib: 32 * 1_024,
-            wal_checkpoint_pages: 8_192,
+            wal_checkpoint_pages: 16_384,
         }
     }
 }
