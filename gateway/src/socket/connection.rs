@@ -145,7 +145,34 @@ impl<'a> Connection<'a> {
             }
         };
         self.edge.signals.unfollow(&self.socket, &self.following);
+        match end {
+            End::ByClient | End::ByServer(CloseReason::TooSlow | CloseReason::Silent) => {}
+            End::ByServer(
+                CloseReason::Unauthenticated
+                | CloseReason::ProtocolError
+                | CloseReason::Replaced
+                | CloseReason::LoggedOut
+                | CloseReason::RateLimited
+                | CloseReason::GoingAway,
+            ) => {
+                let wait = Duration::from_millis(self.edge.config.close_wait_ms);
+                // What is not answered by then the client sends again.
+                let _ = tokio::time::timeout(wait, self.settle()).await;
+            }
+        }
         end
+    }
+
+    /// Writes the answers to what was taken from the client so far.
+    async fn settle(&mut self) -> Result<(), axum::Error> {
+        while !self.answers.is_empty() {
+            let answer = front(&mut self.answers).await;
+            self.out.extend(answer);
+        }
+        for frame in self.out.drain(..).filter(|frame| !frame.is_empty()) {
+            self.stream.feed(Message::Text(frame)).await?;
+        }
+        self.stream.flush().await
     }
 
     /// Waits for something, takes along what else is ready, and writes it all with one flush.
