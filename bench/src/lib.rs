@@ -1,1 +1,11 @@
-//! bench
+//! What `gochat bench` measures with: workloads, clocks of wall and processor time, reports.
+//!
+//! Everything here is seeded and bounded. Figures are ratios to a baseline of the same run wherever
+//! there is one: machines differ, and most are shared.
+
+pub mod copy;
+pub mod delivered;
+pub mod report;
+pub mod stage;
+pub mod usage;
+pub mod workload;

@@ -173,6 +173,42 @@ impl Key for GroupId {
     }
 }
 
+/// A record that says its own key.
+pub trait Keyed<K> {
+    /// The key.
+    fn key(&self) -> K;
+}
+
+impl Keyed<ConversationId> for Upstream {
+    fn key(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
+impl Keyed<ConversationId> for Sequenced {
+    fn key(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
+impl Keyed<ConversationId> for Delivery {
+    fn key(&self) -> ConversationId {
+        self.message.conversation_id
+    }
+}
+
+impl Keyed<ConversationId> for Head {
+    fn key(&self) -> ConversationId {
+        self.conversation_id
+    }
+}
+
+impl Keyed<GroupId> for GroupTask {
+    fn key(&self) -> GroupId {
+        self.group_id
+    }
+}
+
 /// Key of the presence topic: what a newer record of the same key replaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresenceKey {

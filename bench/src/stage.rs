@@ -1,0 +1,87 @@
+//! One stage alone: batches in, outputs counted and dropped, no log.
+
+use std::time::Duration;
+
+use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
+use topics::headers::{Headers, HopTimes};
+
+use crate::usage::{Stopwatch, Took};
+
+/// What a stage did with a stream of batches.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Figures {
+    /// Records given.
+    pub records: u64,
+    /// Records made.
+    pub outputs: u64,
+    /// What the stage took; making the batches is not counted.
+    pub took: Took,
+}
+
+/// Gives a stage batches until there are no more. All records are of partitions that the stage was
+/// assigned before.
+///
+/// # Errors
+/// The stage's own.
+pub async fn measure<S: Stage>(
+    stage: &mut S,
+    batches: impl Iterator<Item = Vec<Input<S::In>>>,
+) -> Result<Figures, StageError> {
+    let mut figures = Figures::default();
+    for batch in batches {
+        let now_ms = batch.last().map_or(0, |input| input.source.time_ms);
+        figures.records += batch.len() as u64;
+        let watch = Stopwatch::start();
+        stage.prepare(&batch).await?;
+        let mut out = Outputs::default();
+        stage.process(batch, &mut out, &Context { now_ms, ids_not_after_ms: None })?;
+        stage.committed();
+        let took = watch.took();
+        figures.took.wall += took.wall;
+        figures.took.cpu += took.cpu;
+        figures.outputs += out.records.len() as u64;
+    }
+    Ok(figures)
+}
+
+/// Records as batches of one partition, `rate` of them a second from `start_ms` on.
+pub struct Batches<I> {
+    records: I,
+    left: u64,
+    batch: usize,
+    start_ms: i64,
+    interval: Duration,
+    offset: u64,
+    partitions: u32,
+}
+
+impl<I> Batches<I> {
+    /// `total` of `records`, `batch` at a time, spread over `partitions` round-robin.
+    pub fn new(records: I, total: u64, batch: usize, partitions: u32, start_ms: i64, rate: u64) -> Self {
+        let interval = Duration::from_secs(1) / u32::try_from(rate.max(1)).unwrap_or(u32::MAX);
+        Self { records, left: total, batch, start_ms, interval, offset: 0, partitions }
+    }
+}
+
+impl<T, I: Iterator<Item = T>> Iterator for Batches<I> {
+    type Item = Vec<Input<T>>;
+
+    fn next(&mut self) -> Option<Vec<Input<T>>> {
+        let size = self.left.min(self.batch as u64);
+        if size == 0 {
+            return None;
+        }
+        self.left -= size;
+        let records = self.records.by_ref().take(usize::try_from(size).unwrap_or(usize::MAX));
+        let batch = records.map(|value| {
+            let elapsed = self.interval.as_nanos() * u128::from(self.offset) / 1_000_000;
+            let time_ms = self.start_ms + i64::try_from(elapsed).unwrap_or(i64::MAX / 2);
+            let partition = u32::try_from(self.offset % u64::from(self.partitions)).unwrap_or(0);
+            let source = Source { partition, offset: self.offset, time_ms };
+            self.offset += 1;
+            let headers = Headers { hops: Some(HopTimes::starting(time_ms)), ..Headers::default() };
+            Input { source, headers, value }
+        });
+        Some(batch.collect())
+    }
+}

@@ -1,0 +1,72 @@
+// What this client knows of other users: their names, who is online, who is typing. There is no call
+// that turns an id into a name, so names are gathered from wherever they appear.
+
+import { kindOf, partnerOf } from "./conversations.js";
+
+/** Somebody is shown as typing this long after their last typing frame. */
+export const TYPING_SHOWN_MS = 5_000;
+
+export class People {
+  constructor(me) {
+    this.me = me;
+    this.names = new Map();
+    this.presence = new Map(); // userId → { online, lastSeen }
+    this.typing = new Map(); // conversationId → Map of userId → until (ms)
+  }
+
+  learn(userId, name) {
+    if (userId && name) this.names.set(String(userId), name);
+  }
+
+  /** Takes `{userId, username, displayName}`. */
+  learnUser(user) {
+    this.learn(user.userId, user.displayName || user.username);
+  }
+
+  /** The title of a pair is the other user's name. */
+  learnTitle(conversation) {
+    const partner = partnerOf(conversation.id, this.me);
+    if (partner) this.learn(partner, conversation.title);
+  }
+
+  nameOf(userId) {
+    return this.names.get(userId) ?? `User …${String(userId).slice(-4)}`;
+  }
+
+  isKnown(userId) {
+    return this.names.has(userId);
+  }
+
+  titleOf(conversation) {
+    if (conversation.title) return conversation.title;
+    switch (kindOf(conversation.id)) {
+      case "single":
+        return this.nameOf(partnerOf(conversation.id, this.me));
+      case "group":
+        return "Group";
+      default:
+        return "World";
+    }
+  }
+
+  startedTyping(conversationId, userId, now) {
+    if (userId === this.me) return;
+    if (!this.typing.has(conversationId)) this.typing.set(conversationId, new Map());
+    this.typing.get(conversationId).set(userId, now + TYPING_SHOWN_MS);
+  }
+
+  stoppedTyping(conversationId, userId) {
+    this.typing.get(conversationId)?.delete(userId);
+  }
+
+  typingIn(conversationId, now) {
+    const users = this.typing.get(conversationId) ?? new Map();
+    return [...users].filter(([, until]) => until > now).map(([userId]) => userId);
+  }
+
+  /** Without a connection nobody knows who is there. */
+  forgetPresence() {
+    this.presence.clear();
+    this.typing.clear();
+  }
+}

@@ -1,0 +1,89 @@
+// The page before signing in: two forms, one shown at a time.
+
+import { submits } from "./dialogs.js";
+import { el } from "./dom.js";
+
+const USERNAME_FORM = /^[A-Za-z0-9][A-Za-z0-9._-]{2,31}$/;
+const PASSWORD_BYTES = { min: 8, max: 128 };
+
+/** `onSignIn(username, password)` and `onSignUp(username, password, displayName)` return promises. */
+export function signInView({ onSignIn, onSignUp }) {
+  const signIn = form("signin", "Sign in", "current-password", null, async (data) => {
+    const [username, password] = [data.get("username").trim(), data.get("password")];
+    if (!username || !password) throw new Error("Enter your username and password.");
+    await onSignIn(username, password);
+  });
+  const displayName = field("Name others see", "displayName", {
+    autocomplete: "name",
+    maxlength: 64,
+    placeholder: "Optional",
+    testid: "signup-display-name",
+  });
+  const signUp = form("signup", "Create account", "new-password", displayName, async (data) => {
+    const [username, password] = [data.get("username").trim(), data.get("password")];
+    checkNew(username, password);
+    await onSignUp(username, password, data.get("displayName").trim());
+  });
+
+  const tabs = {
+    signin: tab("show-signin", "Sign in", () => show("signin")),
+    signup: tab("show-signup", "Create account", () => show("signup")),
+  };
+  const show = (which) => {
+    signIn.hidden = which !== "signin";
+    signUp.hidden = which !== "signup";
+    for (const [name, button] of Object.entries(tabs)) button.setAttribute("aria-pressed", String(name === which));
+    (which === "signin" ? signIn : signUp).querySelector("input").focus();
+  };
+  const card = el(
+    "section",
+    { class: "signin-card", "aria-label": "Sign in to GoChat" },
+    el("div", { class: "signin-tabs", role: "group", "aria-label": "Sign in or create an account" }, tabs.signin, tabs.signup),
+    signIn,
+    signUp,
+  );
+  const page = el(
+    "main",
+    { class: "signin" },
+    el(
+      "div",
+      { class: "signin-brand" },
+      el("img", { src: "/assets/icon.svg", alt: "", width: 56, height: 56 }),
+      el("h1", {}, "GoChat"),
+      el("p", {}, "Every message arrives: once, and in order."),
+    ),
+    card,
+  );
+  queueMicrotask(() => show("signin"));
+  return page;
+}
+
+function form(name, action, passwordKind, extra, submit) {
+  const username = field("Username", "username", {
+    autocomplete: "username",
+    autocapitalize: "none",
+    spellcheck: "false",
+    maxlength: 32,
+    testid: `${name}-username`,
+  });
+  const password = field("Password", "password", { type: "password", autocomplete: passwordKind, testid: `${name}-password` });
+  const button = el("button", { class: "primary wide", type: "submit", testid: `${name}-submit` }, action);
+  return submits(el("form", { novalidate: true, hidden: true }, username, password, extra, button), submit);
+}
+
+function field(label, name, props) {
+  return el("label", { class: "field" }, el("span", {}, label), el("input", { name, type: "text", ...props }));
+}
+
+function tab(testid, label, click) {
+  return el("button", { type: "button", testid, on: { click } }, label);
+}
+
+function checkNew(username, password) {
+  if (!USERNAME_FORM.test(username)) {
+    throw new Error("A username has 3 to 32 letters, digits, dots, dashes or underscores, and starts with a letter or digit.");
+  }
+  const bytes = new TextEncoder().encode(password).length;
+  if (bytes < PASSWORD_BYTES.min) throw new Error(`A password has at least ${PASSWORD_BYTES.min} characters.`);
+  if (bytes > PASSWORD_BYTES.max) throw new Error(`A password has at most ${PASSWORD_BYTES.max} bytes.`);
+}

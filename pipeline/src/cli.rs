@@ -1,0 +1,158 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// An instant-messaging backend as a stream-processing pipeline.
+#[derive(Debug, Parser)]
+#[command(name = "gochat", version, about, args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
+pub struct Cli {
+    /// What to do; `run` when left out.
+    #[command(subcommand)]
+    pub command: Option<Command>,
+    /// Arguments of `run`, when no command is named.
+    #[command(flatten)]
+    pub run: RunArgs,
+}
+
+const RUN_EXAMPLES: &str = "Examples:
+  gochat                                    everything in this process, data in ./data, page at http://127.0.0.1:8080
+  gochat run --data /var/lib/gochat --http 0.0.0.0:80
+  gochat run --config gochat.toml
+  gochat bench chain --log embedded         messages a second through all five stages
+  GOCHAT__TELEMETRY__FILTER=debug gochat    any setting from the environment";
+
+/// A command.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the chain, the gateway and the repo.
+    #[command(after_help = RUN_EXAMPLES)]
+    Run(RunArgs),
+    /// Measure.
+    #[command(subcommand)]
+    Bench(BenchCommand),
+}
+
+/// Arguments of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// Configuration file (TOML). Without it the defaults hold.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the log, the store and the keys [default: data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Address of HTTP and WebSocket [default: 127.0.0.1:8080]; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub http: Option<SocketAddr>,
+    /// Address of gRPC [default: 127.0.0.1:9090]; port 0 takes a free one.
+    #[arg(long, value_name = "ADDRESS")]
+    pub grpc: Option<SocketAddr>,
+    /// What to run here, separated by commas [default: all].
+    #[arg(long, value_name = "ROLES", value_delimiter = ',')]
+    pub roles: Vec<Role>,
+}
+
+/// A part of GoChat that a process runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
+pub enum Role {
+    /// HTTP and WebSocket.
+    Gateway,
+    /// Users, groups and messages over gRPC.
+    Repo,
+    /// The stage that drops repeats.
+    Dedupe,
+    /// The stage that gives identities.
+    IdAssign,
+    /// The stage that writes to the repo.
+    Persist,
+    /// The stage that finds who is online where.
+    FanOut,
+    /// The same for large groups, page by page.
+    LargeGroup,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub enum BenchCommand {
+    /// All five stages between a real log and a real store.
+    #[command(after_help = "Examples:
+  gochat bench chain --log embedded
+  gochat bench chain --messages 1000000 --partitions 8 --unfused")]
+    Chain(ChainBenchArgs),
+    /// One stage alone, without any I/O.
+    #[command(after_help = "Examples:
+  gochat bench stage dedupe
+  gochat bench stage fan-out --records 2000000 --batch 4096")]
+    Stage(StageBenchArgs),
+}
+
+/// Arguments of `bench chain`.
+#[derive(Debug, Args)]
+pub struct ChainBenchArgs {
+    /// Which log.
+    #[arg(long, value_enum, default_value = "embedded")]
+    pub log: LogKind,
+    /// How many messages.
+    #[arg(long, default_value_t = 500_000)]
+    pub messages: u64,
+    /// Bytes of content in each.
+    #[arg(long, default_value_t = 128)]
+    pub content_bytes: usize,
+    /// Between how many conversations they are spread.
+    #[arg(long, default_value_t = 10_000)]
+    pub conversations: u64,
+    /// Partitions of the chain topics.
+    #[arg(long, default_value_t = 8)]
+    pub partitions: u32,
+    /// Most records in a batch.
+    #[arg(long, default_value_t = 4_096)]
+    pub batch: usize,
+    /// Tasks of each stage.
+    #[arg(long, default_value_t = 1)]
+    pub tasks: u16,
+    /// dedupe and id-assign in tasks of their own.
+    #[arg(long)]
+    pub unfused: bool,
+    /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Which log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogKind {
+    /// On the local disk.
+    Embedded,
+}
+
+/// Arguments of `bench stage`.
+#[derive(Debug, Args)]
+pub struct StageBenchArgs {
+    /// Which stage.
+    #[arg(value_enum)]
+    pub stage: BenchedStage,
+    /// How many records.
+    #[arg(long, default_value_t = 2_000_000)]
+    pub records: u64,
+    /// Records in a batch.
+    #[arg(long, default_value_t = 4_096)]
+    pub batch: usize,
+}
+
+/// A stage that can be measured alone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum BenchedStage {
+    /// At 10 million live keys, with eviction.
+    Dedupe,
+    /// At 1 million conversations.
+    IdAssign,
+    /// Pairs and groups of 500.
+    FanOut,
+    /// Pages of groups of 10,000.
+    LargeGroup,
+    /// Into SQLite (this one does I/O).
+    Persist,
+}

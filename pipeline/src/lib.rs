@@ -1,0 +1,16 @@
+//! The composition root: the only crate that reads configuration, environment and command line,
+//! that starts telemetry and wires stages to topics. Everything below takes plain values.
+
+pub mod cli;
+pub mod commands;
+pub mod config;
+mod coordination;
+mod health;
+mod members;
+mod presence;
+pub mod process;
+pub mod runner;
+mod supervisor;
+pub mod tasks;
+pub mod telemetry;
+pub mod topology;

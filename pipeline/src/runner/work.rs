@@ -1,0 +1,178 @@
+//! One batch: decode, prepare, process, commit; again after a passing failure.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use rand::RngExt;
+use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use topics::catalogue::{DEAD_LETTERS, Raw, RawKey};
+use topics::codec::Encoder;
+use topics::headers::Headers;
+use topics::log::{Class, Commit, Incoming, Member, PartitionBatch};
+use tracing::Instrument;
+
+use super::wiring::Changelog;
+use super::{RunError, RunnerConfig, Task};
+
+/// Why one try at a batch failed.
+enum Failure {
+    /// It may succeed later.
+    Passing(Box<dyn std::error::Error + Send + Sync>),
+    /// It won't.
+    Final(RunError),
+}
+
+/// A batch that was decoded.
+struct Decoded<T> {
+    inputs: Vec<Input<T>>,
+    dead: Vec<Dead>,
+}
+
+/// A record that is none.
+struct Dead {
+    partition: u32,
+    record: Incoming,
+    error: String,
+}
+
+impl<S: Stage> Task<'_, S> {
+    /// Works on a batch until it is committed, or the task is told to stop between two tries.
+    pub(super) async fn work(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), RunError> {
+        let (stage, started) = (self.stage.name(), Instant::now());
+        let records: usize = batch.iter().map(|part| part.records.len()).sum();
+        let span = tracing::info_span!("batch", stage, records, partitions = batch.len());
+        let mut wait = self.around.config.retry_wait_min;
+        let mut tries = 0_u32;
+        while let Err(failure) = self.attempt(member, batch).instrument(span.clone()).await {
+            self.stage.aborted();
+            let error = match failure {
+                Failure::Final(e) => return Err(e),
+                Failure::Passing(e) => e,
+            };
+            tries += 1;
+            metrics::counter!("gochat_stage_retries_total", "stage" => stage).increment(1);
+            tracing::warn!(parent: &span, tries, error = %causes(error.as_ref()), "batch waits and is tried again");
+            back_off(&mut wait, &self.around.config, self.shutdown).await;
+            if self.shutdown.is_cancelled() {
+                return Ok(());
+            }
+        }
+        self.stage.committed();
+        metrics::counter!("gochat_stage_records_total", "stage" => stage).increment(records as u64);
+        metrics::histogram!("gochat_stage_batch_records", "stage" => stage).record(records as f64);
+        metrics::histogram!("gochat_stage_batch_seconds", "stage" => stage).record(started.elapsed());
+        Ok(())
+    }
+
+    async fn attempt(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), Failure> {
+        let stage = self.stage.name();
+        let failed = |source: StageError| match source {
+            StageError::Retry { .. } => Failure::Passing(Box::new(source)),
+            StageError::Fatal { .. } => Failure::Final(RunError::Stage { stage, source }),
+        };
+        let Decoded { inputs, dead } = self.decode(batch);
+        self.stage.prepare(&inputs).await.map_err(failed)?;
+        let now_ms = self.around.clock.now_ms();
+        let cx = Context { now_ms, ids_not_after_ms: None };
+        let mut out = Outputs::default();
+        self.stage.process(inputs, &mut out, &cx).map_err(failed)?;
+
+        let outputs =
+            self.encode(out, now_ms, &dead).map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
+        let positions = batch.iter().map(|part| (part.partition, part.next_offset)).collect();
+        member.commit(Commit { outputs, positions }).await.map_err(|source| match source.class() {
+            Class::Retry | Class::Abort => Failure::Passing(Box::new(source)),
+            Class::Rebuild | Class::Fatal => Failure::Final(RunError::Log { stage, source }),
+        })?;
+        for dead in &dead {
+            let (topic, partition, offset) = (self.wiring.input.name, dead.partition, dead.record.offset);
+            tracing::error!(topic, partition, offset, error = dead.error, "not a record: set aside as a dead letter");
+            metrics::counter!("gochat_dead_letters_total", "topic" => topic).increment(1);
+        }
+        Ok(())
+    }
+
+    fn decode(&self, batch: &[PartitionBatch]) -> Decoded<S::In> {
+        let mut decoded =
+            Decoded { inputs: Vec::with_capacity(batch.iter().map(|p| p.records.len()).sum()), dead: vec![] };
+        for part in batch {
+            for record in &part.records {
+                match (self.wiring.decode)(&record.value) {
+                    Ok(value) => decoded.inputs.push(Input {
+                        source: Source { partition: part.partition, offset: record.offset, time_ms: record.time_ms },
+                        headers: record.headers.clone(),
+                        value,
+                    }),
+                    Err(e) => {
+                        let (partition, record, error) = (part.partition, record.clone(), causes(&e));
+                        decoded.dead.push(Dead { partition, record, error });
+                    }
+                }
+            }
+        }
+        decoded
+    }
+
+    fn encode(
+        &self,
+        mut out: Outputs<S::Out, S::Change>,
+        now_ms: i64,
+        dead: &[Dead],
+    ) -> Result<Vec<topics::log::Outgoing>, schemas::avro::AvroError> {
+        let mut encoder = Encoder::default();
+        for output in &mut out.records {
+            if let Some(hops) = &mut output.headers.hops {
+                hops.stamp(self.wiring.hop, now_ms);
+            }
+            (self.wiring.emit)(output, &mut encoder)?;
+        }
+        if let Changelog::Topics { emit, .. } = &self.wiring.changelog {
+            for (partition, change) in &out.changes {
+                emit(*partition, change, &mut encoder)?;
+            }
+        }
+        for dead in dead {
+            let (key, value) = (RawKey(dead.record.key.clone()), Raw(dead.record.value.clone()));
+            encoder.put(&DEAD_LETTERS, &key, &value, self.provenance(dead))?;
+        }
+        metrics::counter!("gochat_stage_outputs_total", "stage" => self.stage.name()).increment(encoder.len() as u64);
+        Ok(encoder.finish())
+    }
+
+    /// What a dead letter says about itself, beside the headers it came with.
+    fn provenance(&self, dead: &Dead) -> Headers {
+        let mut headers = dead.record.headers.clone();
+        let facts = [
+            ("error", dead.error.clone()),
+            ("source-group", self.wiring.group.to_owned()),
+            ("source-topic", self.wiring.input.name.to_owned()),
+            ("source-partition", dead.partition.to_string()),
+            ("source-offset", dead.record.offset.to_string()),
+        ];
+        headers.other.extend(facts.map(|(name, fact)| (name.into(), Bytes::from(fact))));
+        headers
+    }
+}
+
+/// An error and its causes in one line.
+fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+    let chain = std::iter::successors(Some(error), |e| e.source());
+    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Waits half to all of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.
+pub(super) async fn back_off(wait: &mut Duration, config: &RunnerConfig, shutdown: &CancellationToken) {
+    let jittered = wait.mul_f64(jitter());
+    *wait = (*wait * 2).min(config.retry_wait_max);
+    tokio::select! {
+        () = tokio::time::sleep(jittered) => {}
+        () = shutdown.cancelled() => {}
+    }
+}
+
+#[allow(clippy::disallowed_methods, reason = "spreads retries; nothing that is stored depends on it")]
+fn jitter() -> f64 {
+    rand::rng().random_range(0.5..1.0)
+}

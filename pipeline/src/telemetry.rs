@@ -1,0 +1,67 @@
+//! Logs and metrics of the process.
+
+use std::io::IsTerminal;
+
+use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
+use tracing_subscriber::EnvFilter;
+
+use crate::config::{LogFormat, TelemetryConfig};
+
+/// Telemetry that could not be started.
+#[derive(Debug, thiserror::Error)]
+pub enum TelemetryError {
+    /// The log filter is not one.
+    #[error(
+        "telemetry.filter {filter:?} is not a filter: use a level such as info, or levels by module such as info,topics=debug"
+    )]
+    Filter {
+        /// What was given.
+        filter: String,
+        /// Why not.
+        #[source]
+        source: tracing_subscriber::filter::ParseError,
+    },
+    /// Metrics could not be set up.
+    #[error("metrics could not be set up")]
+    Metrics {
+        /// Why.
+        #[source]
+        source: metrics_exporter_prometheus::BuildError,
+    },
+}
+
+/// Starts logging, once a process: JSON lines to stdout, or for people on a terminal.
+///
+/// # Errors
+/// [`TelemetryError::Filter`].
+pub fn start_logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+    let filter = EnvFilter::try_new(&config.filter)
+        .map_err(|source| TelemetryError::Filter { filter: config.filter.clone(), source })?;
+    let json = match config.format {
+        LogFormat::Json => true,
+        LogFormat::Pretty => false,
+        LogFormat::Auto => !std::io::stdout().is_terminal(),
+    };
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = if json { subscriber.json().flatten_event(true).try_init() } else { subscriber.try_init() };
+    Ok(())
+}
+
+/// Upper bounds of the buckets of every histogram in seconds.
+const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
+/// Upper bounds of the buckets of every histogram that counts.
+const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
+
+/// Starts metrics, once a process, and returns what renders them for Prometheus.
+///
+/// # Errors
+/// [`TelemetryError::Metrics`] when they were started before.
+pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
+    let failed = |source| TelemetryError::Metrics { source };
+    PrometheusBuilder::new()
+        .set_buckets_for_metric(Matcher::Suffix("_seconds".into()), SECONDS)
+        .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), COUNTS))
+        .and_then(PrometheusBuilder::install_recorder)
+        .map_err(failed)
+}

@@ -1,0 +1,147 @@
+//! The chain on one screen: which stage reads which topic, writes which, and keeps its state where.
+
+use std::sync::Arc;
+
+use stages::dedupe::Dedupe;
+use stages::dispatch::Dispatch;
+use stages::fan_out::{self, FanOut};
+use stages::id_assign::IdAssign;
+use stages::large_group::{self, LargeGroup};
+use stages::membership::MembershipSource;
+use stages::persist::Persist;
+use stages::presence::SharedPresence;
+use stages::repo::store::Store;
+use stages::stage::{Either, Stage};
+use topics::catalogue::{
+    ACCEPTED, DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, PERSISTED, PartitionKey, SEQUENCED, TopicSpec,
+    UPSTREAM,
+};
+use topics::headers::{Headers, Hop};
+
+use crate::cli::Role;
+use crate::runner::{Changelog, ChangelogTopic, Emit, Wiring, along};
+use crate::tasks::StageTasks;
+
+/// A stage of the chain, as configuration names it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StageRole {
+    /// Drops repeats.
+    Dedupe,
+    /// Gives identities.
+    IdAssign,
+    /// Writes to the repo.
+    Persist,
+    /// Finds who is online where.
+    FanOut,
+    /// The same for large groups, page by page.
+    LargeGroup,
+}
+
+impl StageRole {
+    /// The stage that a role of the command line runs, if it runs one.
+    pub fn of(role: Role) -> Option<Self> {
+        match role {
+            Role::Gateway | Role::Repo => None,
+            Role::Dedupe => Some(Self::Dedupe),
+            Role::IdAssign => Some(Self::IdAssign),
+            Role::Persist => Some(Self::Persist),
+            Role::FanOut => Some(Self::FanOut),
+            Role::LargeGroup => Some(Self::LargeGroup),
+        }
+    }
+}
+
+/// What the stages are made of.
+#[derive(Clone)]
+pub struct Parts {
+    /// For how long a repeat is recognised.
+    pub dedupe_window_ms: i64,
+    /// dedupe and id-assign in one task.
+    pub fused: bool,
+    /// The first instance id of this process; each task of id-assign has one of its own.
+    pub first_instance: u16,
+    /// Where messages are kept.
+    pub store: Arc<dyn Store>,
+    /// Who is online where.
+    pub presence: SharedPresence,
+    /// Who is member of what.
+    pub members: MembershipSource,
+}
+
+/// The group and topic whose lag says whether the chain keeps up.
+pub const LAG_THAT_REFUSES: (&str, &TopicSpec) = ("persist", &SEQUENCED.spec);
+
+/// ```text
+/// upstream ─► dedupe ─► accepted ─► id-assign ─► sequenced ─► persist ─► persisted ─► fan-out ─► deliveries
+///                                                                  group-tasks ⇄ large-group ─┘
+/// ```
+pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
+    let Parts { dedupe_window_ms: window, fused, first_instance, store, presence, members } = parts.clone();
+    let ids = move |task| IdAssign::new(first_instance + task);
+    match (role, fused) {
+        (StageRole::Dedupe, true) => tasks.start(
+            move |task| Dedupe::new(window).then(ids(task)),
+            Wiring::new("dedupe", &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(window_and_heads()),
+        ),
+        (StageRole::IdAssign, true) => {} // in the task of dedupe
+        (StageRole::Dedupe, false) => tasks.start(
+            move |_| Dedupe::new(window),
+            Wiring::new("dedupe", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(dedupe_window()),
+        ),
+        (StageRole::IdAssign, false) => tasks
+            .start(ids, Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads())),
+        (StageRole::Persist, _) => tasks.start(
+            move |_| Persist::new(store.clone()),
+            Wiring::new("persist", &SEQUENCED, Hop::Persist, along(&PERSISTED)),
+        ),
+        (StageRole::FanOut, _) => tasks.start(
+            move |_| FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()),
+            Wiring::new("fan-out", &PERSISTED, Hop::FanOut, dispatched()),
+        ),
+        (StageRole::LargeGroup, _) => tasks.start(
+            move |_| LargeGroup::new(presence.clone(), members.clone(), large_group::Config::default()),
+            Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched()).looking_ahead(),
+        ),
+    }
+}
+
+/// A delivery goes to the partition of its slot, a task to that of its group.
+fn dispatched() -> Emit<Dispatch> {
+    Box::new(|output, encoder| match &output.value {
+        Dispatch::Delivery { slot, delivery } => {
+            encoder.put_at(&DELIVERIES, *slot, &delivery.key(), delivery, output.headers.clone())
+        }
+        Dispatch::Task(task) => encoder.put(&GROUP_TASKS, &task.key(), task, output.headers.clone()),
+    })
+}
+
+fn dedupe_window() -> Changelog<<Dedupe as Stage>::Change> {
+    Changelog::Topics {
+        topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, |change| change)],
+        emit: Box::new(|partition, change, encoder| {
+            encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), change, Headers::default())
+        }),
+    }
+}
+
+fn heads() -> Changelog<<IdAssign as Stage>::Change> {
+    Changelog::Topics {
+        topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
+        emit: Box::new(|partition, head, encoder| {
+            encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default())
+        }),
+    }
+}
+
+/// Both changelogs, as they are when the stages run apart.
+fn window_and_heads() -> Changelog<Either<<Dedupe as Stage>::Change, <IdAssign as Stage>::Change>> {
+    Changelog::Topics {
+        topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, Either::First), ChangelogTopic::new(&HEADS, Either::Second)],
+        emit: Box::new(|partition, change, encoder| match change {
+            Either::First(window) => {
+                encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())
+            }
+            Either::Second(head) => encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default()),
+        }),
+    }
+}

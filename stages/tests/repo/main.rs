@@ -1,0 +1,6 @@
+//! The repo: its store, its stage, its services.
+
+mod contract;
+mod fixtures;
+mod persist;
+mod sqlite;

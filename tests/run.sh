@@ -1,0 +1,36 @@
+#!/usr/bin/env bash
+# Installs what the tests need and is missing, builds everything once, and runs every test.
+# Usage: tests/run.sh [FILTER]      only the tests whose names contain FILTER
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+say() { printf '\n== %s\n' "$*"; }
+
+# Debian package by the command it brings.
+declare -A package_of=(
+  [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
+)
+missing=()
+for command in "${!package_of[@]}"; do
+  command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
+done
+if ((${#missing[@]})); then
+  say "installing ${missing[*]}"
+  sudo=""
+  if [ "$(id -u)" -ne 0 ]; then
+    sudo=sudo
+    command -v sudo >/dev/null || { echo "install these packages first: ${missing[*]}" >&2; exit 1; }
+  fi
+  $sudo apt-get update -qq
+  $sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" >/dev/null
+fi
+command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)" >&2; exit 1; }
+
+say "building"
+cargo build --workspace --all-targets --locked
+
+say "the page's own modules"
+node --test gateway/web/tests/
+
+say "tests"
+cargo test --workspace --locked --no-fail-fast -- "$@"

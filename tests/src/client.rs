@@ -1,0 +1,283 @@
+//! A chat client that follows the protocol to the letter: it sends again what was not acknowledged,
+//! under the same clientMsgId, and closes gaps by `sync`.
+
+use std::collections::{HashSet, VecDeque};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::{SinkExt, StreamExt};
+use serde_json::{Value, json};
+use tokio::net::TcpStream;
+use tokio::sync::{Mutex, mpsc, watch};
+use tokio::time::{Instant, timeout};
+use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
+
+use crate::api::Account;
+use crate::ledger::{Came, Ledger};
+
+/// A WebSocket of a client.
+pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+
+/// How long a client goes on trying to connect.
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
+/// Sends that wait for their acknowledgement at once.
+const IN_FLIGHT_MAX: usize = 8;
+
+/// Something to be said.
+#[derive(Debug, Clone)]
+pub struct Say {
+    /// The idempotency key.
+    pub client_msg_id: String,
+    /// Where.
+    pub conversation: String,
+    /// What.
+    pub content: String,
+    /// Whether the frame is sent twice.
+    pub twice: bool,
+}
+
+/// A client at work in a task of its own.
+pub struct Client {
+    /// What it sent, was told and saw.
+    pub ledger: Arc<Mutex<Ledger>>,
+    /// Raised whenever the ledger has news.
+    pub news: watch::Receiver<u64>,
+    say: mpsc::UnboundedSender<Say>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Opens a socket, or says why not.
+pub async fn connect(at: SocketAddr, token: &str) -> Result<Socket, String> {
+    let url = format!("ws://{at}/ws?token={token}&device=test");
+    connect_async(url).await.map(|(socket, _)| socket).map_err(|e| e.to_string())
+}
+
+/// Sends a frame.
+pub async fn send(socket: &mut Socket, frame: &Value) -> Result<(), String> {
+    socket.send(Message::text(frame.to_string())).await.map_err(|e| e.to_string())
+}
+
+/// The next frame that is JSON text; an error when the socket ends or nothing comes for 10 s.
+pub async fn receive(socket: &mut Socket) -> Result<Value, String> {
+    loop {
+        let frame = timeout(Duration::from_secs(10), socket.next()).await.map_err(|_| "nothing came for 10 s")?;
+        match frame.ok_or("the socket ended")?.map_err(|e| e.to_string())? {
+            Message::Text(text) => return serde_json::from_str(&text).map_err(|e| e.to_string()),
+            Message::Close(close) => return Err(format!("closed: {}", close.map_or(0, |close| close.code.into()))),
+            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+        }
+    }
+}
+
+/// The next frame of a type; others are passed over.
+pub async fn receive_type(socket: &mut Socket, kind: &str) -> Result<Value, String> {
+    loop {
+        let frame = receive(socket).await?;
+        if frame["type"] == kind {
+            return Ok(frame["data"].clone());
+        }
+    }
+}
+
+impl Client {
+    /// Connects and stays connected until it is stopped.
+    pub fn start(at: SocketAddr, account: &Account) -> Self {
+        let ledger = Arc::new(Mutex::new(Ledger::default()));
+        let (tell, news) = watch::channel(0);
+        let (say, to_say) = mpsc::unbounded_channel();
+        let life = Life {
+            at,
+            token: account.token.clone(),
+            ledger: ledger.clone(),
+            tell,
+            to_say,
+            unacked: VecDeque::new(),
+            sent: 0,
+            syncing: HashSet::new(),
+        };
+        Self { ledger, news, say, task: tokio::spawn(life.live()) }
+    }
+
+    /// Says something, now or once it can.
+    pub fn say(&self, say: Say) {
+        self.say.send(say).expect("the client lives");
+    }
+
+    /// Waits until the ledger is as wanted, at most `time`.
+    pub async fn until(&mut self, time: Duration, wanted: impl Fn(&Ledger) -> bool) -> Result<(), String> {
+        let deadline = Instant::now() + time;
+        loop {
+            if wanted(&*self.ledger.lock().await) {
+                return Ok(());
+            }
+            let changed = tokio::time::timeout_at(deadline, self.news.changed()).await;
+            changed.map_err(|_| format!("not within {time:?}"))?.map_err(|_| "the client ended")?;
+        }
+    }
+
+    /// Closes the socket and ends.
+    pub fn stop(self) -> Arc<Mutex<Ledger>> {
+        self.task.abort();
+        self.ledger
+    }
+}
+
+/// The state of a client.
+struct Life {
+    at: SocketAddr,
+    token: String,
+    ledger: Arc<Mutex<Ledger>>,
+    tell: watch::Sender<u64>,
+    to_say: mpsc::UnboundedReceiver<Say>,
+    /// What was not acknowledged yet, in order; the first `sent` of it are on their way.
+    unacked: VecDeque<Say>,
+    sent: usize,
+    /// Conversations that a sync was asked for.
+    syncing: HashSet<String>,
+}
+
+impl Life {
+    async fn live(mut self) {
+        loop {
+            let mut socket = self.connect().await;
+            self.ledger.lock().await.connections += 1;
+            self.sent = 0;
+            self.syncing.clear();
+            // The socket broke: connect again.
+            let _ = self.converse(&mut socket).await;
+        }
+    }
+
+    async fn connect(&self) -> Socket {
+        let deadline = Instant::now() + CONNECT_TIME_MAX;
+        loop {
+            match connect(self.at, &self.token).await {
+                Ok(socket) => return socket,
+                Err(e) => assert!(Instant::now() < deadline, "no connection for {CONNECT_TIME_MAX:?}: {e}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn converse(&mut self, socket: &mut Socket) -> Result<(), String> {
+        let seen: Vec<_> = self.ledger.lock().await.seen.keys().cloned().collect();
+        for conversation in seen {
+            self.sync(socket, conversation).await?;
+        }
+        loop {
+            while self.sent < self.unacked.len().min(IN_FLIGHT_MAX) {
+                let say = &self.unacked[self.sent];
+                for _ in 0..if say.twice { 2 } else { 1 } {
+                    send(socket, &frame(say)).await?;
+                }
+                self.sent += 1;
+            }
+            tokio::select! {
+                say = self.to_say.recv() => self.unacked.push_back(say.ok_or("nobody speaks any more")?),
+                frame = socket.next() => match frame.ok_or("ended")?.map_err(|e| e.to_string())? {
+                    Message::Text(text) => {
+                        let frame: Value = serde_json::from_str(&text).map_err(|e| e.to_string())?;
+                        self.take(socket, &frame).await?;
+                    }
+                    Message::Close(_) => return Err("closed".into()),
+                    Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
+                },
+            }
+        }
+    }
+
+    async fn take(&mut self, socket: &mut Socket, frame: &Value) -> Result<(), String> {
+        let data = &frame["data"];
+        match frame["type"].as_str().unwrap_or_default() {
+            "message-ack" => self.acked(data).await,
+            "message-stored" | "message" => self.message(socket, frame).await?,
+            "sync-result" => self.synced(socket, data).await?,
+            "heads" => {
+                for (conversation, head) in data["heads"].as_object().into_iter().flatten() {
+                    if head.as_i64() > Some(self.ledger.lock().await.position(conversation)) {
+                        self.sync(socket, conversation.clone()).await?;
+                    }
+                }
+            }
+            "error" => self.refused(data).await,
+            _ => {}
+        }
+        self.tell.send_modify(|n| *n += 1);
+        Ok(())
+    }
+
+    async fn acked(&mut self, data: &Value) {
+        let id = data["clientMsgId"].as_str().unwrap_or_default();
+        self.done(id);
+        self.ledger.lock().await.acked.insert(id.to_owned());
+    }
+
+    /// A refusal that can be retried is tried again; another one is the test's to judge.
+    async fn refused(&mut self, data: &Value) {
+        if data["retryable"] == true {
+            self.sent = 0;
+            return;
+        }
+        self.done(data["clientMsgId"].as_str().unwrap_or_default());
+        self.ledger.lock().await.errors.push(data.clone());
+    }
+
+    fn done(&mut self, client_msg_id: &str) {
+        if let Some(at) = self.unacked.iter().position(|say| say.client_msg_id == client_msg_id) {
+            self.unacked.remove(at);
+            self.sent -= usize::from(at < self.sent);
+        }
+    }
+
+    async fn message(&mut self, socket: &mut Socket, frame: &Value) -> Result<(), String> {
+        let mut ledger = self.ledger.lock().await;
+        let came = ledger.note(&frame["data"]);
+        if frame["type"] == "message-stored" {
+            let text = |name: &str| frame["data"][name].as_str().unwrap_or_default().to_owned();
+            let seq = frame["data"]["seqId"].as_i64().expect("a seq");
+            let (message_id, client_msg_id) = (text("messageId"), text("clientMsgId"));
+            let identity = crate::ledger::Identity { seq, message_id, client_msg_id: client_msg_id.clone() };
+            ledger.stored.insert(client_msg_id, identity);
+        }
+        drop(ledger);
+        match came {
+            Came::Gap => self.sync(socket, frame["data"]["conversationId"].as_str().unwrap_or_default().into()).await,
+            Came::Next | Came::Repeat => Ok(()),
+        }
+    }
+
+    async fn synced(&mut self, socket: &mut Socket, data: &Value) -> Result<(), String> {
+        let conversation = data["conversationId"].as_str().unwrap_or_default().to_owned();
+        self.syncing.remove(&conversation);
+        let mut ledger = self.ledger.lock().await;
+        for message in data["messages"].as_array().into_iter().flatten() {
+            if ledger.note(message) == Came::Gap && data["recovered"] == true {
+                ledger.not_whole.push(format!("{conversation}: {message}"));
+            }
+        }
+        drop(ledger);
+        if data["hasMore"] == true || data["recovered"] != true {
+            self.sync(socket, conversation).await?;
+        }
+        Ok(())
+    }
+
+    async fn sync(&mut self, socket: &mut Socket, conversation: String) -> Result<(), String> {
+        if !self.syncing.insert(conversation.clone()) {
+            return Ok(());
+        }
+        let position = self.ledger.lock().await.position(&conversation);
+        send(socket, &json!({"type": "sync", "data": {"positions": {conversation: position}, "limit": 200}})).await
+    }
+}
+
+fn frame(say: &Say) -> Value {
+    json!({"type": "send-message", "data": {
+        "clientMsgId": say.client_msg_id,
+        "conversationId": say.conversation,
+        "messageType": "text",
+        "content": say.content,
+    }})
+}

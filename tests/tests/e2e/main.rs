@@ -1,0 +1,8 @@
+//! The whole product from outside: the binary as a process, clients over HTTP and WebSocket, a
+//! browser; judged by the named invariants.
+
+mod bad_input;
+mod chat;
+mod crash;
+mod page;
+mod start;

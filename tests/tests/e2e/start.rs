@@ -1,0 +1,95 @@
+//! Starting: fast, and clear about what stands in the way.
+
+use std::net::{SocketAddr, TcpListener};
+
+use tests::server::{Server, refusal};
+
+fn any() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn it_is_ready_within_a_second_and_stops_in_good_order() {
+    let data = tempfile::tempdir().unwrap();
+    for _ in 0..2 {
+        let server = Server::start(data.path()).await;
+        assert!(server.startup_ms < 1_000, "ready after {} ms", server.startup_ms);
+        let ready = reqwest::get(server.url("/health/ready")).await.unwrap();
+        assert_eq!(ready.status(), 200, "{}", ready.text().await.unwrap());
+        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        assert!(metrics.contains("gochat_"), "{metrics}");
+        assert!(server.stop().await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_port_in_use_is_named_with_the_option_that_changes_it() {
+    let data = tempfile::tempdir().unwrap();
+    let taken = TcpListener::bind(any()).unwrap();
+    let address = taken.local_addr().unwrap();
+    for (http, grpc, option) in [(address, any(), "--http"), (any(), address, "--grpc")] {
+        let (code, said) = refusal(data.path(), http, grpc).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&address.to_string()) && said.contains(option), "{said}");
+        assert_eq!(said.trim().lines().count(), 1, "one clear line: {said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_on_the_same_data_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let (code, said) = refusal(data.path(), any(), any()).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.contains("another process") && said.contains(&data.path().display().to_string()), "{said}");
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_data_directory_that_is_none_or_foreign_is_refused_and_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "mine").unwrap();
+    let foreign = dir.path().join("foreign");
+    std::fs::create_dir_all(foreign.join("log")).unwrap();
+    std::fs::write(foreign.join("log/log.db"), "not a database, but somebody's").unwrap();
+    for data in [&file, &foreign] {
+        let (code, said) = refusal(data, any(), any()).await;
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(&data.display().to_string()), "{said}");
+    }
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
+    assert_eq!(std::fs::read_to_string(foreign.join("log/log.db")).unwrap(), "not a database, but somebody's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_changed_partition_count_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    assert!(Server::start(data.path()).await.stop().await.success());
+    let config = data.path().join("other.toml");
+    std::fs::write(&config, "[log]\nchain_partitions = 3\n").unwrap();
+    let output = tokio::process::Command::new(tests::server::binary())
+        .arg("--config")
+        .arg(&config)
+        .arg("--data")
+        .arg(data.path())
+        .args(["--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0"])
+        .output()
+        .await
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("partitions"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_unknown_setting_is_named() {
+    let data = tempfile::tempdir().unwrap();
+    let config = data.path().join("typo.toml");
+    std::fs::write(&config, "[gateway]\nlisten_adress = \"127.0.0.1:1\"\n").unwrap();
+    let output =
+        tokio::process::Command::new(tests::server::binary()).arg("--config").arg(&config).output().await.unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(1), "{said}");
+    assert!(said.contains("listen_adress"), "{said}");
+}
