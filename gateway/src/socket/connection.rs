@@ -18,6 +18,9 @@ use crate::sessions::{CloseReason, Socket, UserChange};
 use crate::socket::answers::{self, Answer, Outcome};
 use crate::time::rfc3339;
 
+/// Frames for which a quiet socket keeps room: memory that a burst took is given back.
+const ROOM_FRAMES: usize = 32;
+
 /// Serves a socket until it is closed by either side.
 pub async fn run(mut stream: WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) {
     metrics::counter!("gochat_sockets_opened_total").increment(1);
@@ -307,7 +310,7 @@ impl<'a> Connection<'a> {
             }
             stream.flush().await
         };
-        tokio::select! {
+        let written = tokio::select! {
             biased;
             written = writing => written.map_err(|_: axum::Error| End::ByClient),
             reason = self.socket.closing() => Err(End::ByServer(reason)),
@@ -315,7 +318,11 @@ impl<'a> Connection<'a> {
             () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
                 Err(End::ByServer(CloseReason::Silent))
             }
+        };
+        if self.out.capacity() > ROOM_FRAMES {
+            self.out.shrink_to(ROOM_FRAMES);
         }
+        written
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use schemas::error::{ErrorCode, Refusal};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::edge::Edge;
-use crate::http::Failure;
+use crate::http::{Failure, Params};
 use crate::sessions::{CloseReason, Identity, Socket};
 
 /// What a socket reads at once. At the library's default a socket costs 128 KiB.
@@ -40,7 +40,7 @@ pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    Query(parameters): Query<Parameters>,
+    Params(parameters): Params<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|rejection| Refusal::invalid(format!("not a WebSocket: {rejection}")))?;
