@@ -21,21 +21,27 @@ use crate::time::rfc3339;
 /// Frames for which a quiet socket keeps room: memory that a burst took is given back.
 const ROOM_FRAMES: usize = 32;
 
-/// Serves a socket until it is closed by either side.
-pub async fn run(mut stream: WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) {
+/// Serves a socket until it is closed by either side. What happens once is boxed: it must not make the
+/// task of every socket larger.
+pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge>) {
     metrics::counter!("gochat_sockets_opened_total").increment(1);
     announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user, true);
-    let reason = match hello(&mut stream, &socket, &edge).await {
+    if edge.closing.is_cancelled() {
+        // It came after all others were told.
+        socket.close(CloseReason::GoingAway);
+    }
+    let reason = match Box::pin(hello(&mut stream, &socket, &edge)).await {
         Ok(()) => Connection::new(&mut stream, socket.clone(), edge.clone()).serve().await,
         Err(end) => end,
     };
     announce(&edge, edge.sessions.remove(&socket), socket.identity.user, false);
     match reason {
-        End::ByServer(reason) => close(stream, reason, &edge).await,
+        End::ByServer(reason) => Box::pin(close(*stream, reason, &edge)).await,
         End::ByClient => {
             metrics::counter!("gochat_sockets_closed_total", "reason" => "client").increment(1);
             // Its close frame is answered by reading on.
-            let _ = tokio::time::timeout(Duration::from_millis(edge.config.close_wait_ms), drain(&mut stream)).await;
+            let wait = Duration::from_millis(edge.config.close_wait_ms);
+            let _ = Box::pin(tokio::time::timeout(wait, drain(&mut stream))).await;
         }
     }
 }
@@ -76,8 +82,13 @@ fn announce(edge: &Edge, change: UserChange, user: UserId, online: bool) {
 
 /// From `hello` on messages arrive: presence is published before.
 async fn hello(stream: &mut WebSocket, socket: &Socket, edge: &Edge) -> Result<(), End> {
-    if !edge.presence.published(edge.append_timeout()).await {
-        return Err(End::ByServer(CloseReason::GoingAway));
+    tokio::select! {
+        published = edge.presence.published(edge.append_timeout()) => {
+            if !published {
+                return Err(End::ByServer(CloseReason::GoingAway));
+            }
+        }
+        reason = socket.closing() => return Err(End::ByServer(reason)),
     }
     let hello = frames::Hello {
         user_id: socket.identity.user,
@@ -160,7 +171,7 @@ impl<'a> Connection<'a> {
             ) => {
                 let wait = Duration::from_millis(self.edge.config.close_wait_ms);
                 // What is not answered by then the client sends again.
-                let _ = tokio::time::timeout(wait, self.settle()).await;
+                let _ = Box::pin(tokio::time::timeout(wait, self.settle())).await;
             }
         }
         end

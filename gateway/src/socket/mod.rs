@@ -58,19 +58,18 @@ pub async fn upgrade(
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_frame_size(edge.config.frame_bytes_max)
         .max_message_size(edge.config.frame_bytes_max);
-    let tracker = edge.sockets.clone();
-    Ok(upgrade.on_upgrade(move |stream| {
-        tracker.track_future(async move {
-            let Ok(claims) = claims else {
-                return connection::close(stream, CloseReason::Unauthenticated, &edge).await;
-            };
-            let socket = edge.next_socket();
-            let device = parameters.device.as_deref().unwrap_or_default();
-            tracing::debug!(user = %claims.user_id, socket, device, "connected");
-            let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
-            let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
-            connection::run(stream, socket, edge).await;
-        })
+    Ok(upgrade.on_upgrade(async move |stream| {
+        let Ok(claims) = claims else {
+            let closing = connection::close(stream, CloseReason::Unauthenticated, &edge);
+            return edge.sockets.track_future(closing).await;
+        };
+        let socket = edge.next_socket();
+        let device = parameters.device.as_deref().unwrap_or_default();
+        tracing::debug!(user = %claims.user_id, socket, device, "connected");
+        let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
+        let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
+        // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
+        edge.sockets.spawn(connection::run(Box::new(stream), socket, edge.clone()));
     }))
 }
 
