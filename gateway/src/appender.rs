@@ -15,6 +15,10 @@ use topics::log::Log;
 
 /// Records in one append; the embedded log and Kafka's producer both reach their best well below.
 const BATCH_RECORDS_MAX: usize = 4_096;
+/// Bytes in one append, far below what any log takes at once.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+/// About what a record has beside its content: key, ids, headers.
+const RECORD_OVERHEAD_BYTES: usize = 512;
 
 /// Answers once the record is durable, or refused.
 pub type Receipt = oneshot::Receiver<Result<(), Refusal>>;
@@ -89,14 +93,22 @@ impl AppendTask {
             if taken == 0 {
                 return;
             }
-            self.append(&mut batch).await;
+            let mut waiting = batch.drain(..).peekable();
+            while waiting.peek().is_some() {
+                self.append(&mut waiting).await;
+            }
         }
     }
 
-    async fn append(&self, batch: &mut Vec<Waiting>) {
+    /// Appends what fits into one call.
+    async fn append(&self, waiting: &mut impl Iterator<Item = Waiting>) {
         let mut encoder = Encoder::default();
-        let mut receipts = Vec::with_capacity(batch.len());
-        for Waiting { record, headers, done } in batch.drain(..) {
+        let mut receipts = Vec::new();
+        let mut bytes = 0;
+        while bytes < BATCH_BYTES_MAX
+            && let Some(Waiting { record, headers, done }) = waiting.next()
+        {
+            bytes += record.content.len() + RECORD_OVERHEAD_BYTES;
             match encoder.put(&UPSTREAM, &record.conversation_id, &record, headers) {
                 Ok(()) => receipts.push(done),
                 Err(error) => {

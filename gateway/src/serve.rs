@@ -155,21 +155,9 @@ async fn until_the_end(
     edge.sockets.close();
     let grace = Duration::from_millis(edge.config.shutdown_grace_ms);
     let closed = async {
-        // A socket that was just being upgraded comes later than the others.
-        let (mut served, mut sockets) = (false, false);
-        while !(served && sockets) {
-            tokio::select! {
-                result = &mut serving, if !served => {
-                    served = true;
-                    if let Err(error) = result {
-                        tracing::warn!(%error, "the listener failed while it was closed");
-                    }
-                }
-                () = edge.sockets.wait(), if !sockets => sockets = true,
-                () = tokio::time::sleep(CLOSE_AGAIN) => {
-                    edge.sessions.for_all(|socket| socket.close(CloseReason::GoingAway));
-                }
-            }
+        let (served, ()) = tokio::join!(&mut serving, edge.sockets.wait());
+        if let Err(error) = served {
+            tracing::warn!(%error, "the listener failed while it was closed");
         }
     };
     if tokio::time::timeout(grace, closed).await.is_err() {
@@ -177,8 +165,6 @@ async fn until_the_end(
     }
     ended
 }
-
-const CLOSE_AGAIN: Duration = Duration::from_millis(100);
 
 /// What runs beside the sockets.
 struct Tasks {

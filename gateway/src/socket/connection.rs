@@ -18,21 +18,30 @@ use crate::sessions::{CloseReason, Socket, UserChange};
 use crate::socket::answers::{self, Answer, Outcome};
 use crate::time::rfc3339;
 
-/// Serves a socket until it is closed by either side.
-pub async fn run(mut stream: WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) {
+/// Frames for which a quiet socket keeps room: memory that a burst took is given back.
+const ROOM_FRAMES: usize = 32;
+
+/// Serves a socket until it is closed by either side. What happens once is boxed: it must not make the
+/// task of every socket larger.
+pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge>) {
     metrics::counter!("gochat_sockets_opened_total").increment(1);
     announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user, true);
-    let reason = match hello(&mut stream, &socket, &edge).await {
+    if edge.closing.is_cancelled() {
+        // It came after all others were told.
+        socket.close(CloseReason::GoingAway);
+    }
+    let reason = match Box::pin(hello(&mut stream, &socket, &edge)).await {
         Ok(()) => Connection::new(&mut stream, socket.clone(), edge.clone()).serve().await,
         Err(end) => end,
     };
     announce(&edge, edge.sessions.remove(&socket), socket.identity.user, false);
     match reason {
-        End::ByServer(reason) => close(stream, reason, &edge).await,
+        End::ByServer(reason) => Box::pin(close(*stream, reason, &edge)).await,
         End::ByClient => {
             metrics::counter!("gochat_sockets_closed_total", "reason" => "client").increment(1);
             // Its close frame is answered by reading on.
-            let _ = tokio::time::timeout(Duration::from_millis(edge.config.close_wait_ms), drain(&mut stream)).await;
+            let wait = Duration::from_millis(edge.config.close_wait_ms);
+            let _ = Box::pin(tokio::time::timeout(wait, drain(&mut stream))).await;
         }
     }
 }
@@ -73,8 +82,13 @@ fn announce(edge: &Edge, change: UserChange, user: UserId, online: bool) {
 
 /// From `hello` on messages arrive: presence is published before.
 async fn hello(stream: &mut WebSocket, socket: &Socket, edge: &Edge) -> Result<(), End> {
-    if !edge.presence.published(edge.append_timeout()).await {
-        return Err(End::ByServer(CloseReason::GoingAway));
+    tokio::select! {
+        published = edge.presence.published(edge.append_timeout()) => {
+            if !published {
+                return Err(End::ByServer(CloseReason::GoingAway));
+            }
+        }
+        reason = socket.closing() => return Err(End::ByServer(reason)),
     }
     let hello = frames::Hello {
         user_id: socket.identity.user,
@@ -145,7 +159,34 @@ impl<'a> Connection<'a> {
             }
         };
         self.edge.signals.unfollow(&self.socket, &self.following);
+        match end {
+            End::ByClient | End::ByServer(CloseReason::TooSlow | CloseReason::Silent) => {}
+            End::ByServer(
+                CloseReason::Unauthenticated
+                | CloseReason::ProtocolError
+                | CloseReason::Replaced
+                | CloseReason::LoggedOut
+                | CloseReason::RateLimited
+                | CloseReason::GoingAway,
+            ) => {
+                let wait = Duration::from_millis(self.edge.config.close_wait_ms);
+                // What is not answered by then the client sends again.
+                let _ = Box::pin(tokio::time::timeout(wait, self.settle())).await;
+            }
+        }
         end
+    }
+
+    /// Writes the answers to what was taken from the client so far.
+    async fn settle(&mut self) -> Result<(), axum::Error> {
+        while !self.answers.is_empty() {
+            let answer = front(&mut self.answers).await;
+            self.out.extend(answer);
+        }
+        for frame in self.out.drain(..).filter(|frame| !frame.is_empty()) {
+            self.stream.feed(Message::Text(frame)).await?;
+        }
+        self.stream.flush().await
     }
 
     /// Waits for something, takes along what else is ready, and writes it all with one flush.
@@ -280,7 +321,7 @@ impl<'a> Connection<'a> {
             }
             stream.flush().await
         };
-        tokio::select! {
+        let written = tokio::select! {
             biased;
             written = writing => written.map_err(|_: axum::Error| End::ByClient),
             reason = self.socket.closing() => Err(End::ByServer(reason)),
@@ -288,7 +329,11 @@ impl<'a> Connection<'a> {
             () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
                 Err(End::ByServer(CloseReason::Silent))
             }
+        };
+        if self.out.capacity() > ROOM_FRAMES {
+            self.out.shrink_to(ROOM_FRAMES);
         }
+        written
     }
 }
 

@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{ConnectInfo, Query, State};
+use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use schemas::error::{ErrorCode, Refusal};
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::edge::Edge;
-use crate::http::Failure;
+use crate::http::{Failure, Params};
 use crate::sessions::{CloseReason, Identity, Socket};
 
 /// What a socket reads at once. At the library's default a socket costs 128 KiB.
@@ -40,7 +40,7 @@ pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
     ConnectInfo(address): ConnectInfo<SocketAddr>,
     headers: HeaderMap,
-    Query(parameters): Query<Parameters>,
+    Params(parameters): Params<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|rejection| Refusal::invalid(format!("not a WebSocket: {rejection}")))?;
@@ -58,19 +58,18 @@ pub async fn upgrade(
         .write_buffer_size(WRITE_BUFFER_BYTES)
         .max_frame_size(edge.config.frame_bytes_max)
         .max_message_size(edge.config.frame_bytes_max);
-    let tracker = edge.sockets.clone();
-    Ok(upgrade.on_upgrade(move |stream| {
-        tracker.track_future(async move {
-            let Ok(claims) = claims else {
-                return connection::close(stream, CloseReason::Unauthenticated, &edge).await;
-            };
-            let socket = edge.next_socket();
-            let device = parameters.device.as_deref().unwrap_or_default();
-            tracing::debug!(user = %claims.user_id, socket, device, "connected");
-            let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
-            let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
-            connection::run(stream, socket, edge).await;
-        })
+    Ok(upgrade.on_upgrade(async move |stream| {
+        let Ok(claims) = claims else {
+            let closing = connection::close(stream, CloseReason::Unauthenticated, &edge);
+            return edge.sockets.track_future(closing).await;
+        };
+        let socket = edge.next_socket();
+        let device = parameters.device.as_deref().unwrap_or_default();
+        tracing::debug!(user = %claims.user_id, socket, device, "connected");
+        let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
+        let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
+        // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
+        edge.sockets.spawn(connection::run(Box::new(stream), socket, edge.clone()));
     }))
 }
 

@@ -58,7 +58,7 @@ async fn a_client_that_does_not_read_is_closed_with_4008_while_others_go_on() {
 
 #[tokio::test]
 async fn a_silent_socket_is_reaped_after_two_heartbeats() {
-    let gateway = gateway_with(GatewayConfig { heartbeat_s: 1, ..Default::default() }).await;
+    let gateway = gateway_with(GatewayConfig { heartbeat_s: 1, heads_after_s: 3_600, ..Default::default() }).await;
     let silent = gateway.connect(1).await;
     let mut lively = gateway.connect(2).await;
     let mut follower = gateway.connect(3).await;

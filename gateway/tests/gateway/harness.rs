@@ -23,7 +23,7 @@ use topics::codec::Encoder;
 use topics::headers::{Headers, Origin};
 use topics::log::{Incoming, Log, Reader, StartAt};
 
-use crate::log::{GatedLog, MemoryLog};
+use crate::log::GatedLog;
 use crate::repo::{self, FakeRepo};
 
 /// Longer than anything here takes.
@@ -37,7 +37,6 @@ pub struct Gateway {
     pub address: String,
     pub log: Arc<GatedLog>,
     pub repo: Arc<FakeRepo>,
-    pub clock: Clock,
     pub key: SigningKey,
     pub lease_lost: CancellationToken,
     pub shutdown: CancellationToken,
@@ -50,7 +49,7 @@ pub async fn gateway() -> Gateway {
 
 pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let clock = Clock::manual(NOW);
-    let log = Arc::new(GatedLog::new(Arc::new(MemoryLog::new(LAYOUT, clock.clone()))));
+    let log = Arc::new(GatedLog::new(LAYOUT, clock.clone()));
     let repo = Arc::new(FakeRepo::default());
     let key = SigningKey::generate().unwrap();
     let (lease_lost, shutdown) = (CancellationToken::new(), CancellationToken::new());
@@ -62,13 +61,13 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
         repo: repo::start(repo.clone()).await,
         verifying_key: key.verifying_key(),
         slot: SlotLease { slot: SLOT, epoch: EPOCH, lost: lease_lost.clone() },
-        clock: clock.clone(),
+        clock,
         lag_of: LagWatch { group: "persist".into(), topic: &topics::catalogue::SEQUENCED.spec },
         render_metrics: Arc::new(|| "gochat_up 1\n".into()),
         health: Arc::new(|| vec![("repo".into(), Ok(())), ("log".into(), Err("the disk is full".into()))]),
     };
     let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
-    Gateway { address, log, repo, clock, key, lease_lost, shutdown, serving }
+    Gateway { address, log, repo, key, lease_lost, shutdown, serving }
 }
 
 impl Gateway {

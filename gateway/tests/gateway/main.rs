@@ -9,3 +9,4 @@ mod repo;
 mod rest;
 mod sending;
 mod shapes;
+mod web;
