@@ -8,7 +8,7 @@ use futures::FutureExt;
 use schemas::ids::{GroupId, UserId};
 use schemas::pb::GetMembershipsRequest;
 use stages::membership::{Membership, MembershipSource};
-use stages::repo::grpc::group_repo_client::GroupRepoClient;
+use stages::repo::client::group_repo_client::GroupRepoClient;
 use tonic::transport::Channel;
 
 /// Groups asked for in one call: what the repo takes.

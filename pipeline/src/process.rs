@@ -153,7 +153,7 @@ impl Process {
                 clock: clock.clone(),
                 config: config.repo.limits.clone(),
                 instance: 0,
-                outbox_wake: changed.clone(),
+                group_changed: changed.clone(),
             };
             supervisor.start(REPO, stages::repo::serve(parts, listener, stops.repo.clone()));
             let relay = outbox::relay(store.clone(), log.clone(), clock.clone(), changed, stops.chain.clone());

@@ -11,7 +11,7 @@ use stages::invariants::{
     Due, Finding, Held, Key, check_acked, check_arrives, check_gapless, check_once, check_order, check_stable,
     check_whole,
 };
-use stages::repo::grpc::user_repo_client::UserRepoClient;
+use stages::repo::client::user_repo_client::UserRepoClient;
 use tests::api::{Account, Api};
 use tests::client::{Client, Say};
 use tests::ledger::held;
