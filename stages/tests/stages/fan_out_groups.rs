@@ -72,6 +72,14 @@ async fn a_group_once_large_stays_large() {
 }
 
 #[tokio::test]
+async fn a_group_that_the_repo_calls_large_is_large_with_three_members() {
+    let groups = Groups::with(GROUP, 3);
+    groups.set_large(GROUP);
+    let dispatches = driver(&groups, &all_online(3)).feed_values(0, [text(1)]).await.unwrap();
+    assert!(matches!(&dispatches[..], [Dispatch::Task(_)]));
+}
+
+#[tokio::test]
 async fn members_are_loaded_once_for_the_whole_batch() {
     let groups = Groups::with(GROUP, 3);
     groups.set(GroupId(71), 1, [ANN]);
