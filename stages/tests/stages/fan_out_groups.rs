@@ -159,6 +159,18 @@ async fn a_snapshot_older_than_the_event_is_asked_for_again() {
 }
 
 #[tokio::test]
+async fn an_event_of_a_group_that_is_gone_holds_nobody_up() {
+    let groups = Groups::default();
+    let mut driver = driver(&groups, &all_online(3));
+    let removed = event(Kind::Removed, GROUP, 4, &[UserId(3)], 1);
+    let dissolved = event(Kind::Dissolved, GROUP, 5, &[], 2);
+    assert_eq!(recipients(&mut driver, vec![removed, dissolved]).await, [vec![1, 3], vec![1]]);
+    assert_eq!(driver.stage().members().groups(), 0);
+    groups.set(GROUP, 6, [ANN, UserId(2)]);
+    assert_eq!(recipients(&mut driver, vec![text(3)]).await, [vec![1, 2]], "that it is gone is not remembered");
+}
+
+#[tokio::test]
 async fn a_repo_that_is_away_is_waited_for() {
     let groups = Groups::with(GROUP, 2);
     let mut driver = driver(&groups, &all_online(2));
