@@ -140,3 +140,45 @@ impl AppendTask {
 fn busy() -> Refusal {
     Refusal::new(ErrorCode::Busy, "the message was not taken: send it again with the same clientMsgId")
 }
+
+#[cfg(test)]
+mod tests {
+    use schemas::ids::{ConversationId, UserId};
+    use schemas::kind::Kind;
+    use topics::catalogue::Layout;
+    use topics::clock::Clock;
+    use topics::embedded::{EmbeddedConfig, EmbeddedLog};
+
+    use super::*;
+
+    /// More than the log takes in one call waits; all of it goes in, and what waits at the stop, too.
+    #[tokio::test]
+    async fn what_waits_is_appended_in_calls_that_the_log_takes_and_before_the_stop() {
+        const RECORDS: usize = 3_000;
+        let dir = tempfile::TempDir::new().unwrap();
+        let layout = Layout { chain_partitions: 2, gateway_slots: 1 };
+        let log = EmbeddedLog::open(EmbeddedConfig::new(dir.path(), layout), Clock::manual(0)).unwrap();
+        let (appender, task) = appender(log, RECORDS, Duration::from_secs(20));
+        let record = Upstream {
+            conversation_id: ConversationId::World,
+            sender_id: UserId(1),
+            client_msg_id: "k".into(),
+            kind: Kind::Text,
+            content: "x".repeat(8_192).into(),
+            target_seq: None,
+            remove: false,
+        };
+        let mut receipts = Vec::new();
+        for _ in 0..RECORDS {
+            receipts.push(appender.submit(record.clone(), Headers::default()).await.unwrap());
+        }
+        let stop = CancellationToken::new();
+        stop.cancel();
+        tokio::time::timeout(Duration::from_secs(60), task.run(stop)).await.unwrap();
+        for receipt in &mut receipts {
+            assert_eq!(durable(receipt).await, Ok(()));
+        }
+        let late = appender.submit(record, Headers::default()).await;
+        assert_eq!(late.map(|_| ()).map_err(|refusal| refusal.code), Err(ErrorCode::Busy));
+    }
+}

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::{ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Query, Request, State};
+use axum::extract::{
+    ConnectInfo, DefaultBodyLimit, FromRequest, FromRequestParts, MatchedPath, Path, Query, Request, State,
+};
 use axum::http::request::Parts;
 use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
@@ -195,6 +197,21 @@ impl<T: DeserializeOwned> FromRequestParts<Arc<Edge>> for Params<T> {
         match Query::try_from_uri(&parts.uri) {
             Ok(Query(parameters)) => Ok(Self(parameters)),
             Err(error) => Err(Refusal::invalid(format!("the query is not what this call takes: {error}")).into()),
+        }
+    }
+}
+
+/// The variable parts of an address.
+#[derive(Debug)]
+pub struct At<T>(pub T);
+
+impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Edge>> for At<T> {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
+        match Path::from_request_parts(parts, edge).await {
+            Ok(Path(parameters)) => Ok(Self(parameters)),
+            Err(_) => Err(Refusal::invalid("the address is not UTF-8").into()),
         }
     }
 }

@@ -1,11 +1,10 @@
 //! The web page, carried in the binary: `/` and the files it needs under `/assets/`.
 
-use axum::extract::Path;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use schemas::error::Refusal;
 
-use crate::http::Failure;
+use crate::http::{At, Failure};
 
 /// A file of the page.
 struct File {
@@ -31,7 +30,7 @@ pub async fn index(headers: HeaderMap) -> Response {
 }
 
 /// `GET /assets/{file}`.
-pub async fn asset(Path(name): Path<String>, headers: HeaderMap) -> Response {
+pub async fn asset(At(name): At<String>, headers: HeaderMap) -> Response {
     serve(&name, &headers)
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemas::admission::{self, Intent};
@@ -14,7 +14,7 @@ use serde::{Deserialize, Serialize};
 use crate::admit::{Request, admit};
 use crate::appender::durable;
 use crate::edge::Edge;
-use crate::http::{Body, Caller, Failure, Params};
+use crate::http::{At, Body, Caller, Failure, Params};
 use crate::rest::{limit, next_cursor};
 use crate::views::{ConversationView, MessageView};
 
@@ -61,11 +61,7 @@ pub async fn list(caller: Caller, Params(page): Params<Page>) -> Result<Response
 }
 
 /// `GET /api/conversations/{id}/messages`.
-pub async fn messages(
-    caller: Caller,
-    Path(id): Path<String>,
-    Params(range): Params<Range>,
-) -> Result<Response, Failure> {
+pub async fn messages(caller: Caller, At(id): At<String>, Params(range): Params<Range>) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct History<'a> {
@@ -96,7 +92,7 @@ pub async fn messages(
 pub async fn mark_read(
     State(edge): State<Arc<Edge>>,
     caller: Caller,
-    Path(id): Path<String>,
+    At(id): At<String>,
     Body(mark): Body<ReadMark>,
 ) -> Result<StatusCode, Failure> {
     let request = Request {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemas::admission;
@@ -13,7 +13,7 @@ use schemas::pb;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::Edge;
-use crate::http::{Body, Caller, Failure, Params};
+use crate::http::{At, Body, Caller, Failure, Params};
 use crate::rest::{id, limit, next_cursor};
 use crate::views::{GroupView, MemberView};
 
@@ -78,7 +78,7 @@ pub async fn create(caller: Caller, Body(group): Body<NewGroup>) -> Result<(Stat
 }
 
 /// `GET /api/groups/{id}`.
-pub async fn get(caller: Caller, Path(group): Path<String>) -> Result<Json<GroupView>, Failure> {
+pub async fn get(caller: Caller, At(group): At<String>) -> Result<Json<GroupView>, Failure> {
     let request = pb::GetGroupRequest { group_id: group_id(&group)?, reader_id: Some(caller.user.0) };
     Ok(Json(caller.repo.get_group(request).await?.into()))
 }
@@ -86,7 +86,7 @@ pub async fn get(caller: Caller, Path(group): Path<String>) -> Result<Json<Group
 /// `PATCH /api/groups/{id}`.
 pub async fn update(
     caller: Caller,
-    Path(group): Path<String>,
+    At(group): At<String>,
     Body(Changes { name, description }): Body<Changes>,
 ) -> Result<Json<GroupView>, Failure> {
     check(name.as_deref(), description.as_deref())?;
@@ -95,7 +95,7 @@ pub async fn update(
 }
 
 /// `DELETE /api/groups/{id}`.
-pub async fn dissolve(caller: Caller, Path(group): Path<String>) -> Result<StatusCode, Failure> {
+pub async fn dissolve(caller: Caller, At(group): At<String>) -> Result<StatusCode, Failure> {
     let request = pb::DissolveGroupRequest { group_id: group_id(&group)?, actor_id: caller.user.0 };
     caller.repo.dissolve_group(request).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -105,7 +105,7 @@ pub async fn dissolve(caller: Caller, Path(group): Path<String>) -> Result<Statu
 pub async fn members(
     caller: Caller,
     State(edge): State<Arc<Edge>>,
-    Path(group): Path<String>,
+    At(group): At<String>,
     Params(page): Params<Page>,
 ) -> Result<Response, Failure> {
     #[derive(Serialize)]
@@ -135,7 +135,7 @@ pub async fn members(
 /// `POST /api/groups/{id}/members`.
 pub async fn add_members(
     caller: Caller,
-    Path(group): Path<String>,
+    At(group): At<String>,
     Body(NewMembers { user_ids }): Body<NewMembers>,
 ) -> Result<StatusCode, Failure> {
     if user_ids.is_empty() {
@@ -148,7 +148,7 @@ pub async fn add_members(
 }
 
 /// `DELETE /api/groups/{id}/members/{userId}`.
-pub async fn remove_member(caller: Caller, Path((group, user)): Path<(String, String)>) -> Result<StatusCode, Failure> {
+pub async fn remove_member(caller: Caller, At((group, user)): At<(String, String)>) -> Result<StatusCode, Failure> {
     let user_id = id::<UserId>("the user's id", &user)?.0;
     let request = pb::RemoveGroupMemberRequest { group_id: group_id(&group)?, actor_id: caller.user.0, user_id };
     caller.repo.remove_group_member(request).await?;
@@ -158,7 +158,7 @@ pub async fn remove_member(caller: Caller, Path((group, user)): Path<(String, St
 /// `PATCH /api/groups/{id}/members/{userId}`.
 pub async fn set_role(
     caller: Caller,
-    Path((group, user)): Path<(String, String)>,
+    At((group, user)): At<(String, String)>,
     Body(NewRole { role }): Body<NewRole>,
 ) -> Result<StatusCode, Failure> {
     if !matches!(role.as_str(), "owner" | "admin" | "member") {

@@ -1,10 +1,11 @@
 //! `/ws`: from the upgrade to the close of a socket.
 //!
-//! [`upgrade`] judges who comes; [`connection`] is the one task of a socket; [`answers`] is what
-//! a client's frame is answered with.
+//! [`upgrade`] judges who comes; [`lifecycle`] is the one task of a socket, most of which is
+//! [`connection`]; [`answers`] is what a client's frame is answered with.
 
 mod answers;
 mod connection;
+mod lifecycle;
 
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -60,7 +61,7 @@ pub async fn upgrade(
         .max_message_size(edge.config.frame_bytes_max);
     Ok(upgrade.on_upgrade(async move |stream| {
         let Ok(claims) = claims else {
-            let closing = connection::close(stream, CloseReason::Unauthenticated, &edge);
+            let closing = lifecycle::close(stream, CloseReason::Unauthenticated, &edge);
             return edge.sockets.track_future(closing).await;
         };
         let socket = edge.next_socket();
@@ -69,7 +70,7 @@ pub async fn upgrade(
         let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
         let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
         // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
-        edge.sockets.spawn(connection::run(Box::new(stream), socket, edge.clone()));
+        edge.sockets.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
 }
 

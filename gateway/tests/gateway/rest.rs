@@ -73,6 +73,7 @@ async fn what_is_wrong_gets_its_status_and_code() {
         "/api/conversations/world/messages?beforeSeq=3&afterSeq=1",
         "/api/groups/x",
         "/api/groups/-5",
+        "/api/groups/%ff",
         "/api/groups/5/members?limit=1001",
         "/api/users",
     ] {

@@ -79,6 +79,8 @@ pub struct Members {
     held: usize,
     /// Groups that the batch at hand changed, as they were before each change.
     before: Vec<(GroupId, Roster)>,
+    /// Groups that do not exist; asked for again with the next batch that names them.
+    gone: Vec<GroupId>,
 }
 
 /// A group that a batch needs, and what the batch says of it.
@@ -105,7 +107,15 @@ pub(crate) enum Change {
 impl Members {
     /// An empty cache.
     pub fn new(source: MembershipSource, limits: Limits, large_groups: LargeGroups) -> Self {
-        Self { source, limits, large_groups, rosters: LruCache::unbounded(), held: 0, before: Vec::new() }
+        Self {
+            source,
+            limits,
+            large_groups,
+            rosters: LruCache::unbounded(),
+            held: 0,
+            before: Vec::new(),
+            gone: Vec::new(),
+        }
     }
 
     /// How many groups are held.
@@ -189,6 +199,7 @@ impl Members {
     /// The batch at hand is committed: its changes stay, and what is over the limits goes.
     pub(crate) fn keep(&mut self) {
         self.before.clear();
+        self.forget_gone();
         while self.rosters.len() > self.limits.groups_max || self.held > self.limits.members_max {
             let Some((_, roster)) = self.rosters.pop_lru() else { break };
             self.held -= roster.len();
@@ -200,20 +211,33 @@ impl Members {
         for (group, before) in std::mem::take(&mut self.before).into_iter().rev() {
             self.replace(group, before);
         }
+        self.forget_gone();
     }
 
     /// Forgets all: events of a partition that is given up do not pass here any more.
     pub(crate) fn clear(&mut self) {
         self.rosters.clear();
         self.before.clear();
+        self.gone.clear();
         self.held = 0;
+    }
+
+    fn forget_gone(&mut self) {
+        for group in self.gone.drain(..) {
+            if self.rosters.peek(&group).is_some_and(Roster::is_gone) {
+                self.rosters.pop(&group);
+            }
+        }
     }
 
     fn insert(&mut self, group: GroupId, found: Option<Membership>, pages: usize) {
         let was_large = self.rosters.peek(&group).is_some_and(Roster::is_large);
         let mut roster = match found {
             Some(found) => Roster::new(Membership { large: found.large || was_large, ..found }, pages),
-            None => Roster::nobody(group, pages),
+            None => {
+                self.gone.push(group);
+                Roster::gone(group, pages)
+            }
         };
         self.large_groups.restrict(&mut roster);
         self.replace(group, roster);
@@ -246,7 +270,7 @@ impl Members {
                 }
                 Change::To(version) => {
                     let known = versions.entry((need.group, need.page)).or_insert_with(|| roster.version(need.page));
-                    if version > *known + 1 {
+                    if version.saturating_sub(1) > *known {
                         missing.insert(need.group);
                     }
                     *known = version.max(*known);

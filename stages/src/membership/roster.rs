@@ -7,6 +7,9 @@ use xxhash_rust::xxh3::xxh3_64;
 
 use super::{MemberChange, Membership, SMALL_GROUP_MEMBERS_MAX};
 
+/// The version of a group that does not exist: above that of every event.
+const GONE: i64 = i64::MAX;
+
 /// The page of a user: hash(user) mod pages, the same in every process and version, since pages of a
 /// message may be worked before and after an update.
 pub(crate) fn page_of(user: UserId, pages: usize) -> usize {
@@ -36,9 +39,14 @@ impl Roster {
         Self { large, pages: divided(members, version, pages) }
     }
 
-    /// A group that does not exist.
-    pub(crate) fn nobody(group_id: GroupId, pages: usize) -> Self {
-        Self::new(Membership { group_id, version: 0, large: false, members: Vec::new() }, pages)
+    /// A group that does not exist, or no more: no event about it has anything to say.
+    pub(crate) fn gone(group_id: GroupId, pages: usize) -> Self {
+        Self::new(Membership { group_id, version: GONE, large: false, members: Vec::new() }, pages)
+    }
+
+    /// Whether the group does not exist.
+    pub(crate) fn is_gone(&self) -> bool {
+        self.newest() == GONE
     }
 
     /// The group has, or once had, too many members to be fanned out at once.

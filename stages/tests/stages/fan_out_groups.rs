@@ -72,6 +72,14 @@ async fn a_group_once_large_stays_large() {
 }
 
 #[tokio::test]
+async fn a_group_that_the_repo_calls_large_is_large_with_three_members() {
+    let groups = Groups::with(GROUP, 3);
+    groups.set_large(GROUP);
+    let dispatches = driver(&groups, &all_online(3)).feed_values(0, [text(1)]).await.unwrap();
+    assert!(matches!(&dispatches[..], [Dispatch::Task(_)]));
+}
+
+#[tokio::test]
 async fn members_are_loaded_once_for_the_whole_batch() {
     let groups = Groups::with(GROUP, 3);
     groups.set(GroupId(71), 1, [ANN]);
@@ -148,6 +156,18 @@ async fn a_snapshot_older_than_the_event_is_asked_for_again() {
     assert!(matches!(refused, Err(StageError::Retry { .. })), "{refused:?}");
     groups.set(GROUP, 3, [ANN, UserId(4)]);
     assert_eq!(recipients(&mut driver, vec![ahead()]).await, [vec![1, 4]]);
+}
+
+#[tokio::test]
+async fn an_event_of_a_group_that_is_gone_holds_nobody_up() {
+    let groups = Groups::default();
+    let mut driver = driver(&groups, &all_online(3));
+    let removed = event(Kind::Removed, GROUP, 4, &[UserId(3)], 1);
+    let dissolved = event(Kind::Dissolved, GROUP, 5, &[], 2);
+    assert_eq!(recipients(&mut driver, vec![removed, dissolved]).await, [vec![1, 3], vec![1]]);
+    assert_eq!(driver.stage().members().groups(), 0);
+    groups.set(GROUP, 6, [ANN, UserId(2)]);
+    assert_eq!(recipients(&mut driver, vec![text(3)]).await, [vec![1, 2]], "that it is gone is not remembered");
 }
 
 #[tokio::test]

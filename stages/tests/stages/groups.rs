@@ -35,6 +35,11 @@ impl Groups {
         self.0.lock().unwrap().groups.insert(group_id, membership);
     }
 
+    /// The repo knows that the group was large once.
+    pub fn set_large(&self, group: GroupId) {
+        self.0.lock().unwrap().groups.get_mut(&group).unwrap().large = true;
+    }
+
     /// Whether the repo answers.
     pub fn set_away(&self, away: bool) {
         self.0.lock().unwrap().away = away;
