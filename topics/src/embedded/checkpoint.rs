@@ -2,10 +2,12 @@
 //!
 //! A thread of its own copies what the logs hold into the databases. Since the writer adds to a log
 //! meanwhile, the log would never be empty and so never start anew; so once little is left, the
-//! writer copies that little itself between two groups.
+//! writer copies that little itself between two groups. Should the thread fall far behind, the writer
+//! waits for it, and callers for the writer.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::queue::Queue;
 use super::writer::Work;
@@ -17,37 +19,89 @@ use crate::log::LogError;
 /// copies what was written during the first.
 const PASSES: u32 = 2;
 
+/// The writer waits for the thread once a log has so many times the target.
+const BEHIND_TARGETS_MAX: usize = 4;
+/// It goes on after this all the same: a thread that can't copy, for want of space say, must not
+/// keep the writer from freeing some.
+const WAIT_MAX: Duration = Duration::from_secs(5);
+
 /// How much was written since the last checkpoint.
 #[derive(Debug)]
 pub(super) struct Checkpoints {
     wal_bytes_target: usize,
     state: Mutex<State>,
     due: Condvar,
+    passed: Condvar,
 }
 
 #[derive(Debug, Default)]
 struct State {
-    synced_bytes: usize,
-    unsynced_bytes: usize,
+    synced: Growth,
+    unsynced: Growth,
     closed: bool,
+}
+
+/// The write-ahead log of one file.
+#[derive(Debug, Default)]
+struct Growth {
+    /// Bytes since the thread last took it up.
+    new_bytes: usize,
+    /// Bytes since the writer last copied the rest.
+    unfinished_bytes: usize,
+    stage: Stage,
+}
+
+#[derive(Debug, Default, PartialEq, Eq)]
+enum Stage {
+    #[default]
+    Idle,
+    /// The thread is at it.
+    Passing,
+}
+
+impl State {
+    fn of(&mut self, durability: Durability) -> &mut Growth {
+        match durability {
+            Durability::Synced => &mut self.synced,
+            Durability::Unsynced => &mut self.unsynced,
+        }
+    }
 }
 
 impl Checkpoints {
     /// Checkpoints after about so many bytes.
     pub fn new(wal_bytes_target: usize) -> Self {
-        Self { wal_bytes_target, state: Mutex::default(), due: Condvar::new() }
+        Self { wal_bytes_target, state: Mutex::default(), due: Condvar::new(), passed: Condvar::new() }
     }
 
     /// The writer added so many bytes to a log.
     pub fn wrote(&self, durability: Durability, bytes: usize) {
         let mut state = locked(&self.state);
-        let written = match durability {
-            Durability::Synced => &mut state.synced_bytes,
-            Durability::Unsynced => &mut state.unsynced_bytes,
-        };
-        *written += bytes;
-        if *written > self.wal_bytes_target {
+        let growth = state.of(durability);
+        growth.new_bytes += bytes;
+        growth.unfinished_bytes += bytes;
+        if growth.new_bytes > self.wal_bytes_target {
             self.due.notify_one();
+        }
+    }
+
+    /// The writer copied the rest of a log.
+    pub fn finished(&self, durability: Durability) {
+        locked(&self.state).of(durability).unfinished_bytes = 0;
+    }
+
+    /// Keeps the writer waiting while the thread is far behind.
+    pub fn keep_pace(&self) {
+        for durability in [Durability::Synced, Durability::Unsynced] {
+            let behind = |state: &mut State| {
+                let closed = state.closed;
+                let growth = state.of(durability);
+                let at_work = growth.stage == Stage::Passing || growth.new_bytes > self.wal_bytes_target;
+                !closed && at_work && growth.unfinished_bytes > self.wal_bytes_target * BEHIND_TARGETS_MAX
+            };
+            let state = locked(&self.state);
+            let (_state, _timeout) =
+                self.passed.wait_timeout_while(state, WAIT_MAX, behind).unwrap_or_else(PoisonError::into_inner);
         }
     }
 
@@ -55,6 +109,7 @@ impl Checkpoints {
     pub fn close(&self) {
         locked(&self.state).closed = true;
         self.due.notify_one();
+        self.passed.notify_all();
     }
 
     /// Waits until a log is large. `None`: closed.
@@ -64,16 +119,21 @@ impl Checkpoints {
             if state.closed {
                 return None;
             }
-            if state.synced_bytes > self.wal_bytes_target {
-                state.synced_bytes = 0;
-                return Some(Durability::Synced);
-            }
-            if state.unsynced_bytes > self.wal_bytes_target {
-                state.unsynced_bytes = 0;
-                return Some(Durability::Unsynced);
+            for durability in [Durability::Synced, Durability::Unsynced] {
+                let growth = state.of(durability);
+                if growth.new_bytes > self.wal_bytes_target {
+                    growth.new_bytes = 0;
+                    growth.stage = Stage::Passing;
+                    return Some(durability);
+                }
             }
             state = self.due.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    fn has_passed(&self, durability: Durability) {
+        locked(&self.state).of(durability).stage = Stage::Idle;
+        self.passed.notify_all();
     }
 }
 
@@ -99,7 +159,9 @@ pub(super) fn prepare(
                     tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
                 }
             }
-            if queue.push_own(Work::FinishCheckpoint(durability)).is_err() {
+            let pushed = queue.push_own(Work::FinishCheckpoint(durability));
+            checkpoints.has_passed(durability);
+            if pushed.is_err() {
                 return;
             }
         }

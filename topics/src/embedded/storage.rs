@@ -201,7 +201,11 @@ pub(super) fn set_compacted(tx: &Transaction<'_>, partition: u32, offset: u64) -
     Ok(())
 }
 
-/// Copies what the write-ahead log holds into the database, without keeping anybody waiting.
-pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<()> {
-    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+/// Copies what the write-ahead log holds into the database, without keeping anybody waiting. Says
+/// whether that was all of it, so that the log starts anew.
+pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let [busy, in_log, copied]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        Ok(busy == 0 && in_log == copied)
+    })
 }

@@ -130,6 +130,7 @@ impl Writer {
             for work in own {
                 self.own_work(work);
             }
+            self.checkpoints.keep_pace();
         }
     }
 
@@ -206,8 +207,13 @@ impl Writer {
                     Durability::Synced => &self.synced,
                     Durability::Unsynced => &self.unsynced,
                 };
-                if let Err(e) = storage::checkpoint(db) {
-                    tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
+                match storage::checkpoint(db) {
+                    Ok(true) => self.checkpoints.finished(durability),
+                    // A reader, or the thread, is in the way; the next checkpoint goes on.
+                    Ok(false) => {}
+                    Err(e) => {
+                        tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
+                    }
                 }
             }
             Work::Append(..) | Work::Commit(..) => unreachable!("sorted out before"),

@@ -54,14 +54,25 @@ async fn what_a_failed_commit_left_in_one_file_never_shows() {
     let mut member = join_and_start(&log, member_spec(&UPSTREAM.spec, "one"), 4).await;
     // Too large for the file, not for a commit.
     let too_much = (0..4).map(|_| placed(&ACCEPTED.spec, 0, &"x".repeat(1_000_000)));
-    let outputs = std::iter::once(placed(&DELIVERIES.spec, 0, "never")).chain(too_much).collect();
+    // More than one batch of deliveries, so that what comes later does not take all their places.
+    let never = "never".repeat(100_000);
+    let outputs = (0..3).map(|_| placed(&DELIVERIES.spec, 0, &never)).chain(too_much).collect();
     let commit = member.commit(Commit { outputs, positions: Vec::new() }).await;
     assert!(matches!(commit, Err(LogError::DiskFull { .. })), "{commit:?}");
     drop((member, log));
     let log: Arc<dyn Log> = EmbeddedLog::open(small(), Clock::system()).unwrap();
     assert!(values(&log, &DELIVERIES.spec, 0).await.is_empty());
     assert_eq!(append(&log, &DELIVERIES.spec, 0, &["first"]).await, 0);
+    // Commits to both files that succeed must not bring the failed one back.
+    let mut member = join_and_start(&log, member_spec(&UPSTREAM.spec, "one"), 4).await;
+    for _ in 0..5 {
+        let outputs = vec![placed(&DELIVERIES.spec, 1, "later"), placed(&ACCEPTED.spec, 0, "later")];
+        member.commit(Commit { outputs, positions: Vec::new() }).await.unwrap();
+    }
+    drop((member, log));
+    let log: Arc<dyn Log> = EmbeddedLog::open(small(), Clock::system()).unwrap();
     assert_eq!(values(&log, &DELIVERIES.spec, 0).await, ["first"]);
+    assert_eq!(values(&log, &DELIVERIES.spec, 1).await.len(), 5);
 }
 
 #[tokio::test]
