@@ -98,8 +98,8 @@ pub struct ChainBenchArgs {
     /// How many messages.
     #[arg(long, default_value_t = 500_000)]
     pub messages: u64,
-    /// Bytes of content in each.
-    #[arg(long, default_value_t = 128)]
+    /// Bytes of content in each; 195 make an upstream record of 256.
+    #[arg(long, default_value_t = 195)]
     pub content_bytes: usize,
     /// Between how many conversations they are spread.
     #[arg(long, default_value_t = 10_000)]
@@ -108,10 +108,10 @@ pub struct ChainBenchArgs {
     #[arg(long, default_value_t = 8)]
     pub partitions: u32,
     /// Most records in a batch.
-    #[arg(long, default_value_t = 4_096)]
+    #[arg(long, default_value_t = 8_192)]
     pub batch: usize,
     /// Tasks of each stage.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     pub tasks: u16,
     /// dedupe and id-assign in tasks of their own.
     #[arg(long)]

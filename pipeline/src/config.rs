@@ -132,7 +132,7 @@ impl Default for StagesConfig {
         Self {
             dedupe_window_seconds: 600,
             fuse_dedupe_and_id_assign: true,
-            tasks_per_stage: 1,
+            tasks_per_stage: 2,
             batch_records_max: runner.batch_records_max,
             batch_bytes_max: runner.batch_bytes_max,
         }
