@@ -1,0 +1,378 @@
+//! A member of a consumer group, on its own thread: one loop over what its owner asks for and what
+//! librdkafka has for it.
+//!
+//! It polls librdkafka only while its owner waits in `next`, so an owner that hangs is noticed: after
+//! `poll_interval_max` without a call the member leaves its group, and its owner is told when it comes
+//! back. Rebalances are in [`super::ownership`].
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::Duration;
+
+use rdkafka::Offset;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::cluster::{Cluster, Topic, is_missing};
+use super::committer::{Committer, Positions};
+use super::error::{Failure, fenced};
+use super::rebalance::Rebalances;
+use super::record::{Arrivals, Backlog};
+use crate::log::{Commit, Event, LogError, MemberSpec};
+
+/// What a membership's thread is told.
+pub(super) enum Signal {
+    /// The owner waits for the next event.
+    Next,
+    Start {
+        partition: u32,
+        offset: u64,
+        reply: Reply<()>,
+    },
+    Commit {
+        commit: Commit,
+        reply: Reply<()>,
+    },
+    Committed {
+        partition: u32,
+        reply: Reply<Option<u64>>,
+    },
+    Leave {
+        reply: Reply<()>,
+    },
+    /// The owner let go of it, without a word to the group.
+    Gone,
+    /// librdkafka has something.
+    Arrival,
+}
+
+type Reply<T> = oneshot::Sender<Result<T, LogError>>;
+
+/// Longest time between two polls while the owner waits.
+const POLL_INTERVAL: Duration = Duration::from_secs(1);
+/// After an answer to a rebalance, or a seek, that has to be tried again.
+const RETRY_INTERVAL: Duration = Duration::from_millis(50);
+/// Records fetched ahead of the owner, at least.
+const READ_AHEAD_RECORDS: usize = 4_096;
+/// Bytes fetched ahead of the owner.
+const READ_AHEAD_BYTES: usize = 8 << 20;
+
+/// How far an assigned partition is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Reading {
+    /// Its owner did not start it yet.
+    Paused,
+    /// It is to be read from this offset on.
+    Starting(u64),
+    /// It is read, from this offset on.
+    Running(u64),
+}
+
+/// Where the member stands in its group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Standing {
+    Member,
+    /// Its owner did not call in time.
+    GivenUp,
+    /// Another took its name.
+    Fenced,
+}
+
+pub(super) struct Membership {
+    pub(super) cluster: Arc<Cluster>,
+    pub(super) topic: Arc<Topic>,
+    pub(super) spec: MemberSpec,
+    pub(super) consumer: BaseConsumer<Rebalances>,
+    pub(super) committer: Committer,
+    signals: Receiver<Signal>,
+    own_signals: Sender<Signal>,
+    arrival_told: Arc<AtomicBool>,
+    events: mpsc::Sender<Result<Event, LogError>>,
+    pub(super) standing: Standing,
+    pub(super) owned: BTreeMap<u32, Reading>,
+    /// Revoked, and given up when the owner comes back.
+    pub(super) revoking: Vec<u32>,
+    pub(super) backlog: Backlog,
+    /// What the owner is told before it gets records.
+    pub(super) told: VecDeque<Result<Event, LogError>>,
+    asked: bool,
+    last_call: Instant,
+}
+
+impl Membership {
+    /// Fences whoever had the name, and joins. Waits for brokers: not for a thread of the async runtime.
+    pub fn join(
+        cluster: Arc<Cluster>,
+        spec: MemberSpec,
+        events: mpsc::Sender<Result<Event, LogError>>,
+    ) -> Result<Self, LogError> {
+        let topic = Arc::clone(cluster.topic(spec.topic)?);
+        let committer = Committer::new(Arc::clone(&cluster), spec.clone())?;
+        let speaker = cluster.speaker("joining a group");
+        let consumer = cluster.config.member(&spec).create_with_context::<_, BaseConsumer<_>>(Rebalances::default());
+        let mut consumer = consumer.map_err(|e| speaker.settings_error(e))?;
+        let (own_signals, signals) = channel();
+        let arrival_told = Arc::new(AtomicBool::new(false));
+        let (tell, told) = (own_signals.clone(), Arc::clone(&arrival_told));
+        consumer.set_nonempty_callback(move || {
+            if !told.swap(true, Ordering::SeqCst) {
+                let _thread_ended = tell.send(Signal::Arrival);
+            }
+        });
+        consumer.subscribe(&[&topic.name]).map_err(|e| speaker.error(e))?;
+        Ok(Self {
+            cluster,
+            topic,
+            spec,
+            consumer,
+            committer,
+            signals,
+            own_signals,
+            arrival_told,
+            events,
+            standing: Standing::Member,
+            owned: BTreeMap::new(),
+            revoking: Vec::new(),
+            backlog: Backlog::default(),
+            told: VecDeque::new(),
+            asked: false,
+            last_call: Instant::now(),
+        })
+    }
+
+    pub fn signals(&self) -> Sender<Signal> {
+        self.own_signals.clone()
+    }
+
+    /// Until the owner leaves or lets go.
+    pub fn run(mut self) {
+        loop {
+            match self.signals.recv_timeout(self.patience()) {
+                Ok(Signal::Next) => {
+                    self.called();
+                    self.asked = true;
+                    self.give_up_revoked();
+                }
+                Ok(Signal::Start { partition, offset, reply }) => {
+                    self.called();
+                    let _owner_gone = reply.send(self.start(partition, offset));
+                }
+                Ok(Signal::Commit { commit, reply }) => {
+                    let _owner_gone = reply.send(self.commit(&commit));
+                    self.called();
+                }
+                Ok(Signal::Committed { partition, reply }) => {
+                    let _owner_gone = reply.send(self.committed(partition));
+                    self.called();
+                }
+                Ok(Signal::Leave { reply }) => {
+                    self.release();
+                    drop(self.consumer);
+                    let _owner_gone = reply.send(Ok(()));
+                    return;
+                }
+                Ok(Signal::Arrival) => self.arrival_told.store(false, Ordering::SeqCst),
+                Err(RecvTimeoutError::Timeout) => self.pass_time(),
+                Ok(Signal::Gone) | Err(RecvTimeoutError::Disconnected) => {
+                    self.consumer.context().set_leaving(true);
+                    return;
+                }
+            }
+            if self.asked
+                && let Some(event) = self.look()
+            {
+                self.asked = false;
+                let _owner_gone = self.events.try_send(event);
+            }
+        }
+    }
+
+    fn called(&mut self) {
+        self.last_call = Instant::now();
+    }
+
+    fn patience(&self) -> Duration {
+        let must_retry = self.consumer.context().is_waiting()
+            || self.owned.values().any(|reading| matches!(reading, Reading::Starting(_)));
+        match (self.asked, self.standing) {
+            (true, _) if must_retry => RETRY_INTERVAL,
+            (false, Standing::Member) => {
+                let limit = self.last_call + self.spec.poll_interval_max;
+                limit.saturating_duration_since(Instant::now()).min(POLL_INTERVAL)
+            }
+            (true, _) | (false, Standing::GivenUp | Standing::Fenced) => POLL_INTERVAL,
+        }
+    }
+
+    fn pass_time(&mut self) {
+        self.committer.serve();
+        let silent = self.last_call.elapsed() >= self.spec.poll_interval_max;
+        if silent && !self.asked && self.standing == Standing::Member {
+            self.give_up();
+        }
+    }
+
+    /// What the owner gets next, when there is something.
+    fn look(&mut self) -> Option<Result<Event, LogError>> {
+        if let Some(event) = self.told.pop_front() {
+            return Some(event);
+        }
+        match self.standing {
+            Standing::Member => {}
+            Standing::GivenUp => self.come_back(),
+            Standing::Fenced => return Some(Err(fenced(&self.spec))),
+        }
+        self.start_reading();
+        self.poll();
+        self.rebalance();
+        if let Some(event) = self.told.pop_front() {
+            return Some(event);
+        }
+        let mut batches = self.backlog.take(self.spec.batch_records_max, self.spec.batch_bytes_max);
+        if batches.is_empty() {
+            return None;
+        }
+        self.pass_marks(&mut batches);
+        Some(Ok(Event::Batch(batches)))
+    }
+
+    /// Takes in what librdkafka has, up to the read-ahead.
+    fn poll(&mut self) {
+        let room = READ_AHEAD_RECORDS.max(self.spec.batch_records_max).saturating_sub(self.backlog.records());
+        let mut arrivals = Arrivals::default();
+        // What is no record answers with nothing, just as an empty queue does.
+        let mut nothing = 0;
+        while nothing < 2 && arrivals.len() < room && arrivals.bytes() < READ_AHEAD_BYTES {
+            match self.consumer.poll(Duration::ZERO) {
+                None => nothing += 1,
+                Some(Ok(message)) => {
+                    nothing = 0;
+                    arrivals.push(&message);
+                }
+                Some(Err(error)) => {
+                    let event = trouble(&self.cluster, &self.topic, &self.spec, &self.consumer, &self.owned, error);
+                    if let Some(error) = event {
+                        if matches!(error, LogError::Fenced { .. }) {
+                            self.standing = Standing::Fenced;
+                        }
+                        self.told.push_back(Err(error));
+                    }
+                }
+            }
+        }
+        let owned = &self.owned;
+        let wanted = |partition: u32, offset: u64| matches!(owned.get(&partition), Some(Reading::Running(from)) if offset >= *from);
+        self.backlog.extend(arrivals, wanted);
+    }
+
+    /// Moves positions past the marks that end transactions, where nothing else is before them.
+    fn pass_marks(&self, batches: &mut [crate::log::PartitionBatch]) {
+        let Ok(reached) = self.consumer.position() else { return };
+        for element in reached.elements() {
+            let partition = element.partition().cast_unsigned();
+            let batch = batches.iter_mut().find(|batch| batch.partition == partition);
+            if let (Offset::Offset(offset), Some(batch), false) = (element.offset(), batch, self.backlog.has(partition))
+            {
+                batch.next_offset = batch.next_offset.max(offset.cast_unsigned());
+            }
+        }
+    }
+
+    fn commit(&mut self, commit: &Commit) -> Result<(), LogError> {
+        self.committer.check(&commit.outputs)?;
+        let lost = |&(partition, _): &(u32, u64)| !self.owned.contains_key(&partition);
+        if self.standing == Standing::Fenced || commit.positions.iter().any(lost) || self.consumer.assignment_lost() {
+            return Err(fenced(&self.spec));
+        }
+        let speaker = self.cluster.speaker("committing");
+        let offsets = Positions::list(&self.topic, &commit.positions).map_err(|e| speaker.error(e))?;
+        if !self.spec.transactional {
+            self.committer.deliver(&commit.outputs)?;
+            return if commit.positions.is_empty() { Ok(()) } else { self.commit_positions(&offsets) };
+        }
+        // Afresh each time: after a rebalance the former one is refused.
+        let member = self.consumer.group_metadata().ok_or_else(|| fenced(&self.spec))?;
+        let positions = (!commit.positions.is_empty()).then_some(Positions { offsets, member });
+        if commit.outputs.is_empty() && positions.is_none() {
+            return Ok(());
+        }
+        self.committer.transact(&commit.outputs, positions.as_ref())
+    }
+
+    fn commit_positions(&self, offsets: &rdkafka::TopicPartitionList) -> Result<(), LogError> {
+        let deadline = Instant::now() + self.cluster.config.timeouts.request;
+        loop {
+            let failure = match self.consumer.commit(offsets, CommitMode::Sync) {
+                Ok(()) => return Ok(()),
+                Err(e) => Failure::from(e),
+            };
+            // A rebalance ends by itself; the member's client takes part in it in the background.
+            let rebalancing = matches!(failure.code, Code::RebalanceInProgress | Code::IllegalGeneration);
+            if !rebalancing || self.consumer.assignment_lost() || Instant::now() >= deadline {
+                return Err(self.cluster.speaker("committing positions").member_error(&self.spec, failure));
+            }
+            std::thread::sleep(RETRY_INTERVAL);
+        }
+    }
+
+    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
+        self.topic.checked(partition)?;
+        let found = self.cluster.committed(&self.consumer, &self.topic, &[partition])?;
+        Ok(found.get(&partition).copied())
+    }
+}
+
+/// What the owner must know of an error that came instead of a record.
+fn trouble(
+    cluster: &Cluster,
+    topic: &Topic,
+    spec: &MemberSpec,
+    consumer: &BaseConsumer<Rebalances>,
+    owned: &BTreeMap<u32, Reading>,
+    error: KafkaError,
+) -> Option<LogError> {
+    let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
+    let failure = Failure::from(error);
+    match failure.code {
+        _ if fatal || failure.code == Code::FencedInstanceId => {
+            Some(cluster.speaker("reading").member_error(spec, failure))
+        }
+        code if is_missing(code) => Some(LogError::NoSuchTopic { topic: topic.spec.name.to_owned() }),
+        Code::AutoOffsetReset => out_of_range(cluster, topic, consumer, owned),
+        // The client goes on by itself when the broker is back, and a rebalance follows a missed poll.
+        _ => match cluster.speaker("reading").error(failure) {
+            refused @ LogError::Refused { .. } => Some(refused),
+            _ => None,
+        },
+    }
+}
+
+/// Which partition's records were dropped before they were read.
+fn out_of_range(
+    cluster: &Cluster,
+    topic: &Topic,
+    consumer: &BaseConsumer<Rebalances>,
+    owned: &BTreeMap<u32, Reading>,
+) -> Option<LogError> {
+    let reached = consumer.position().ok()?;
+    for (&partition, reading) in owned {
+        let Reading::Running(from) = reading else { continue };
+        let offset = match reached.find_partition(&topic.name, partition.cast_signed()).map(|found| found.offset()) {
+            Some(Offset::Offset(offset)) => offset.cast_unsigned().max(*from),
+            _ => *from,
+        };
+        match cluster.bounds(topic, partition) {
+            Ok(bounds) if offset < bounds.start || offset > bounds.end => {
+                let (topic, start, end) = (topic.spec.name.to_owned(), bounds.start, bounds.end);
+                return Some(LogError::OffsetOutOfRange { topic, partition, offset, start, end });
+            }
+            Ok(_) => {}
+            Err(e) => return Some(e),
+        }
+    }
+    None
+}
