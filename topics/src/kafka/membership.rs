@@ -61,6 +61,9 @@ const READ_AHEAD_RECORDS: usize = 4_096;
 /// Bytes fetched ahead of the owner.
 const READ_AHEAD_BYTES: usize = 8 << 20;
 
+/// Longest wait for the first records of partitions that were just started.
+pub(super) const SETTLE_MAX: Duration = Duration::from_millis(50);
+
 /// How far an assigned partition is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Reading {
@@ -97,6 +100,9 @@ pub(super) struct Membership {
     /// Revoked, and given up when the owner comes back.
     pub(super) revoking: Vec<u32>,
     pub(super) backlog: Backlog,
+    /// Partitions that were just started, and how long they are waited for. The fetch that is under
+    /// way may be without some of them; the owner would get much of one before anything of another.
+    pub(super) settling: Option<(Instant, Vec<u32>)>,
     /// What the owner is told before it gets records.
     pub(super) told: VecDeque<Result<Event, LogError>>,
     asked: bool,
@@ -138,6 +144,7 @@ impl Membership {
             owned: BTreeMap::new(),
             revoking: Vec::new(),
             backlog: Backlog::default(),
+            settling: None,
             told: VecDeque::new(),
             asked: false,
             last_call: Instant::now(),
@@ -199,6 +206,7 @@ impl Membership {
         let must_retry = self.consumer.context().is_waiting()
             || self.owned.values().any(|reading| matches!(reading, Reading::Starting(_)));
         match (self.asked, self.standing) {
+            (true, _) if self.settling.is_some() => SETTLE_MAX,
             (true, _) if must_retry => RETRY_INTERVAL,
             (false, Standing::Member) => {
                 let limit = self.last_call + self.spec.poll_interval_max;
@@ -232,12 +240,26 @@ impl Membership {
         if let Some(event) = self.told.pop_front() {
             return Some(event);
         }
+        if self.is_settling() {
+            return None;
+        }
         let mut batches = self.backlog.take(self.spec.batch_records_max, self.spec.batch_bytes_max);
         if batches.is_empty() {
             return None;
         }
         self.pass_marks(&mut batches);
         Some(Ok(Event::Batch(batches)))
+    }
+
+    fn is_settling(&mut self) -> bool {
+        let backlog = &self.backlog;
+        let waits = |(until, started): &(Instant, Vec<u32>)| {
+            Instant::now() < *until && started.iter().any(|&partition| !backlog.has(partition))
+        };
+        if !self.settling.as_ref().is_some_and(waits) {
+            self.settling = None;
+        }
+        self.settling.is_some()
     }
 
     /// Takes in what librdkafka has, up to the read-ahead.

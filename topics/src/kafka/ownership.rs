@@ -1,16 +1,16 @@
 //! Partitions that come and go: taking over, starting, giving up.
 
+use std::time::Duration;
+
 use rdkafka::consumer::Consumer;
 use rdkafka::error::KafkaResult;
 use rdkafka::{Offset, TopicPartitionList};
 use tokio::time::Instant;
 
 use super::error::fenced;
-use super::membership::{Membership, Reading, Standing};
+use super::membership::{Membership, Reading, SETTLE_MAX, Standing};
 use super::rebalance::{Change, give_up};
 use crate::log::{Assigned, Event, LogError};
-
-use std::time::Duration;
 
 /// How long a member waits for its client to let go of its partitions.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
@@ -143,6 +143,7 @@ impl Membership {
         }
         match self.seek(&starting) {
             Ok(moved) => {
+                self.settling = Some((Instant::now() + SETTLE_MAX, moved.clone()));
                 for (partition, offset) in starting.into_iter().filter(|(partition, _)| moved.contains(partition)) {
                     self.owned.insert(partition, Reading::Running(offset));
                 }
