@@ -46,7 +46,7 @@ pub enum Cleanup {
 }
 
 /// Whether an acknowledged append survives a power loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Durability {
     /// Flushed to disk before the acknowledgement.
     Synced,

@@ -1,7 +1,7 @@
 //! The log: partitioned, append-only topics with consumer groups and atomic commits.
 //!
 //! The seam between the chain and what keeps its records. [`crate::embedded`] keeps them on the
-//! local disk, Kafka on a cluster; both pass the one contract suite in `tests/topics/contract.rs`.
+//! local disk, Kafka on a cluster; both pass the one contract suite in `tests/topics/contract/`.
 //! Nothing above this module knows which of them runs.
 
 use std::time::Duration;
@@ -397,7 +397,8 @@ pub trait Member: Send {
     /// The next event. Waits until there is one. Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors
-    /// [`LogError::Fenced`] when another member of this name joined.
+    /// [`LogError::Fenced`] when another member of this name joined; [`LogError::OffsetOutOfRange`] when
+    /// records were dropped before they were read.
     async fn next(&mut self) -> Result<Event, LogError>;
 
     /// Starts, or moves, the reading of an assigned partition at an offset.

@@ -1,1 +1,264 @@
-//! The log on the local disk.
+//! The log on the local disk: SQLite, a row a batch, one writer with group commit.
+//!
+//! Callers encode their records and queue them (`call`, `queue`); one thread writes all that waits in
+//! one transaction, answers, and shows it to readers (`writer`, `plan`); readers at the end of a
+//! partition are served from memory (`partition`), others from the database (`fetch`, `cursor`).
+//! Groups are coordinated in the process (`group`, `member`). Threads of their own keep the
+//! write-ahead logs small (`checkpoint`) and drop or compact what is old (`upkeep`). The files and
+//! what survives what are described in `storage`, rows in `rows`, records in them in `batch`.
+
+mod background;
+mod batch;
+mod call;
+mod checkpoint;
+mod cursor;
+mod failure;
+mod fetch;
+mod follow;
+mod group;
+mod member;
+mod open;
+mod partition;
+mod plan;
+mod queue;
+mod reader;
+mod rows;
+mod shared;
+mod storage;
+mod thin;
+mod topics;
+mod upkeep;
+mod writer;
+
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::oneshot;
+
+use self::background::{Background, Duties};
+use self::call::{Limits, encode_call};
+use self::fetch::Fetches;
+use self::open::{Files, Opened};
+use self::queue::Queue;
+use self::shared::{Access, Shared};
+use self::writer::Work;
+use crate::catalogue::{Durability, Layout, TopicSpec};
+use crate::clock::Clock;
+use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
+
+/// How an embedded log is kept.
+#[derive(Debug, Clone)]
+pub struct EmbeddedConfig {
+    /// Its directory, for nothing else. Made when it is not there.
+    pub dir: PathBuf,
+    /// How many partitions topics have; fixed when the log is made.
+    pub layout: Layout,
+    /// Largest record: key, value and free headers.
+    pub record_bytes_max: usize,
+    /// Most bytes of records in one append or commit.
+    pub call_bytes_max: usize,
+    /// Bytes that may wait for the writer; over it callers wait.
+    pub write_queue_bytes_max: usize,
+    /// Bytes of newest records kept in memory, for each partition.
+    pub tail_bytes_max_per_partition: usize,
+    /// Connections for readers that are behind, for each of the two files.
+    pub read_connections_max: usize,
+    /// Size that each of the two files may grow to; over it [`LogError::DiskFull`]. `None`: the disk's.
+    pub file_bytes_max: Option<u64>,
+    /// The write-ahead log is copied into the database after about so many bytes.
+    pub wal_bytes_target: usize,
+    /// How often retention and compaction look for work.
+    pub upkeep_interval: Duration,
+    /// A partition is compacted once so many records are new, and they are at least half of all.
+    pub compact_dirty_records_min: u64,
+}
+
+impl EmbeddedConfig {
+    /// The defaults.
+    pub fn new(dir: impl Into<PathBuf>, layout: Layout) -> Self {
+        Self {
+            dir: dir.into(),
+            layout,
+            record_bytes_max: 1 << 20,
+            call_bytes_max: 16 << 20,
+            write_queue_bytes_max: 64 << 20,
+            tail_bytes_max_per_partition: 1 << 20,
+            read_connections_max: 2,
+            file_bytes_max: None,
+            wal_bytes_target: 16 << 20,
+            upkeep_interval: Duration::from_secs(10),
+            compact_dirty_records_min: 10_000,
+        }
+    }
+}
+
+/// The log on the local disk.
+#[derive(Debug)]
+pub struct EmbeddedLog {
+    shared: Arc<Shared>,
+    background: Background,
+}
+
+impl EmbeddedLog {
+    /// Opens the log in a directory, or makes one there, with every topic of the catalogue. Blocks
+    /// for some milliseconds, however large the log is.
+    ///
+    /// # Errors
+    /// [`LogError::InUse`] when another process has it open, [`LogError::TopicDiffers`] when it was
+    /// made with another layout, [`LogError::Unusable`] when the directory can't be a log.
+    pub fn open(config: EmbeddedConfig, clock: Clock) -> Result<Arc<Self>, LogError> {
+        let dir = config.dir.as_path();
+        let lock = open::lock(dir)?;
+        let mut files = Files {
+            synced: storage::open_writer(dir, Durability::Synced, config.file_bytes_max)?,
+            unsynced: storage::open_writer(dir, Durability::Unsynced, config.file_bytes_max)?,
+        };
+        open::prepare(&mut files, config.layout)?;
+        let Opened { topics, groups, last_txn } = open::load(&files, config.tail_bytes_max_per_partition)?;
+        let topics = Arc::new(topics);
+        let queue = Arc::new(Queue::new(config.write_queue_bytes_max));
+        let shared = Arc::new(Shared {
+            layout: config.layout,
+            limits: Limits { record_bytes_max: config.record_bytes_max, call_bytes_max: config.call_bytes_max },
+            topics: Arc::clone(&topics),
+            fetches: Fetches::new(dir, config.read_connections_max),
+            groups: Mutex::new(groups),
+            access: Access::Write(Arc::clone(&queue)),
+            closed: AtomicBool::new(false),
+        });
+        let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
+        background.keep(lock);
+        Ok(Arc::new(Self { shared, background }))
+    }
+
+    /// Opens the log in a directory for reading, beside the process that writes it or without one.
+    /// What is written shows a little later. Whatever would change the log is refused.
+    ///
+    /// # Errors
+    /// [`LogError::Unusable`] when there is no log.
+    pub fn open_read_only(dir: impl Into<PathBuf>) -> Result<Arc<Self>, LogError> {
+        let dir = dir.into();
+        let files = Files {
+            synced: storage::open_reader(&dir, Durability::Synced)?,
+            unsynced: storage::open_reader(&dir, Durability::Unsynced)?,
+        };
+        let Opened { topics, groups, .. } = open::load(&files, 0)?;
+        let shared = Arc::new(Shared {
+            layout: open::layout(&files)?,
+            limits: Limits { record_bytes_max: 0, call_bytes_max: 0 },
+            topics: Arc::new(topics),
+            fetches: Fetches::new(&dir, 1),
+            groups: Mutex::new(groups),
+            access: Access::Read { dir },
+            closed: AtomicBool::new(false),
+        });
+        let background = Background::follow(files, &shared)?;
+        Ok(Arc::new(Self { shared, background }))
+    }
+
+    /// Drops what is older than its topic keeps, and compacts what is due. Runs by itself every
+    /// [`EmbeddedConfig::upkeep_interval`].
+    ///
+    /// # Errors
+    /// Those of reading and writing; what was done stays done.
+    pub async fn maintain(&self) -> Result<(), LogError> {
+        let upkeep = match &self.background.duties {
+            Duties::Write { upkeep, .. } => Arc::clone(upkeep),
+            Duties::Follow(_) => return self.shared.queue().map(|_| ()),
+        };
+        let done = tokio::task::spawn_blocking(move || upkeep.do_due()).await;
+        done.unwrap_or_else(|e| Err(LogError::Storage { doing: "upkeep", source: Box::new(e) }))
+    }
+
+    /// Writes what is queued, then lets go of the directory. Calls after this fail with
+    /// [`LogError::Closed`].
+    pub async fn close(self: Arc<Self>) {
+        let closing = tokio::task::spawn_blocking(move || self.stop());
+        if closing.await.is_err() {
+            tracing::error!("the log's threads ended in a panic");
+        }
+    }
+
+    fn stop(&self) {
+        self.shared.closed.store(true, Ordering::SeqCst);
+        match &self.shared.access {
+            Access::Write(queue) => queue.close(),
+            Access::Read { .. } => {}
+        }
+        self.background.stop();
+        self.shared.topics.all().for_each(|topic| topic.changed.notify_waiters());
+        locked(&self.shared.groups).values().for_each(|group| group.changed.notify_waiters());
+    }
+}
+
+/// Writes what is queued: at most what the queue may hold.
+impl Drop for EmbeddedLog {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+#[async_trait]
+impl Log for EmbeddedLog {
+    fn layout(&self) -> Layout {
+        self.shared.layout
+    }
+
+    async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError> {
+        let (topics, queue) = (&self.shared.topics, self.shared.queue()?);
+        let call = encode_call(topics, self.shared.limits, &records)?;
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let partitions: Vec<u32> = call.chunks.iter().map(|chunk| topics.at(chunk.partition).index).collect();
+        let (reply, answer) = oneshot::channel();
+        queue.push(Work::Append(call.chunks, reply), call.bytes).await?;
+        let bases = answer.await.unwrap_or(Err(LogError::Closed))?;
+        let place = |(chunk, number): (u32, u32)| {
+            let chunk = chunk as usize;
+            Place { partition: partitions[chunk], offset: bases[chunk] + u64::from(number) }
+        };
+        Ok(call.slots.into_iter().map(place).collect())
+    }
+
+    async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
+        self.shared.queue()?;
+        Ok(Box::new(member::EmbeddedMember::join(Arc::clone(&self.shared), spec)?))
+    }
+
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+        Ok(Box::new(reader::EmbeddedReader::open(Arc::clone(&self.shared), topic, from).await?))
+    }
+
+    async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
+        Ok(self.shared.topics.partition(topic, partition)?.bounds())
+    }
+
+    async fn offset_at(&self, topic: &'static TopicSpec, partition: u32, time_ms: i64) -> Result<u64, LogError> {
+        let partition = self.shared.topics.partition(topic, partition)?;
+        self.shared.offset_at(partition, time_ms).await
+    }
+
+    async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
+        let partitions = self.shared.topics.of(topic)?.partitions;
+        let known = locked(&self.shared.groups).get(&(group.to_owned(), topic.name)).map(Arc::clone);
+        let committed = known.map(|group| group.committed()).unwrap_or_default();
+        let mut lags = Vec::with_capacity(partitions as usize);
+        for partition in 0..partitions {
+            let Bounds { start, end } = self.shared.topics.partition(topic, partition)?.bounds();
+            let committed = committed.get(partition as usize).copied().flatten();
+            let records = end.saturating_sub(committed.unwrap_or(start).max(start));
+            lags.push(PartitionLag { partition, committed, end, records });
+        }
+        Ok(lags)
+    }
+}
+
+/// Locks. What a panic in another thread left is consistent: no lock here is held across a step that
+/// can fail half-way.
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,211 @@
+//! The two SQLite files of a log, and what is written to and read from them.
+//!
+//! `synced.db` holds the topics that are on disk before an append is acknowledged (WAL,
+//! `synchronous=FULL`: one fsync a transaction). `unsynced.db` holds the others (WAL,
+//! `synchronous=NORMAL`: an fsync at checkpoints only, so a power loss may take its newest
+//! transactions but never its integrity; the death of the process takes nothing, since the
+//! operating system has every write). See <https://sqlite.org/pragma.html#pragma_synchronous>.
+//!
+//! This module opens the files and keeps what describes the log; batches are in `rows`.
+
+use std::path::{Path, PathBuf};
+
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+
+use super::failure;
+use crate::catalogue::Durability;
+use crate::log::LogError;
+
+/// Marks a database as a log of GoChat ("GoCl"); SQLite keeps it in the file's header.
+const APPLICATION_ID: i32 = 0x476f_436c;
+/// Version of everything below. A newer one is refused.
+const FORMAT_VERSION: i32 = 1;
+const PAGE_BYTES: u32 = 8_192;
+/// Memory of one connection's page cache.
+const PAGE_CACHE_KIB: i32 = 4_096;
+
+const SCHEMA: &str = "
+    CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+    CREATE TABLE partitions (
+        id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
+        start INTEGER NOT NULL, last_time INTEGER NOT NULL, compacted INTEGER NOT NULL,
+        UNIQUE (topic, partition)) STRICT;
+    CREATE TABLE batches (
+        id INTEGER PRIMARY KEY, span INTEGER NOT NULL, records INTEGER NOT NULL, first_time INTEGER NOT NULL,
+        last_time INTEGER NOT NULL, txn INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
+    CREATE TABLE positions (
+        consumers TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, txn INTEGER NOT NULL,
+        PRIMARY KEY (consumers, partition)) STRICT, WITHOUT ROWID;";
+
+/// The file that topics of this durability live in.
+pub(super) fn path_of(dir: &Path, durability: Durability) -> PathBuf {
+    dir.join(match durability {
+        Durability::Synced => "synced.db",
+        Durability::Unsynced => "unsynced.db",
+    })
+}
+
+/// Opens a file for writing; makes it when it is not there.
+///
+/// # Errors
+/// [`LogError::Unusable`] when it is something else.
+pub(super) fn open_writer(dir: &Path, durability: Durability, bytes_max: Option<u64>) -> Result<Connection, LogError> {
+    let path = path_of(dir, durability);
+    let fail = |e| failure::of_opening(&path, e);
+    let db = Connection::open(&path).map_err(fail)?;
+    let version = version_of(&db).map_err(fail)?;
+    check_version(&path, version)?;
+    let synchronous = match durability {
+        Durability::Synced => "FULL",
+        Durability::Unsynced => "NORMAL",
+    };
+    let pages_max = bytes_max.map_or(i64::from(u32::MAX) - 1, |bytes| (bytes / u64::from(PAGE_BYTES)).cast_signed());
+    db.execute_batch(&format!(
+        "PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};
+         PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-{PAGE_CACHE_KIB}; PRAGMA temp_store=MEMORY;
+         PRAGMA busy_timeout=5000; PRAGMA max_page_count={pages_max};"
+    ))
+    .map_err(fail)?;
+    if version == Version::Empty {
+        db.execute_batch(&format!(
+            "BEGIN IMMEDIATE; {SCHEMA} PRAGMA application_id={APPLICATION_ID}; PRAGMA user_version={FORMAT_VERSION}; COMMIT;"
+        ))
+        .map_err(fail)?;
+    }
+    Ok(db)
+}
+
+/// Opens a file for reading.
+///
+/// # Errors
+/// [`LogError::Unusable`] when it is not there or something else.
+pub(super) fn open_reader(dir: &Path, durability: Durability) -> Result<Connection, LogError> {
+    let path = path_of(dir, durability);
+    let fail = |e| failure::of_opening(&path, e);
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(&path, flags).map_err(fail)?;
+    let version = version_of(&db).map_err(fail)?;
+    check_version(&path, version)?;
+    if version == Version::Empty {
+        let reason = "it is empty: start the process that writes the log first".into();
+        return Err(LogError::Unusable { path: path.display().to_string(), reason });
+    }
+    db.execute_batch(&format!("PRAGMA busy_timeout=5000; PRAGMA cache_size=-{PAGE_CACHE_KIB};")).map_err(fail)?;
+    Ok(db)
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Version {
+    Empty,
+    Foreign,
+    Numbered(i32),
+}
+
+fn version_of(db: &Connection) -> rusqlite::Result<Version> {
+    let application: i32 = db.query_row("PRAGMA application_id", [], |row| row.get(0))?;
+    let version: i32 = db.query_row("PRAGMA user_version", [], |row| row.get(0))?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))?;
+    Ok(match application {
+        APPLICATION_ID => Version::Numbered(version),
+        0 if tables == 0 && version == 0 => Version::Empty,
+        _ => Version::Foreign,
+    })
+}
+
+fn check_version(path: &Path, version: Version) -> Result<(), LogError> {
+    let reason = match version {
+        Version::Empty | Version::Numbered(FORMAT_VERSION) => return Ok(()),
+        Version::Foreign => "it is a database of another program: choose another data directory".into(),
+        Version::Numbered(newer) => format!(
+            "its format is version {newer}, and this program knows version {FORMAT_VERSION}: use the version of the program that wrote it"
+        ),
+    };
+    Err(LogError::Unusable { path: path.display().to_string(), reason })
+}
+
+/// A setting that was recorded when the log was made.
+pub(super) fn setting(db: &Connection, name: &str) -> rusqlite::Result<Option<i64>> {
+    db.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0)).optional()
+}
+
+/// Records a setting.
+pub(super) fn set_setting(db: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
+    db.prepare_cached("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)")?
+        .execute(params![name, value])?;
+    Ok(())
+}
+
+/// Sets a group's position in a partition.
+pub(super) fn set_position(
+    tx: &Transaction<'_>,
+    group: &str,
+    partition: u32,
+    position: u64,
+    txn: i64,
+) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+        group,
+        partition,
+        position.cast_signed(),
+        txn
+    ])?;
+    Ok(())
+}
+
+/// A group's position, as one of the files has it.
+#[derive(Debug)]
+pub(super) struct Position {
+    /// The group.
+    pub group: String,
+    /// Number of the partition.
+    pub partition: u32,
+    /// The next offset to work on.
+    pub offset: u64,
+    /// Which group commit wrote it; the newer one of both files counts.
+    pub txn: i64,
+}
+
+/// Every position in a file.
+pub(super) fn positions(db: &Connection) -> rusqlite::Result<Vec<Position>> {
+    let mut statement = db.prepare_cached("SELECT consumers, partition, position, txn FROM positions")?;
+    let row = |row: &Row<'_>| {
+        let offset: i64 = row.get(2)?;
+        Ok(Position { group: row.get(0)?, partition: row.get(1)?, offset: offset.cast_unsigned(), txn: row.get(3)? })
+    };
+    statement.query_map([], row)?.collect()
+}
+
+/// The partitions that a file has, as (number, topic, partition of the topic).
+pub(super) fn partitions(db: &Connection) -> rusqlite::Result<Vec<(u32, String, u32)>> {
+    let mut statement = db.prepare("SELECT id, topic, partition FROM partitions ORDER BY id")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
+}
+
+/// Adds a partition without records.
+pub(super) fn create_partition(tx: &Transaction<'_>, id: u32, topic: &str, partition: u32) -> rusqlite::Result<()> {
+    tx.execute("INSERT INTO partitions VALUES (?1, ?2, ?3, 0, 0, 0)", params![id, topic, partition])?;
+    Ok(())
+}
+
+/// Notes that a partition starts here; what was there before was never later than `last_time`.
+pub(super) fn set_start(tx: &Transaction<'_>, partition: u32, start: u64, last_time: i64) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE partitions SET start = ?2, last_time = max(last_time, ?3) WHERE id = ?1")?
+        .execute(params![partition, start.cast_signed(), last_time])?;
+    Ok(())
+}
+
+/// Notes up to where a partition was compacted.
+pub(super) fn set_compacted(tx: &Transaction<'_>, partition: u32, offset: u64) -> rusqlite::Result<()> {
+    tx.prepare_cached("UPDATE partitions SET compacted = ?2 WHERE id = ?1")?
+        .execute(params![partition, offset.cast_signed()])?;
+    Ok(())
+}
+
+/// Copies what the write-ahead log holds into the database, without keeping anybody waiting. Says
+/// whether that was all of it, so that the log starts anew.
+pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<bool> {
+    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
+        let [busy, in_log, copied]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];
+        Ok(busy == 0 && in_log == copied)
+    })
+}

@@ -1,0 +1,277 @@
+//! The one thread that writes: group commit.
+//!
+//! It takes everything that waits, writes it in one transaction of each file, and only then answers
+//! the callers and shows the records to readers. While one transaction is flushed to disk the next
+//! group gathers, so that many callers share one fsync.
+//!
+//! Two files can't be committed at once. `unsynced.db` goes first. Rows of a commit that touches both
+//! bear the number of the transaction, which `synced.db` notes in its own: rows with a later number
+//! are of a commit that never was, and go when the log is opened.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use rusqlite::{Connection, Transaction, TransactionBehavior};
+use tokio::sync::oneshot;
+
+use super::batch::Batch;
+use super::call::Chunk;
+use super::checkpoint::Checkpoints;
+use super::failure::WriteFailure;
+use super::group::{Group, MemberId, Outcome};
+use super::plan::{Plan, Planned};
+use super::queue::{Queue, Waiting};
+use super::rows;
+use super::storage;
+use super::topics::Topics;
+use crate::catalogue::Durability;
+use crate::clock::Clock;
+use crate::log::LogError;
+
+/// Setting: the last transaction that touched both files.
+pub(super) const LAST_TXN: &str = "last_txn";
+
+/// Bytes of records in one transaction; what waits beyond goes into the next.
+const GROUP_BYTES_MAX: usize = 16 << 20;
+
+/// What the writer is asked for.
+#[derive(Debug)]
+pub(super) enum Work {
+    /// Records to append; the answer is the first offset of each chunk.
+    Append(Vec<Chunk>, Reply<Vec<u64>>),
+    /// A member's commit.
+    Commit(Vec<Chunk>, Committing, Reply<()>),
+    /// A change to old batches.
+    Upkeep(usize, Change, Reply<()>),
+    /// Copy the rest of a file's write-ahead log, so that it starts anew.
+    FinishCheckpoint(Durability),
+}
+
+/// Where an answer goes.
+pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
+
+/// Whose commit it is.
+#[derive(Debug)]
+pub(super) struct Committing {
+    /// The group.
+    pub group: Arc<Group>,
+    /// The member.
+    pub member: MemberId,
+    /// Its name.
+    pub instance: String,
+    /// The next offset of each partition.
+    pub positions: Vec<(u32, u64)>,
+}
+
+/// A change to old batches of a partition.
+#[derive(Debug)]
+pub(super) enum Change {
+    /// Drop what lies below.
+    DropBelow {
+        /// The new start.
+        offset: u64,
+        /// Time of the newest record dropped.
+        last_time: i64,
+    },
+    /// Put these batches in the place of those that start in a span.
+    Replace {
+        /// First offset of the span.
+        from: u64,
+        /// First offset behind it.
+        until: u64,
+        /// What is left of it.
+        batches: Vec<Batch>,
+    },
+    /// Note that all below is compacted.
+    CompactedBelow(u64),
+}
+
+/// The writer's state.
+pub(super) struct Writer {
+    /// The directory, for errors.
+    pub dir: PathBuf,
+    /// `synced.db`.
+    pub synced: Connection,
+    /// `unsynced.db`.
+    pub unsynced: Connection,
+    /// Where work comes from.
+    pub queue: Arc<Queue<Work>>,
+    /// Where records become visible.
+    pub topics: Arc<Topics>,
+    /// Gives records their time.
+    pub clock: Clock,
+    /// Told how much was written.
+    pub checkpoints: Arc<Checkpoints>,
+    /// Number of the last transaction.
+    pub txn: i64,
+    /// Rows in `unsynced.db` whose transaction failed in the other file.
+    pub leftovers: Vec<(u32, u64)>,
+    /// Set once the disk failed.
+    pub broken: Option<WriteFailure>,
+}
+
+impl Writer {
+    /// Works until the queue is closed and empty.
+    pub fn run(mut self) {
+        while let Some(taken) = self.queue.take(GROUP_BYTES_MAX) {
+            let (mut group, mut own) = (Vec::with_capacity(taken.len()), Vec::new());
+            for (work, room) in taken.into_iter().map(Waiting::into_parts) {
+                match work {
+                    Work::Append(chunks, reply) => group.push(Planned::append(chunks, reply, room)),
+                    Work::Commit(chunks, committing, reply) => {
+                        group.extend(Planned::admitted(chunks, committing, reply, room));
+                    }
+                    Work::Upkeep(..) | Work::FinishCheckpoint(_) => own.push(work),
+                }
+            }
+            if !group.is_empty() {
+                self.write(group);
+            }
+            for work in own {
+                self.own_work(work);
+            }
+            self.checkpoints.keep_pace();
+        }
+    }
+
+    fn write(&mut self, group: Vec<Planned>) {
+        if let Some(failure) = self.broken.clone() {
+            group.into_iter().for_each(|planned| planned.fail(&failure, &self.dir));
+            return;
+        }
+        let started = tokio::time::Instant::now();
+        self.txn += 1;
+        let mut plan = Plan::new(group, &self.topics, &self.clock, self.txn);
+        if let Err(failure) = self.write_unsynced(&plan) {
+            self.note(&failure);
+            plan.fail_all(&failure, &self.dir);
+            return;
+        }
+        plan.publish_unsynced(&self.topics);
+        if let Err(failure) = self.write_synced(&plan) {
+            self.note(&failure);
+            self.leftovers.extend(plan.rows_in_both());
+            plan.fail_all(&failure, &self.dir);
+            return;
+        }
+        let written = plan.publish_synced(&self.topics);
+        metrics::counter!("gochat_log_commits_total").increment(1);
+        metrics::counter!("gochat_log_records_total").increment(written.records);
+        metrics::histogram!("gochat_log_commit_seconds").record(started.elapsed().as_secs_f64());
+    }
+
+    fn write_unsynced(&mut self, plan: &Plan) -> Result<(), WriteFailure> {
+        if !plan.touches(Durability::Unsynced) && self.leftovers.is_empty() {
+            return Ok(());
+        }
+        let tx = begin(&mut self.unsynced)?;
+        for &(partition, offset) in &self.leftovers {
+            rows::delete_batches(&tx, partition, offset, offset + 1)?;
+        }
+        let bytes = plan.write(Durability::Unsynced, &tx)?;
+        tx.commit()?;
+        self.leftovers.clear();
+        self.checkpoints.wrote(Durability::Unsynced, bytes);
+        Ok(())
+    }
+
+    fn write_synced(&mut self, plan: &Plan) -> Result<(), WriteFailure> {
+        if !plan.touches(Durability::Synced) {
+            return Ok(());
+        }
+        let tx = begin(&mut self.synced)?;
+        let bytes = plan.write(Durability::Synced, &tx)?;
+        if plan.touches_both() {
+            storage::set_setting(&tx, LAST_TXN, self.txn)?;
+        }
+        tx.commit()?;
+        self.checkpoints.wrote(Durability::Synced, bytes);
+        Ok(())
+    }
+
+    fn own_work(&mut self, work: Work) {
+        match work {
+            Work::Upkeep(partition, change, reply) => {
+                let outcome = match self.broken.clone() {
+                    Some(failure) => Err(failure),
+                    None => self.change(partition, &change),
+                };
+                let outcome = outcome.map_err(|failure| {
+                    self.note(&failure);
+                    failure.to_error(&self.dir)
+                });
+                let _gone_caller_needs_no_answer = reply.send(outcome);
+            }
+            Work::FinishCheckpoint(durability) => {
+                let db = match durability {
+                    Durability::Synced => &self.synced,
+                    Durability::Unsynced => &self.unsynced,
+                };
+                match storage::checkpoint(db) {
+                    Ok(true) => self.checkpoints.finished(durability),
+                    // A reader, or the thread, is in the way; the next checkpoint goes on.
+                    Ok(false) => {}
+                    Err(e) => {
+                        tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
+                    }
+                }
+            }
+            Work::Append(..) | Work::Commit(..) => unreachable!("sorted out before"),
+        }
+    }
+
+    fn change(&mut self, partition: usize, change: &Change) -> Result<(), WriteFailure> {
+        let partition = self.topics.at(partition);
+        let durability = partition.topic.durability;
+        let tx = begin(match durability {
+            Durability::Synced => &mut self.synced,
+            Durability::Unsynced => &mut self.unsynced,
+        })?;
+        let mut bytes = 0;
+        match change {
+            Change::DropBelow { offset, last_time } => {
+                rows::delete_batches(&tx, partition.id, 0, *offset)?;
+                storage::set_start(&tx, partition.id, *offset, *last_time)?;
+            }
+            Change::Replace { from, until, batches } => {
+                rows::delete_batches(&tx, partition.id, *from, *until)?;
+                for batch in batches {
+                    rows::insert_batch(&tx, partition.id, batch, 0)?;
+                    bytes += batch.body.len();
+                }
+            }
+            Change::CompactedBelow(offset) => storage::set_compacted(&tx, partition.id, *offset)?,
+        }
+        tx.commit()?;
+        match change {
+            Change::DropBelow { offset, .. } => partition.dropped_below(*offset),
+            Change::Replace { .. } => {}
+            Change::CompactedBelow(offset) => partition.compacted_below(*offset),
+        }
+        self.checkpoints.wrote(durability, bytes);
+        Ok(())
+    }
+
+    /// Remembers that the disk failed.
+    fn note(&mut self, failure: &WriteFailure) {
+        match failure {
+            WriteFailure::Full => tracing::warn!(dir = %self.dir.display(), "no space left for the log"),
+            WriteFailure::Broken(e) => {
+                tracing::error!(dir = %self.dir.display(), error = %e, "the log's storage failed; nothing is written any more");
+                self.broken = Some(failure.clone());
+            }
+        }
+    }
+}
+
+fn begin(db: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
+    db.transaction_with_behavior(TransactionBehavior::Immediate)
+}
+
+/// Settles a commit whatever way it ended.
+impl Committing {
+    /// Ends it in its group.
+    pub fn settle(&self, outcome: Outcome) {
+        self.group.settle(&self.positions, outcome);
+    }
+}

@@ -1,0 +1,146 @@
+//! Whose directory it is, and in what state.
+
+use std::fs;
+use std::path::Path;
+
+use tempfile::TempDir;
+use topics::catalogue::{Layout, UPSTREAM};
+use topics::clock::Clock;
+use topics::embedded::{EmbeddedConfig, EmbeddedLog};
+use topics::log::{Log, LogError};
+
+use super::{LAYOUT, config, open};
+use crate::contract::CHAIN_PARTITIONS;
+use crate::contract::drive::{append, member_spec, placed, values};
+
+fn refused(dir: &Path) -> LogError {
+    EmbeddedLog::open(config(dir), Clock::system()).expect_err("the directory was taken")
+}
+
+/// Changes a database as no log would.
+fn tamper(dir: &Path, sql: &str) {
+    rusqlite::Connection::open(dir.join("synced.db")).unwrap().execute_batch(sql).unwrap();
+}
+
+#[tokio::test]
+async fn a_second_writer_is_refused_until_the_first_has_closed() {
+    let dir = TempDir::new().unwrap();
+    let first = open(dir.path());
+    let error = refused(dir.path());
+    assert!(matches!(error, LogError::InUse { .. }), "{error}");
+    first.close().await;
+    open(dir.path()).close().await;
+}
+
+#[tokio::test]
+async fn a_log_that_is_dropped_has_written_what_was_queued_and_lets_go() {
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path());
+    log.append(vec![placed(&UPSTREAM.spec, 0, "a")]).await.unwrap();
+    drop(log);
+    let log: std::sync::Arc<dyn Log> = open(dir.path());
+    assert_eq!(values(&log, &UPSTREAM.spec, 0).await, ["a"]);
+}
+
+#[tokio::test]
+async fn calls_after_closing_fail_and_waits_end() {
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path());
+    let mut member = log.join(member_spec(&UPSTREAM.spec, "one")).await.unwrap();
+    member.next().await.unwrap();
+    let waiting = tokio::spawn(async move { member.next().await.map(|_| ()) });
+    let kept = std::sync::Arc::clone(&log);
+    log.close().await;
+    let ended = tokio::time::timeout(crate::contract::drive::WAIT_MAX, waiting).await.expect("it waits on").unwrap();
+    assert!(matches!(ended, Err(LogError::Closed)), "{ended:?}");
+    let append = kept.append(vec![placed(&UPSTREAM.spec, 0, "late")]).await;
+    assert!(matches!(append, Err(LogError::Closed)), "{append:?}");
+}
+
+#[test]
+fn a_directory_with_other_things_in_it_is_refused_and_left_alone() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("thesis.txt"), "mine").unwrap();
+    let error = refused(dir.path());
+    assert!(matches!(error, LogError::Unusable { .. }) && error.to_string().contains("thesis.txt"), "{error}");
+    assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
+}
+
+#[test]
+fn a_database_of_another_program_is_refused() {
+    let dir = TempDir::new().unwrap();
+    tamper(dir.path(), "CREATE TABLE songs (title TEXT)");
+    let error = refused(dir.path());
+    assert!(error.to_string().contains("another program"), "{error}");
+    fs::write(dir.path().join("synced.db"), "no database at all, but long enough to be read as one").unwrap();
+    let error = refused(dir.path());
+    assert!(matches!(error, LogError::Unusable { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_of_a_newer_version_is_refused() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).close().await;
+    tamper(dir.path(), "PRAGMA user_version=2");
+    let error = refused(dir.path());
+    assert!(error.to_string().contains("version 2"), "{error}");
+}
+
+#[test]
+fn a_directory_that_cannot_be_written_is_refused() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("file"), "").unwrap();
+    // No user may make a directory there, the superuser neither.
+    for unwritable in [dir.path().join("file/below"), "/proc/self/below".into()] {
+        let error = refused(&unwritable);
+        assert!(matches!(error, LogError::Unusable { .. }) && error.to_string().contains("check that"), "{error}");
+    }
+}
+
+#[tokio::test]
+async fn another_layout_is_refused() {
+    let dir = TempDir::new().unwrap();
+    open(dir.path()).close().await;
+    for (chain_partitions, gateway_slots) in [(8, 2), (CHAIN_PARTITIONS, 1), (0, 2)] {
+        let layout = Layout { chain_partitions, gateway_slots };
+        let other = EmbeddedConfig { layout, ..config(dir.path()) };
+        let error = EmbeddedLog::open(other, Clock::system()).expect_err("another layout was taken");
+        assert!(matches!(error, LogError::TopicDiffers { .. }), "{error}");
+    }
+    open(dir.path()).close().await;
+}
+
+#[tokio::test]
+async fn damage_is_found_and_named() {
+    let dir = TempDir::new().unwrap();
+    let log: std::sync::Arc<dyn Log> = open(dir.path());
+    append(&log, &UPSTREAM.spec, 0, &["whole"]).await;
+    append(&log, &UPSTREAM.spec, 0, &["damaged"]).await;
+    drop(log);
+    tamper(dir.path(), "UPDATE batches SET body = zeroblob(length(body)) WHERE id IN (SELECT max(id) FROM batches)");
+    let log: std::sync::Arc<dyn Log> = open(dir.path());
+    let mut reader = log.read(&UPSTREAM.spec, &[(0, topics::log::StartAt::Offset(1))]).await.unwrap();
+    let error = reader.next(crate::contract::drive::WAIT_MAX).await.expect_err("damaged bytes were read");
+    assert!(matches!(error, LogError::Corrupt { partition: 0, offset: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_tool_reads_beside_the_process_that_writes() {
+    let dir = TempDir::new().unwrap();
+    let absent = EmbeddedLog::open_read_only(dir.path()).expect_err("there is no log yet");
+    assert!(matches!(absent, LogError::Unusable { .. }), "{absent}");
+    let writer: std::sync::Arc<dyn Log> = open(dir.path());
+    append(&writer, &UPSTREAM.spec, 0, &["a", "b"]).await;
+    let tool: std::sync::Arc<dyn Log> = EmbeddedLog::open_read_only(dir.path()).unwrap();
+    assert_eq!(tool.layout(), LAYOUT);
+    assert_eq!(values(&tool, &UPSTREAM.spec, 0).await, ["a", "b"]);
+    let mut reader = tool.read(&UPSTREAM.spec, &[(0, topics::log::StartAt::Latest)]).await.unwrap();
+    append(&writer, &UPSTREAM.spec, 0, &["c"]).await;
+    let batch = reader.next(crate::contract::drive::WAIT_MAX).await.unwrap().expect("the tool never sees it");
+    assert_eq!(crate::contract::drive::text(&batch.records[0]), "c");
+    assert_eq!(tool.lag("nobody", &UPSTREAM.spec).await.unwrap()[0].records, 3);
+    let append = tool.append(vec![placed(&UPSTREAM.spec, 0, "x")]).await;
+    assert!(matches!(append, Err(LogError::Unusable { .. })), "{append:?}");
+    let join = tool.join(member_spec(&UPSTREAM.spec, "tool")).await.map(|_| ());
+    assert!(matches!(join, Err(LogError::Unusable { .. })), "{join:?}");
+}
