@@ -1,1 +1,35 @@
-//! gateway
+//! The edge of GoChat: sockets, REST, the web page.
+//!
+//! What clients say is judged ([`admit`]), put into the log by one appender for all sockets, and
+//! acknowledged once it is durable. What comes back on the slot's partition goes to the sockets of its
+//! recipients ([`delivery`]). Everything about users, groups and history is asked of the repo over
+//! gRPC. [`serve`] runs it all until it is told to stop.
+
+mod admit;
+mod appender;
+mod config;
+mod delivery;
+mod edge;
+mod frames;
+mod health;
+mod http;
+mod lag;
+mod presence;
+mod rate;
+mod repo;
+mod rest;
+mod rights;
+mod serve;
+mod sessions;
+mod signals;
+mod socket;
+mod sync;
+mod time;
+mod views;
+mod web;
+
+pub use config::GatewayConfig;
+pub use edge::{HealthOfComponents, RenderMetrics};
+pub use lag::LagWatch;
+pub use presence::SlotLease;
+pub use serve::{GatewayError, GatewayParts, serve};

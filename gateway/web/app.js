@@ -1,10 +1,10 @@
-// Wires the page: who is signed in decides between the two views; changes are drawn once per turn of
-// the event loop; the address bar names the open conversation.
+// Wires the page: who is signed in decides between the two views; changes are drawn together, once a
+// frame; the address bar names the open conversation.
 
 import { Api } from "./api.js";
 import { chatView } from "./chat-view.js";
 import { Chat } from "./chat.js";
-import { closeDialogs, hideNotice, showNotice } from "./dialogs.js";
+import { closeDialogs, confirmed, hideNotice, showNotice } from "./dialogs.js";
 import { el } from "./dom.js";
 import { listView } from "./list-view.js";
 import { Session } from "./session.js";
@@ -14,6 +14,9 @@ const root = document.getElementById("app");
 const session = new Session();
 const api = new Api(session, { onEnded: (text) => signedOut(text) });
 let stopChat = () => {};
+
+/** Hidden tabs have no frames: then changes are drawn after this time. */
+const DRAW_WITHIN_MS = 100;
 
 function showSignIn() {
   document.title = "GoChat";
@@ -30,23 +33,28 @@ function showSignIn() {
 }
 
 function showChat() {
-  let drawn = true;
+  let stopped = false;
+  let waiting = null;
   const draw = () => {
-    drawn = true;
+    clearTimeout(waiting);
+    waiting = null;
+    if (stopped) return;
     list.render(selected());
     view.render();
     const unread = [...chat.conversations.byId.values()].reduce((sum, c) => sum + c.unread, 0);
     document.title = unread > 0 ? `(${unread}) GoChat` : "GoChat";
   };
-  // A microtask, not an animation frame: hidden tabs have none.
   const onChange = () => {
-    if (!drawn || stopped) return;
-    drawn = false;
-    queueMicrotask(() => stopped || draw());
+    if (waiting !== null) return;
+    waiting = setTimeout(draw, DRAW_WITHIN_MS);
+    requestAnimationFrame(() => waiting !== null && draw());
   };
-  let stopped = false;
   const chat = new Chat({ api, session, onChange, onNotice: showNotice, onEnd: (text) => signedOut(text) });
-  const list = listView(chat, { onSelect: select, onSignOut: () => signedOut(null) });
+  const list = listView(chat, { onSelect: select, onSignOut: leave });
+  async function leave() {
+    const question = ["Sign out?", "Some of your messages have not been sent. They will be lost.", "Sign out"];
+    if (chat.outbox.isEmpty || (await confirmed(...question))) signedOut(null);
+  }
   const view = chatView(chat, { onBack: () => select(null) });
   const follow = () => {
     const id = selected();
@@ -54,14 +62,16 @@ function showChat() {
     view.open(id);
     onChange();
   };
-  const hurry = () => chat.socket.hurry();
+  const hurry = () => document.visibilityState === "visible" && chat.socket.hurry();
   root.replaceChildren(el("div", { class: "app" }, list.node, view.node));
   window.addEventListener("hashchange", follow);
   window.addEventListener("online", hurry);
+  document.addEventListener("visibilitychange", hurry);
   stopChat = () => {
     stopped = true;
     window.removeEventListener("hashchange", follow);
     window.removeEventListener("online", hurry);
+    document.removeEventListener("visibilitychange", hurry);
     view.dispose();
     chat.stop();
   };
@@ -71,8 +81,9 @@ function showChat() {
 
 /** The open conversation, from the address bar. */
 function selected() {
-  const id = decodeURIComponent(location.hash.slice(1));
-  return /^(world|group_\d+|single_\d+_\d+)$/.test(id) ? id : null;
+  const id = location.hash.slice(1);
+  const isPairOfMine = /^single_\d+_\d+$/.test(id) && id.split("_").includes(session.current?.userId);
+  return isPairOfMine || /^(world|group_\d+)$/.test(id) ? id : null;
 }
 
 function select(id) {

@@ -8,6 +8,7 @@ const POSITIONS_MAX = 50;
 const PAGE_MESSAGES = 200;
 /** Beyond this many missing messages the newest page is loaded instead: older ones come on scrolling. */
 const GAP_MESSAGES_MAX = 1_000;
+const GAP_PAGES_MAX = GAP_MESSAGES_MAX / PAGE_MESSAGES;
 const ANSWER_WAIT_MS = 10_000;
 const TRIES_MAX = 5;
 
@@ -18,7 +19,7 @@ export class CatchUp {
    */
   constructor({ conversations, send, restart, done, clock = globalThis }) {
     Object.assign(this, { conversations, send, restart, done, clock });
-    this.running = new Map(); // id → { tries, timer, again }
+    this.running = new Map(); // id → { tries, pages, timer, again }
   }
 
   /** Asks for what is missing in these conversations; those already being asked for are asked again
@@ -32,7 +33,7 @@ export class CatchUp {
         continue;
       }
       const c = this.conversations.ensure(id);
-      this.running.set(id, { tries: 0, timer: null, again: false });
+      this.running.set(id, { tries: 0, pages: 0, timer: null, again: false });
       if (c.position !== null && c.head - c.position > GAP_MESSAGES_MAX) this.#restart(id);
       else fresh.push(id);
     }
@@ -51,7 +52,8 @@ export class CatchUp {
     if (!run) return;
     this.clock.clearTimeout(run.timer);
     run.tries = progress ? 0 : run.tries + 1;
-    if (hasMore && progress) return this.#ask([id]);
+    run.pages += 1;
+    if (hasMore && progress) return run.pages < GAP_PAGES_MAX ? this.#ask([id]) : this.#restart(id);
     if (hasMore || this.conversations.isBehind(id) || recovered === false) {
       if (recovered === false && !progress) return this.#restart(id);
       return this.#later(id, run);
@@ -86,7 +88,7 @@ export class CatchUp {
     try {
       await this.restart(id);
     } catch {
-      // The load has told the user. The next `heads` frame tries again.
+      // The next `heads` frame tries again.
       if (this.running.get(id) === run) this.running.delete(id);
       return;
     }

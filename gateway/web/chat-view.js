@@ -25,10 +25,10 @@ export function chatView(chat, { onBack }) {
   const nameOf = (userId) => chat.people.nameOf(userId);
 
   const head = el("header", { class: "chat-head" });
-  const log = el("ol", { class: "log", role: "log", "aria-label": "Messages", "aria-live": "polite" });
+  const log = el("ol", { class: "log" });
   const older = el("div", { class: "older", role: "status" });
   const empty = el("p", { class: "log-empty" });
-  const scroller = el("div", { class: "log-scroll", tabindex: 0, "aria-label": "Messages", testid: "log" }, older, empty, log);
+  const scroller = el("div", { class: "log-scroll", role: "log", tabindex: 0, "aria-label": "Messages", testid: "log" }, older, empty, log);
   const jump = el("button", { class: "jump", type: "button", "aria-label": "To the newest message", hidden: true, on: { click: () => toEnd() } }, icon("down"));
   const typing = el("div", { class: "typing", testid: "typing", "aria-live": "off" });
   const offline = el("div", { class: "offline-line", role: "status" });

@@ -34,7 +34,7 @@ export class Chat {
     this.history = new History({
       ...{ api, conversations, people, onChange, onNotice },
       onLoaded: (messages) => settle(this, messages),
-      onListed: (behind) => this.#listed(behind),
+      onListed: (behind, readHere) => this.#listed(behind, readHere),
     });
     this.catchUp = new CatchUp({
       conversations,
@@ -153,8 +153,9 @@ export class Chat {
   /** The server has said hello: asks for what was missed, and sends what waits. */
   connected() {
     this.catchUp.reset();
+    this.history.failed.clear();
     const known = [...this.conversations.byId.values()];
-    const wanted = known.filter((c) => c.position !== null || this.outbox.of(c.id).length > 0);
+    const wanted = known.filter((c) => (c.position !== null && !c.closed) || this.outbox.of(c.id).length > 0);
     this.catchUp.request(wanted.map((c) => c.id));
     this.#watchPartners();
     this.#pump();
@@ -198,8 +199,9 @@ export class Chat {
     this.onChange();
   }
 
-  #listed(behind) {
+  #listed(behind, readHere) {
     if (this.socket.state === "online") this.catchUp.request(behind);
+    for (const { id, readSeq } of readHere) this.socket.send("mark-read", { conversationId: id, seqId: readSeq });
     this.#watchPartners();
   }
 

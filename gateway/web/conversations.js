@@ -97,7 +97,7 @@ export class Conversations {
     c.readSeq = Math.max(c.readSeq, row.readSeq ?? 0);
     if (row.lastSeq >= c.countedSeq) {
       c.countedSeq = row.lastSeq;
-      c.unread = row.unread ?? 0;
+      c.unread = c.readSeq >= row.lastSeq ? 0 : (row.unread ?? 0);
     }
     if (c.position === null) c.position = row.lastSeq;
     if (row.updatedAt > c.updatedAt) {
@@ -139,6 +139,7 @@ export class Conversations {
     if (c.position === null) return this.reanchor(id, messages, hasMore);
     const oldest = this.oldest(id);
     c.log = messages.filter((m) => m.seqId < oldest).concat(c.log);
+    for (const message of messages) this.#noteReader(c, message);
     c.hasOlder = hasMore && messages.length > 0;
     c.closed = closedBy(c.log, this.me);
   }
@@ -148,6 +149,7 @@ export class Conversations {
     const c = this.ensure(id);
     const newest = messages.at(-1);
     c.log = messages.slice();
+    for (const message of messages) this.#noteReader(c, message);
     c.position = newest?.seqId ?? c.head;
     c.head = c.position;
     c.hasOlder = hasMore && messages.length > 0;
@@ -210,8 +212,7 @@ export class Conversations {
       c.countedSeq = message.seqId;
       if (eventOf(message) === "message") c.unread = mine ? 0 : c.unread + (message.seqId > c.readSeq ? 1 : 0);
     }
-    const said = eventOf(message) === "message" && !mine;
-    if (said) c.readBy.set(message.senderId, Math.max(c.readBy.get(message.senderId) ?? 0, message.seqId));
+    this.#noteReader(c, message);
     const change = groupEventOf(message);
     if (change?.name) c.title = change.name;
     if (change) c.closed = closedBy([message], this.me, c.closed);
@@ -220,6 +221,12 @@ export class Conversations {
   #noteNewest(c, message) {
     c.newest = message;
     if (message.createdAt > c.updatedAt) c.updatedAt = message.createdAt;
+  }
+
+  /** Who says something has read what was said before. */
+  #noteReader(c, message) {
+    const { senderId, seqId } = message;
+    if (senderId !== this.me && eventOf(message) !== "system") c.readBy.set(senderId, Math.max(c.readBy.get(senderId) ?? 0, seqId));
   }
 
   #dropPassed(c) {

@@ -56,8 +56,9 @@ export function icon(name) {
 /** A round mark for a person or group: initials on one of eight colours, always the same for an id. */
 export function avatar(id, name, { kind = "single", online = null } = {}) {
   const hue = [...String(id)].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 9973, 7) % 8;
-  const letters = name.replace(/^User …/, "").split(/[\s._-]+/).filter(Boolean);
-  const initials = [...letters.slice(0, 2).map((word) => [...word][0])].join("").toUpperCase();
+  const words = name.split(/[\s._-]+/).filter(Boolean);
+  const unknown = name.match(/^User ….*(\d\d)$/);
+  const initials = unknown?.[1] ?? words.slice(0, 2).map((word) => [...word][0]).join("").toUpperCase();
   return el(
     "span",
     { class: `avatar hue-${hue}`, "aria-hidden": "true" },

@@ -5,12 +5,15 @@ import { partnerOf } from "./conversations.js";
 
 const PAGE_MESSAGES = 50;
 const LIST_SOON_MS = 300;
+const AGAIN_AFTER_FAILURE_MS = 5_000;
 
 export class History {
-  /** `onLoaded(messages)`: a page has been taken in. `onListed(ids)`: the list has; `ids` are behind. */
+  /** `onLoaded(messages)`: a page has been taken in. `onListed(ids, readHere)`: the list has;
+   *  `ids` are behind, and `readHere` are conversations read here of which the server does not know. */
   constructor({ api, conversations, people, onChange, onNotice, onLoaded, onListed }) {
     Object.assign(this, { api, conversations, people, onChange, onNotice, onLoaded, onListed });
     this.loading = new Set();
+    this.failed = new Map(); // id → when its last load failed
     this.listLoad = null;
     this.listedAt = 0;
     this.listCursor = null;
@@ -45,6 +48,7 @@ export class History {
   async older(id) {
     const c = this.conversations.ensure(id);
     if (this.loading.has(id) || !c.hasOlder) return;
+    if (Date.now() - (this.failed.get(id) ?? 0) < AGAIN_AFTER_FAILURE_MS) return;
     const beforeSeq = c.position === null ? null : this.conversations.oldest(id);
     if (beforeSeq !== null && beforeSeq <= 1) {
       c.hasOlder = false;
@@ -60,6 +64,7 @@ export class History {
       if (!moved) this.conversations.prepend(id, page.messages, page.hasMore);
       this.onLoaded(page.messages);
     } catch (error) {
+      this.failed.set(id, Date.now());
       this.#unreadable(c, error);
     } finally {
       this.loading.delete(id);
@@ -91,10 +96,12 @@ export class History {
     try {
       const page = await this.api.conversations(cursor);
       const behind = page.conversations.filter((row) => this.conversations.mergeRow(row));
+      const isReadHere = (row) => row.unread > 0 && this.conversations.get(row.conversationId).readSeq >= row.lastSeq;
+      const readHere = page.conversations.filter(isReadHere).map((row) => this.conversations.get(row.conversationId));
       for (const row of page.conversations) this.people.learnTitle(this.conversations.get(row.conversationId));
       if (cursor || this.listedAt === 0) this.listCursor = page.nextCursor || null;
       this.listedAt = Date.now();
-      this.onListed(behind.map((row) => row.conversationId));
+      this.onListed(behind.map((row) => row.conversationId), readHere);
     } catch (error) {
       if (error.status !== 401) this.onNotice(error.message);
     }

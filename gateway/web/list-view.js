@@ -107,7 +107,7 @@ function rows(chat, selected) {
 function conversationItem(row, open) {
   const unread = el(
     "span",
-    { class: "unread", testid: "unread-count", hidden: row.unread === 0, "aria-label": `${row.unread} unread` },
+    { class: "unread", testid: "unread-count", hidden: row.unread === 0 },
     row.unread > 99 ? "99+" : String(row.unread),
   );
   const button = el(
@@ -117,6 +117,7 @@ function conversationItem(row, open) {
       type: "button",
       testid: "conversation-item",
       dataset: { conversationId: row.id },
+      "aria-label": [row.title, row.online && "online", row.unread > 0 && `${row.unread} unread`, row.preview].filter(Boolean).join(", "),
       "aria-current": row.selected ? "true" : null,
       on: { click: open },
     },

@@ -12,9 +12,9 @@ const STATE_WORDS = { pending: "Sending", accepted: "Accepted by the server", st
 export function rowView(row, view) {
   switch (row.kind) {
     case "day":
-      return el("li", { class: "day", role: "separator" }, el("span", {}, dayLabel(row.at)));
+      return el("li", { class: "day" }, el("span", {}, dayLabel(row.at)));
     case "unread":
-      return el("li", { class: "unread-line", role: "separator" }, el("span", {}, "New"));
+      return el("li", { class: "unread-line" }, el("span", {}, "New"));
     case "system":
       return el("li", { class: "system", testid: "system-event", dataset: { seq: row.seq } }, systemLine(row.message, view.me, view.nameOf));
     default:

@@ -43,7 +43,13 @@ export class Session {
   get outboxStorage() {
     return {
       load: () => read(this.storage, OUTBOX_KEY) ?? [],
-      save: (entries) => this.storage.setItem(OUTBOX_KEY, JSON.stringify(entries)),
+      save: (entries) => {
+        try {
+          this.storage.setItem(OUTBOX_KEY, JSON.stringify(entries));
+        } catch {
+          // Full: the entries live on in memory, and are lost only with the page.
+        }
+      },
     };
   }
 

@@ -44,6 +44,7 @@ export class Socket {
     this.failures = 0;
     this.refusals = 0;
     this.renew = false;
+    this.mustWait = false; // the server asked for it
     this.timer = null;
     this.beat = null;
     this.stopped = true;
@@ -64,7 +65,7 @@ export class Socket {
 
   /** Tries at once instead of at the end of the wait: the network is back. */
   hurry() {
-    if (!this.stopped && this.state === "offline") this.#connect();
+    if (!this.stopped && !this.mustWait && this.state === "offline") this.#connect();
   }
 
   /** Whether the frame went out. */
@@ -126,6 +127,7 @@ export class Socket {
     if (this.stopped) return;
     const plan = planAfterClose(code, this.failures, this.refusals, this.random());
     this.failures += 1;
+    this.mustWait = code === 4029;
     if (code === 4001) this.refusals += 1;
     this.#become("offline");
     if (plan.end) {

@@ -243,7 +243,7 @@ impl Config {
     }
 }
 
-fn in_range<T: PartialOrd + ToString>(key: &'static str, value: T, min: T, max: T) -> Result<(), ConfigError> {
+fn in_range<T: PartialOrd + ToString + Copy>(key: &'static str, value: T, min: T, max: T) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

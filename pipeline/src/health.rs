@@ -8,11 +8,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub struct Health(Arc<Mutex<BTreeMap<&'static str, Result<(), String>>>>);
 
 impl Health {
-    /// A component is starting: it is not ready yet.
-    pub fn starting(&self, component: &'static str) {
-        self.set(component, Err("starting".into()));
-    }
-
     /// A component works.
     pub fn works(&self, component: &'static str) {
         self.set(component, Ok(()));

@@ -11,6 +11,6 @@ mod presence;
 pub mod process;
 pub mod runner;
 mod supervisor;
-mod tasks;
+pub mod tasks;
 pub mod telemetry;
 pub mod topology;

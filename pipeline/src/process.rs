@@ -221,7 +221,7 @@ impl Process {
             stop.cancel();
             outcome = outcome.and(self.supervisor.stopped(parts, deadline).await);
         }
-        self.log.close().await.map_err(start_error("closing the log"))?;
+        self.log.close().await;
         tracing::info!("stopped");
         outcome.map_err(ProcessError::Part)
     }

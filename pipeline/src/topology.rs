@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use stages::dedupe::Dedupe;
 use stages::dispatch::Dispatch;
-use stages::fan_out::{FanOut, FanOutConfig};
+use stages::fan_out::{self, FanOut};
 use stages::id_assign::IdAssign;
-use stages::large_group::{LargeGroup, LargeGroupConfig};
+use stages::large_group::{self, LargeGroup};
 use stages::membership::MembershipSource;
 use stages::persist::Persist;
 use stages::presence::SharedPresence;
@@ -95,11 +95,11 @@ pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
             Wiring::new("persist", &SEQUENCED, Hop::Persist, along(&PERSISTED)),
         ),
         (StageRole::FanOut, _) => tasks.start(
-            move |_| FanOut::new(presence.clone(), members.clone(), FanOutConfig::default()),
+            move |_| FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()),
             Wiring::new("fan-out", &PERSISTED, Hop::FanOut, dispatched()),
         ),
         (StageRole::LargeGroup, _) => tasks.start(
-            move |_| LargeGroup::new(presence.clone(), members.clone(), LargeGroupConfig::default()),
+            move |_| LargeGroup::new(presence.clone(), members.clone(), large_group::Config::default()),
             Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched()).looking_ahead(),
         ),
     }

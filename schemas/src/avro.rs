@@ -3,7 +3,7 @@
 //!
 //! A record is read with the schema of whoever wrote it, straight into the newest struct, by serde;
 //! fields that an older writer lacked get their serde default, which equals the schema's default
-//! (`tests/avro.rs` proves it). There is no schema resolution on this path: a change of a schema is
+//! (`tests/schemas` proves it). There is no schema resolution on this path: a change of a schema is
 //! a new file, listed here, that only adds fields with defaults.
 
 use std::sync::OnceLock;
@@ -16,6 +16,8 @@ use crate::records::{DedupeWindow, Delivery, GroupTask, Head, Heartbeat, Presenc
 
 /// `C3 01` and the 8 bytes of the fingerprint.
 pub const HEADER_BYTES: usize = 10;
+/// What every single object starts with.
+const OBJECT: [u8; 2] = [0xC3, 0x01];
 
 /// Bytes that are not a record, or a record that cannot be written.
 #[derive(Debug, thiserror::Error)]
@@ -82,65 +84,79 @@ pub trait Record: Sized + Send + Sync + 'static {
     fn decode(bytes: &[u8]) -> Result<Self, AvroError>;
 }
 
-/// Every version of one record's schema, oldest first.
-struct Versions<T: AvroSchema> {
+/// Every version of one record's schema. `T` is the newest one.
+pub struct Versions<T: AvroSchema> {
+    name: &'static str,
     writer: SpecificSingleObjectWriter<T>,
+    /// Newest first: most of what is read was written by this version.
     readers: Vec<([u8; HEADER_BYTES], GenericSingleObjectReader)>,
 }
 
 impl<T: AvroSchema> Versions<T> {
-    fn parse(texts: &[&str]) -> Self {
+    /// Parses the texts of the versions of a record, oldest first.
+    ///
+    /// # Panics
+    /// When there is none, or one is not a schema.
+    pub fn parse(name: &'static str, texts: &[&str]) -> Self {
+        let newest = parsed(texts.last().expect("a record has one version at least"));
         let reader = |text: &&str| {
             let schema = parsed(text);
-            let header = header_of(&schema);
-            let reader = GenericSingleObjectReader::builder().schema(schema).build();
-            (header, reader.expect("schemas in the repository resolve: tests/avro.rs"))
+            // The header is compared before a reader is chosen: none is left for it to read.
+            let reader = GenericSingleObjectReader::builder().header(Vec::new());
+            (header_of(&schema), reader.schema(schema).build().expect("what parses resolves: tests/schemas"))
         };
+        let writer = SpecificSingleObjectWriter::builder().resolved(newest);
         Self {
-            writer: SpecificSingleObjectWriter::new().expect("schemas in the repository resolve: tests/avro.rs"),
+            name,
+            writer: writer.expect("what parses resolves: tests/schemas").build(),
             readers: texts.iter().rev().map(reader).collect(),
         }
+    }
+
+    /// Appends the bytes of a record, of the newest version, to `out`.
+    ///
+    /// # Errors
+    /// [`AvroError::Write`].
+    pub fn encode(&self, value: &T, out: &mut Vec<u8>) -> Result<(), AvroError>
+    where
+        T: Serialize,
+    {
+        self.writer.write_ref(value, out).map_err(|e| AvroError::Write { record: self.name, source: Box::new(e) })?;
+        Ok(())
+    }
+
+    /// Reads a record of any version from bytes that hold exactly one.
+    ///
+    /// # Errors
+    /// Every variant but [`AvroError::Write`].
+    pub fn decode(&self, bytes: &[u8]) -> Result<T, AvroError>
+    where
+        T: DeserializeOwned,
+    {
+        let Some((header, mut rest)) = bytes.split_first_chunk().filter(|(header, _)| header.starts_with(&OBJECT))
+        else {
+            return Err(AvroError::NotAnObject { len: bytes.len(), start: bytes.iter().take(2).copied().collect() });
+        };
+        let Some((_, reader)) = self.readers.iter().find(|(known, _)| known == header) else {
+            let fingerprint = header[2..].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+            return Err(AvroError::UnknownSchema { fingerprint, expected: self.name });
+        };
+        let record =
+            reader.read_deser(&mut rest).map_err(|e| AvroError::Read { record: self.name, source: Box::new(e) })?;
+        if rest.is_empty() { Ok(record) } else { Err(AvroError::TrailingBytes { record: self.name, left: rest.len() }) }
     }
 }
 
 fn parsed(text: &str) -> Schema {
-    Schema::parse_str(text).expect("schemas in the repository parse: tests/avro.rs")
+    Schema::parse_str(text).expect("schemas in the repository parse: tests/schemas")
 }
 
 /// The header that objects of this schema start with.
 pub fn header_of(schema: &Schema) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
-    header[..2].copy_from_slice(&[0xC3, 0x01]);
+    header[..2].copy_from_slice(&OBJECT);
     header[2..].copy_from_slice(&schema.fingerprint::<apache_avro::rabin::Rabin>().bytes);
     header
-}
-
-fn decode_with<T: DeserializeOwned + AvroSchema>(
-    versions: &Versions<T>,
-    name: &'static str,
-    bytes: &[u8],
-) -> Result<T, AvroError> {
-    let header = bytes.get(..HEADER_BYTES).filter(|header| header.starts_with(&[0xC3, 0x01]));
-    let Some(header) = header else {
-        return Err(AvroError::NotAnObject { len: bytes.len(), start: bytes.iter().take(2).copied().collect() });
-    };
-    let Some((_, reader)) = versions.readers.iter().find(|(known, _)| known == header) else {
-        let fingerprint = header[2..].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-        return Err(AvroError::UnknownSchema { fingerprint, expected: name });
-    };
-    let mut rest = bytes;
-    let record = reader.read_deser(&mut rest).map_err(|e| AvroError::Read { record: name, source: Box::new(e) })?;
-    if rest.is_empty() { Ok(record) } else { Err(AvroError::TrailingBytes { record: name, left: rest.len() }) }
-}
-
-fn encode_with<T: Serialize + AvroSchema>(
-    versions: &Versions<T>,
-    name: &'static str,
-    value: &T,
-    out: &mut Vec<u8>,
-) -> Result<(), AvroError> {
-    versions.writer.write_ref(value, out).map_err(|e| AvroError::Write { record: name, source: Box::new(e) })?;
-    Ok(())
 }
 
 macro_rules! records {
@@ -156,18 +172,19 @@ macro_rules! records {
                 const NAME: &'static str = stringify!($record);
 
                 fn encode(&self, out: &mut Vec<u8>) -> Result<(), AvroError> {
-                    encode_with($record::versions(), Self::NAME, self, out)
+                    $record::versions().encode(self, out)
                 }
 
                 fn decode(bytes: &[u8]) -> Result<Self, AvroError> {
-                    decode_with($record::versions(), Self::NAME, bytes)
+                    $record::versions().decode(bytes)
                 }
             }
 
             impl $record {
                 fn versions() -> &'static Versions<$record> {
                     static VERSIONS: OnceLock<Versions<$record>> = OnceLock::new();
-                    VERSIONS.get_or_init(|| Versions::parse(&[$(include_str!(concat!("../avro/", $file))),+]))
+                    let texts = [$(include_str!(concat!("../avro/", $file))),+];
+                    VERSIONS.get_or_init(|| Versions::parse(Self::NAME, &texts))
                 }
             }
         )*

@@ -1,6 +1,6 @@
 //! The records that travel on topics, as the rest of the code sees them.
 //!
-//! Each struct mirrors the newest version of its Avro schema, field by field; `tests/avro.rs` holds
+//! Each struct mirrors the newest version of its Avro schema, field by field; `tests/schemas` holds
 //! both together. Times are ms since 1970 UTC.
 
 use serde::{Deserialize, Serialize};

@@ -32,7 +32,13 @@ impl Api {
     }
 
     /// One call: status and JSON body (`null` when empty).
-    pub async fn call(&self, method: Method, path: &str, token: Option<&str>, body: Option<Value>) -> (StatusCode, Value) {
+    pub async fn call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> (StatusCode, Value) {
         let mut request = self.http.request(method, format!("http://{}{path}", self.at));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -43,7 +49,8 @@ impl Api {
         let answer = request.send().await.expect("the server answers");
         let status = answer.status();
         let text = answer.text().await.expect("text");
-        let body = if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
+        let body =
+            if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
         (status, body)
     }
 

@@ -5,10 +5,12 @@ use std::time::Duration;
 
 use fantoccini::elements::Element;
 use fantoccini::{Client, ClientBuilder, Locator};
+use hyper_util::client::legacy::connect::HttpConnector;
 use serde_json::json;
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
+use tokio::time::Instant;
 
 /// How long the page may take to show something.
 const SHOWN_TIME_MAX: Duration = Duration::from_secs(20);
@@ -55,7 +57,7 @@ impl Driver {
             format!("--user-data-dir={}", profile.path().display()),
         ]});
         let capabilities = [("goog:chromeOptions".to_owned(), options)].into_iter().collect();
-        let client = ClientBuilder::native()
+        let client = ClientBuilder::new(HttpConnector::new())
             .capabilities(capabilities)
             .connect(&format!("http://127.0.0.1:{}", self.port))
             .await
@@ -87,7 +89,15 @@ impl Window {
 
     /// Clicks.
     pub async fn click(&self, id: &str) {
-        self.by_id(id).await.click().await.expect("it can be clicked");
+        self.click_on(&format!("[data-testid='{id}']")).await;
+    }
+
+    /// Clicks what the selector finds; again when the page drew it anew in between.
+    pub async fn click_on(&self, css: &str) {
+        let deadline = Instant::now() + SHOWN_TIME_MAX;
+        while let Err(e) = self.find(css).await.click().await {
+            assert!(Instant::now() < deadline, "{css} can't be clicked: {e}");
+        }
     }
 
     /// Waits until an element with this test id shows this text.

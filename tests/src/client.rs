@@ -1,13 +1,15 @@
 //! A chat client that follows the protocol to the letter: it sends again what was not acknowledged,
 //! under the same clientMsgId, and closes gaps by `sync`.
 
-use std::collections::{HashSet, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
+use schemas::ids::{ConversationId, Seq};
 use serde_json::{Value, json};
+use stages::invariants::Synced;
 use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::{Instant, timeout};
@@ -31,7 +33,7 @@ pub struct Say {
     /// The idempotency key.
     pub client_msg_id: String,
     /// Where.
-    pub conversation: String,
+    pub conversation: ConversationId,
     /// What.
     pub content: String,
     /// Whether the frame is sent twice.
@@ -83,8 +85,9 @@ pub async fn receive_type(socket: &mut Socket, kind: &str) -> Result<Value, Stri
 
 impl Client {
     /// Connects and stays connected until it is stopped.
-    pub fn start(at: SocketAddr, account: &Account) -> Self {
-        let ledger = Arc::new(Mutex::new(Ledger::default()));
+    pub fn start(number: u64, at: SocketAddr, account: &Account) -> Self {
+        let user = account.user_id.parse().expect("a user id");
+        let ledger = Arc::new(Mutex::new(Ledger::new(number, user)));
         let (tell, news) = watch::channel(0);
         let (say, to_say) = mpsc::unbounded_channel();
         let life = Life {
@@ -95,7 +98,7 @@ impl Client {
             to_say,
             unacked: VecDeque::new(),
             sent: 0,
-            syncing: HashSet::new(),
+            syncing: HashMap::new(),
         };
         Self { ledger, news, say, task: tokio::spawn(life.live()) }
     }
@@ -134,8 +137,8 @@ struct Life {
     /// What was not acknowledged yet, in order; the first `sent` of it are on their way.
     unacked: VecDeque<Say>,
     sent: usize,
-    /// Conversations that a sync was asked for.
-    syncing: HashSet<String>,
+    /// Conversations that a sync was asked for: from where, and how far they were known to reach.
+    syncing: HashMap<ConversationId, (Seq, Seq)>,
 }
 
 impl Life {
@@ -162,7 +165,7 @@ impl Life {
     }
 
     async fn converse(&mut self, socket: &mut Socket) -> Result<(), String> {
-        let seen: Vec<_> = self.ledger.lock().await.seen.keys().cloned().collect();
+        let seen = self.ledger.lock().await.conversations();
         for conversation in seen {
             self.sync(socket, conversation).await?;
         }
@@ -196,8 +199,12 @@ impl Life {
             "sync-result" => self.synced(socket, data).await?,
             "heads" => {
                 for (conversation, head) in data["heads"].as_object().into_iter().flatten() {
-                    if head.as_i64() > Some(self.ledger.lock().await.position(conversation)) {
-                        self.sync(socket, conversation.clone()).await?;
+                    let (conversation, head) = (parsed(conversation), Seq(head.as_i64().expect("a seq")));
+                    let mut ledger = self.ledger.lock().await;
+                    ledger.hear_of(conversation, head);
+                    if head > ledger.position(conversation) {
+                        drop(ledger);
+                        self.sync(socket, conversation).await?;
                     }
                 }
             }
@@ -232,51 +239,54 @@ impl Life {
     }
 
     async fn message(&mut self, socket: &mut Socket, frame: &Value) -> Result<(), String> {
-        let mut ledger = self.ledger.lock().await;
-        let came = ledger.note(&frame["data"]);
-        if frame["type"] == "message-stored" {
-            let text = |name: &str| frame["data"][name].as_str().unwrap_or_default().to_owned();
-            let seq = frame["data"]["seqId"].as_i64().expect("a seq");
-            let (message_id, client_msg_id) = (text("messageId"), text("clientMsgId"));
-            let identity = crate::ledger::Identity { seq, message_id, client_msg_id: client_msg_id.clone() };
-            ledger.stored.insert(client_msg_id, identity);
-        }
-        drop(ledger);
+        let came = self.ledger.lock().await.note(&frame["data"]);
         match came {
-            Came::Gap => self.sync(socket, frame["data"]["conversationId"].as_str().unwrap_or_default().into()).await,
+            Came::Gap => self.sync(socket, parsed(frame["data"]["conversationId"].as_str().expect("where"))).await,
             Came::Next | Came::Repeat => Ok(()),
         }
     }
 
     async fn synced(&mut self, socket: &mut Socket, data: &Value) -> Result<(), String> {
-        let conversation = data["conversationId"].as_str().unwrap_or_default().to_owned();
-        self.syncing.remove(&conversation);
+        let conversation = parsed(data["conversationId"].as_str().expect("where"));
+        let (after, last) = self.syncing.remove(&conversation).ok_or("nobody asked for this")?;
+        let messages = data["messages"].as_array().ok_or("a sync-result without messages")?;
+        let recovered = data["recovered"] == true;
         let mut ledger = self.ledger.lock().await;
-        for message in data["messages"].as_array().into_iter().flatten() {
-            if ledger.note(message) == Came::Gap && data["recovered"] == true {
-                ledger.not_whole.push(format!("{conversation}: {message}"));
-            }
+        let seqs = messages.iter().map(|message| Seq(message["seqId"].as_i64().expect("a seq"))).collect();
+        let client = ledger.client;
+        ledger.synced.push(Synced { client, conversation, after, last, seqs, recovered });
+        for message in messages {
+            ledger.note(message);
         }
+        let behind = ledger.position(conversation) < ledger.known_end(conversation);
         drop(ledger);
-        if data["hasMore"] == true || data["recovered"] != true {
+        if !recovered || behind {
             self.sync(socket, conversation).await?;
         }
         Ok(())
     }
 
-    async fn sync(&mut self, socket: &mut Socket, conversation: String) -> Result<(), String> {
-        if !self.syncing.insert(conversation.clone()) {
+    async fn sync(&mut self, socket: &mut Socket, conversation: ConversationId) -> Result<(), String> {
+        if self.syncing.contains_key(&conversation) {
             return Ok(());
         }
-        let position = self.ledger.lock().await.position(&conversation);
-        send(socket, &json!({"type": "sync", "data": {"positions": {conversation: position}, "limit": 200}})).await
+        let ledger = self.ledger.lock().await;
+        let (position, known) = (ledger.position(conversation), ledger.known_end(conversation));
+        drop(ledger);
+        self.syncing.insert(conversation, (position, known));
+        let positions = json!({(conversation.to_string()): position.0});
+        send(socket, &json!({"type": "sync", "data": {"positions": positions, "limit": 200}})).await
     }
+}
+
+fn parsed(conversation: &str) -> ConversationId {
+    conversation.parse().expect("a conversation id")
 }
 
 fn frame(say: &Say) -> Value {
     json!({"type": "send-message", "data": {
         "clientMsgId": say.client_msg_id,
-        "conversationId": say.conversation,
+        "conversationId": say.conversation.to_string(),
         "messageType": "text",
         "content": say.content,
     }})

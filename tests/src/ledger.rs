@@ -1,41 +1,37 @@
-//! What one client sent, was told and saw: the evidence that the checkers judge.
+//! What one client sent, was told and saw: the evidence that the checkers of the invariants judge.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
+use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use serde_json::Value;
-
-/// Identity of a message as a client saw it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Identity {
-    /// Position in its conversation.
-    pub seq: i64,
-    /// Message id.
-    pub message_id: String,
-    /// The sender's key.
-    pub client_msg_id: String,
-}
+use stages::invariants::{Held, Key, Seen, Synced};
+use topics::clock::Clock;
 
 /// The record of one client, over all its connections.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub struct Ledger {
+    /// The client's number in the test.
+    pub client: u64,
+    /// Whose it is.
+    pub user: UserId,
     /// clientMsgIds that were acknowledged.
     pub acked: BTreeSet<String>,
-    /// Identities that `message-stored` told, by clientMsgId.
-    pub stored: BTreeMap<String, Identity>,
-    /// What the client showed its user, in order, by conversation.
-    pub seen: HashMap<String, Vec<Identity>>,
-    /// Identities of repeats that differed from what was seen first.
-    pub contradictions: Vec<String>,
+    /// Messages as `message-stored` told of them, and as they were first seen.
+    pub told: Vec<Held>,
+    /// What the client showed its user, in order.
+    pub seen: Vec<Seen>,
+    /// Answers to `sync`.
+    pub synced: Vec<Synced>,
     /// Errors the server sent.
     pub errors: Vec<Value>,
     /// How often the client connected.
     pub connections: u64,
-    /// Answers of `sync` that claimed to be whole but were not.
-    pub not_whole: Vec<String>,
+    newest: HashMap<ConversationId, Seq>,
+    heard_of: BTreeMap<ConversationId, Seq>,
 }
 
 /// What to do with a message that came, by the rule of the protocol.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Came {
     /// It was the next.
     Next,
@@ -46,29 +42,74 @@ pub enum Came {
 }
 
 impl Ledger {
+    /// Nothing yet.
+    pub fn new(client: u64, user: UserId) -> Self {
+        Self {
+            client,
+            user,
+            acked: BTreeSet::new(),
+            told: Vec::new(),
+            seen: Vec::new(),
+            synced: Vec::new(),
+            errors: Vec::new(),
+            connections: 0,
+            newest: HashMap::new(),
+            heard_of: BTreeMap::new(),
+        }
+    }
+
+    /// Conversations of which something was seen.
+    pub fn conversations(&self) -> Vec<ConversationId> {
+        self.newest.keys().copied().collect()
+    }
+
     /// The newest seq seen in a conversation.
-    pub fn position(&self, conversation: &str) -> i64 {
-        self.seen.get(conversation).map_or(0, |seen| seen.len() as i64)
+    pub fn position(&self, conversation: ConversationId) -> Seq {
+        self.newest.get(&conversation).copied().unwrap_or_default()
+    }
+
+    /// The newest seq that the client knows to exist.
+    pub fn known_end(&self, conversation: ConversationId) -> Seq {
+        self.heard_of.get(&conversation).copied().unwrap_or_default()
+    }
+
+    /// Notes that a seq exists.
+    pub fn hear_of(&mut self, conversation: ConversationId, seq: Seq) {
+        let known = self.heard_of.entry(conversation).or_default();
+        *known = seq.max(*known);
     }
 
     /// Notes a message: at or below the newest is a repeat, one above is next, further is a gap.
     pub fn note(&mut self, message: &Value) -> Came {
-        let text = |name: &str| message[name].as_str().unwrap_or_default().to_owned();
-        let (conversation, seq) = (text("conversationId"), message["seqId"].as_i64().expect("a seq"));
-        let identity = Identity { seq, message_id: text("messageId"), client_msg_id: text("clientMsgId") };
-        let seen = self.seen.entry(conversation.clone()).or_default();
-        let newest = seen.len() as i64;
-        if seq > newest + 1 {
+        let held = held(message, self.user);
+        let (conversation, seq) = (held.key.conversation, held.seq);
+        self.hear_of(conversation, seq);
+        self.told.push(held);
+        let newest = self.newest.entry(conversation).or_default();
+        if seq.0 > newest.0 + 1 {
             return Came::Gap;
         }
-        if seq == newest + 1 {
-            seen.push(identity);
-            return Came::Next;
+        if seq <= *newest {
+            return Came::Repeat;
         }
-        let first = &seen[usize::try_from(seq - 1).expect("seqs start at 1")];
-        if *first != identity {
-            self.contradictions.push(format!("{conversation}: {first:?}, then {identity:?}"));
-        }
-        Came::Repeat
+        *newest = seq;
+        self.seen.push(Seen { client: self.client, conversation, seq, time_ms: Clock::system().now_ms() });
+        Came::Next
+    }
+}
+
+/// A message of a frame or of the history. `message-stored` leaves its sender out: it is the client's own.
+pub fn held(message: &Value, own: UserId) -> Held {
+    let text = |name: &str| message[name].as_str();
+    let message_id = MessageId(text("messageId").and_then(|id| id.parse().ok()).expect("a message id"));
+    Held {
+        key: Key {
+            conversation: text("conversationId").and_then(|id| id.parse().ok()).expect("a conversation"),
+            sender: text("senderId").map_or(own, |id| id.parse().expect("a user id")),
+            client_msg_id: text("clientMsgId").expect("a clientMsgId").into(),
+        },
+        seq: Seq(message["seqId"].as_i64().expect("a seq")),
+        message_id,
+        time_ms: schemas::snowflake::time_of(message_id.0),
     }
 }

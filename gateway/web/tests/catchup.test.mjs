@@ -71,6 +71,15 @@ test("a gap of thousands is not fetched", async () => {
   assert.deepEqual(seen.restarted, [ID]);
 });
 
+test("nor page after page without end", async () => {
+  const { catchUp, seen, answer } = setUp({ head: 4 });
+  catchUp.request([ID]);
+  for (let seq = 5; seq < 100 && seen.restarted.length === 0; seq += 1) answer([seq], { hasMore: true });
+  await settled();
+  assert.equal(seen.asked.length, 5);
+  assert.deepEqual(seen.restarted, [ID]);
+});
+
 test("an answer that is behind the head is asked for again, a few times, then started anew", async () => {
   const { catchUp, seen, answer } = setUp({ head: 6 });
   catchUp.request([ID]);

@@ -41,7 +41,7 @@ impl<S: Stage> Task<'_, S> {
             Changelog::InputAhead(decode) => self.replay(input, partition, StartAt::Offset(start), decode).await?,
         };
         member.start(partition, start).await.map_err(|e| self.log_error(e))?;
-        tracing::info!(stage, partition, offset = start, changes = restored, "partition taken over");
+        tracing::debug!(stage, partition, offset = start, changes = restored, "partition taken over");
         Ok(())
     }
 

@@ -42,8 +42,12 @@ async fn each_bad_frame_gets_its_code_and_the_socket_goes_on() {
         (say("group_123456789", "g2", "x").to_string(), 1004),
         (say(&nobody, "u", "x").to_string(), 1001),
         (json!({"type": "sync", "data": {"positions": {(to_bob.clone()): 0}, "limit": 100_000}}).to_string(), 1000),
-        (json!({"type": "edit-message", "data": {
-            "clientMsgId": "e", "conversationId": to_bob, "targetSeqId": 99, "content": "x"}}).to_string(), 1004),
+        (
+            json!({"type": "edit-message", "data": {
+            "clientMsgId": "e", "conversationId": to_bob, "targetSeqId": 99, "content": "x"}})
+            .to_string(),
+            1004,
+        ),
     ];
     let mut socket = connect(server.http, &ann.token).await.unwrap();
     receive_type(&mut socket, "hello").await.unwrap();

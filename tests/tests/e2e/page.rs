@@ -5,9 +5,7 @@ use tests::server::Server;
 
 async fn sign_up(driver: &Driver, server: &Server, name: &str) -> Window {
     let window = driver.open(&server.url("/")).await;
-    if window.count("[data-testid='signup-username']").await == 0 {
-        window.click("show-signup").await;
-    }
+    window.click("show-signup").await;
     window.type_into("signup-username", name).await;
     window.type_into("signup-password", "correct horse").await;
     window.click("signup-submit").await;
@@ -34,7 +32,7 @@ async fn two_people_chat_on_the_page_also_after_a_restart() {
     ann.shows("message-text", "hello bob").await;
     ann.find("[data-testid='message'][data-state='stored']").await;
 
-    bob.find("[data-testid='conversation-item'][data-conversation-id^='single_']").await.click().await.unwrap();
+    bob.click_on("[data-testid='conversation-item'][data-conversation-id^='single_']").await;
     bob.shows("message-text", "hello bob").await;
     say(&bob, "hello ann").await;
     ann.shows("message-text", "hello ann").await;

@@ -120,7 +120,7 @@ async fn bare_copy(
     while let Some(ended) = copies.join_next().await {
         ended??;
     }
-    embedded.close().await?;
+    embedded.close().await;
     Ok((bytes / args.messages.max(1), took))
 }
 
@@ -184,7 +184,7 @@ async fn through_the_stages(
     while let Some(ended) = tasks.ended().await {
         ended?;
     }
-    embedded.close().await?;
+    embedded.close().await;
     Ok((deliveries, took))
 }
 

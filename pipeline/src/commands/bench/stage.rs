@@ -9,9 +9,9 @@ use schemas::avro::PresenceEvent;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::{DedupeWindow, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream};
 use stages::dedupe::Dedupe;
-use stages::fan_out::{FanOut, FanOutConfig};
+use stages::fan_out::{self, FanOut};
 use stages::id_assign::IdAssign;
-use stages::large_group::{LargeGroup, LargeGroupConfig};
+use stages::large_group::{self, LargeGroup};
 use stages::membership::{Membership, MembershipSource};
 use stages::persist::Persist;
 use stages::presence::SharedPresence;
@@ -105,13 +105,13 @@ async fn id_assign(args: &StageBenchArgs) -> Result<Figures, CommandError> {
 
 async fn fan_out(args: &StageBenchArgs, addressed: fn(Upstream) -> Upstream) -> Result<Figures, CommandError> {
     let presence = online(workload().users());
-    let mut stage = assigned(FanOut::new(presence, groups_of(GROUP_MEMBERS), FanOutConfig::default()));
+    let mut stage = assigned(FanOut::new(presence, groups_of(GROUP_MEMBERS), fan_out::Config::default()));
     Ok(measure(&mut stage, batches(sequenced(workload().messages().map(addressed)), args)).await?)
 }
 
 async fn large_group(args: &StageBenchArgs) -> Result<Figures, CommandError> {
     let presence = online((0..LARGE_GROUP_MEMBERS).map(UserId));
-    let mut stage = assigned(LargeGroup::new(presence, groups_of(LARGE_GROUP_MEMBERS), LargeGroupConfig::default()));
+    let mut stage = assigned(LargeGroup::new(presence, groups_of(LARGE_GROUP_MEMBERS), large_group::Config::default()));
     let pages = i32::try_from(LARGE_GROUP_MEMBERS / 500)?;
     let tasks = sequenced(workload().messages()).zip((0..pages).cycle()).map(move |(message, page)| GroupTask {
         group_id: GroupId(1),

@@ -1,0 +1,142 @@
+//! Messages from the slot's partition to the sockets of their recipients.
+//!
+//! Each message is written to JSON once; all sockets share the text. What does not arrive here is not
+//! lost: clients learn of it from `heads` and fetch it with `sync`.
+
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use schemas::avro::Record;
+use schemas::kind::Kind;
+use schemas::records::{Delivery, Sequenced};
+use tokio_util::sync::CancellationToken;
+use topics::catalogue::DELIVERIES;
+use topics::clock::Clock;
+use topics::headers::{HopTimes, Origin};
+use topics::log::{Class, Incoming, Log, LogError, Reader, StartAt};
+
+use crate::frames::frame;
+use crate::presence::SlotLease;
+use crate::sessions::{Sessions, Socket};
+use crate::views::{MessageView, ReadReceiptView, StoredView};
+
+const READ_WAIT: Duration = Duration::from_secs(1);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+/// Deliveries after which other tasks of this thread get their turn.
+const TURN_DELIVERIES: usize = 64;
+
+/// Opens the slot's partition at its end. To be done before presence is published: what is addressed to
+/// this epoch then lies behind the position.
+///
+/// # Errors
+/// When the log has no such partition, or can't be reached.
+pub async fn open(log: &dyn Log, lease: &SlotLease) -> Result<Box<dyn Reader>, LogError> {
+    log.read(&DELIVERIES.spec, &[(lease.slot, StartAt::Latest)]).await
+}
+
+/// Delivers until `stop`.
+///
+/// # Errors
+/// When the partition can't be read any more.
+pub async fn run(
+    log: &dyn Log,
+    mut reader: Box<dyn Reader>,
+    lease: &SlotLease,
+    sessions: &Sessions,
+    clock: &Clock,
+    stop: &CancellationToken,
+) -> Result<(), LogError> {
+    loop {
+        let Some(read) = stop.run_until_cancelled(reader.next(READ_WAIT)).await else { return Ok(()) };
+        match read {
+            Ok(Some(batch)) => {
+                for turn in batch.records.chunks(TURN_DELIVERIES) {
+                    turn.iter().for_each(|record| deliver(record, lease, sessions));
+                    tokio::task::yield_now().await;
+                }
+                observe(&batch.records, clock.now_ms());
+            }
+            Ok(None) => {}
+            Err(error) => {
+                tracing::error!(%error, slot = lease.slot, "deliveries could not be read");
+                reader = reopened(log, lease, reader, error, stop).await?;
+            }
+        }
+    }
+}
+
+/// Goes on after an error where that is possible.
+async fn reopened(
+    log: &dyn Log,
+    lease: &SlotLease,
+    reader: Box<dyn Reader>,
+    error: LogError,
+    stop: &CancellationToken,
+) -> Result<Box<dyn Reader>, LogError> {
+    let position = reader.position(lease.slot);
+    stop.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await;
+    let from = match (&error, error.class()) {
+        // What was dropped is more than clients should get in one go: they sync.
+        (LogError::OffsetOutOfRange { .. }, _) => StartAt::Latest,
+        (_, Class::Retry) => return Ok(reader),
+        (_, Class::Abort | Class::Rebuild) => position.map_or(StartAt::Latest, StartAt::Offset),
+        (_, Class::Fatal) => return Err(error),
+    };
+    log.read(&DELIVERIES.spec, &[(lease.slot, from)]).await
+}
+
+fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) {
+    let delivery = match Delivery::decode(&record.value) {
+        Ok(delivery) => delivery,
+        Err(error) => {
+            tracing::error!(%error, offset = record.offset, "not a delivery");
+            return;
+        }
+    };
+    if delivery.epoch != lease.epoch {
+        return; // Addressed to a former owner of the slot.
+    }
+    let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
+    let origin = record.headers.origin.filter(own).map(|origin| origin.socket);
+    let frames = Frames::of(&delivery.message, origin);
+    if delivery.recipients.is_empty() {
+        sessions.for_all(|socket| frames.push_to(socket));
+    }
+    for &user in &delivery.recipients {
+        sessions.for_user(user, |socket| frames.push_to(socket));
+    }
+}
+
+/// What the recipients of one message get.
+struct Frames {
+    everybody: Utf8Bytes,
+    /// The socket that sent it, and what that one gets.
+    origin: Option<(u64, Utf8Bytes)>,
+}
+
+impl Frames {
+    fn of(message: &Sequenced, origin: Option<u64>) -> Self {
+        if message.kind == Kind::ReadMark {
+            return Self { everybody: frame("read-receipt", None, &ReadReceiptView::of(message)), origin: None };
+        }
+        let stored = |socket| (socket, frame("message-stored", None, &StoredView::of(message)));
+        Self { everybody: frame("message", None, &MessageView::delivered(message)), origin: origin.map(stored) }
+    }
+
+    fn push_to(&self, socket: &Socket) {
+        match &self.origin {
+            Some((origin, stored)) if *origin == socket.identity.socket => socket.push(stored.clone()),
+            Some(_) | None => socket.push(self.everybody.clone()),
+        }
+    }
+}
+
+/// One update of the metrics a batch: the oldest message stands for all.
+fn observe(records: &[Incoming], now_ms: i64) {
+    metrics::counter!("gochat_deliveries_total").increment(records.len() as u64);
+    let admitted = |record: &Incoming| record.headers.hops.map(|hops: HopTimes| hops.admitted_at);
+    if let Some(oldest) = records.iter().filter_map(admitted).min() {
+        let seconds = now_ms.saturating_sub(oldest).max(0) as f64 / 1_000.0;
+        metrics::histogram!("gochat_delivery_latency_seconds").record(seconds);
+    }
+}

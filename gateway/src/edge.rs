@@ -1,0 +1,121 @@
+//! What REST handlers and sockets share.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::UserId;
+use schemas::token::{Claims, VerifyingKey};
+use tokio::sync::Semaphore;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use topics::clock::Clock;
+use topics::headers::TraceParent;
+
+use crate::appender::Appender;
+use crate::config::GatewayConfig;
+use crate::lag::Backlog;
+use crate::presence::{PresencePublisher, SlotLease};
+use crate::rate::RateLimiter;
+use crate::repo::Repo;
+use crate::rights::Rights;
+use crate::sessions::Sessions;
+use crate::signals::Signals;
+
+/// The Prometheus text of all metrics.
+pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
+/// Name and state of each component of the process.
+pub type HealthOfComponents = Arc<dyn Fn() -> Vec<(String, Result<(), String>)> + Send + Sync>;
+
+/// The gateway's parts, as handlers see them.
+pub struct Edge {
+    pub(crate) config: GatewayConfig,
+    pub(crate) key: VerifyingKey,
+    pub(crate) lease: SlotLease,
+    pub(crate) clock: Clock,
+    pub(crate) repo: Repo,
+    pub(crate) rights: Rights,
+    pub(crate) appender: Appender,
+    pub(crate) backlog: Backlog,
+    pub(crate) sessions: Sessions,
+    pub(crate) presence: PresencePublisher,
+    pub(crate) signals: Signals,
+    pub(crate) rates: Rates,
+    pub(crate) heads_permits: Semaphore,
+    /// Tasks of sockets.
+    pub(crate) sockets: TaskTracker,
+    /// No new sockets and requests.
+    pub(crate) closing: CancellationToken,
+    pub(crate) render_metrics: RenderMetrics,
+    pub(crate) health: HealthOfComponents,
+    pub(crate) next_socket: AtomicU64,
+}
+
+/// The limiters.
+#[derive(Debug)]
+pub(crate) struct Rates {
+    requests_of_users: RateLimiter<UserId>,
+    requests_of_addresses: RateLimiter<IpAddr>,
+    sign_ins_of_addresses: RateLimiter<IpAddr>,
+    frames_of_users: RateLimiter<UserId>,
+}
+
+impl Rates {
+    pub(crate) fn new(config: &GatewayConfig) -> Self {
+        let (burst_s, entries_max) = (config.rate_burst_s, config.rate_entries_max);
+        Self {
+            requests_of_users: RateLimiter::new(config.requests_a_second_a_user, burst_s, entries_max),
+            requests_of_addresses: RateLimiter::new(config.requests_a_second_an_address, burst_s, entries_max),
+            sign_ins_of_addresses: RateLimiter::new(config.sign_ins_a_second_an_address, burst_s, entries_max),
+            frames_of_users: RateLimiter::new(config.frames_a_second_a_user, burst_s, entries_max),
+        }
+    }
+
+    pub(crate) fn request_of_user(&self, user: UserId) -> Result<(), Duration> {
+        self.requests_of_users.take(user, Instant::now())
+    }
+
+    pub(crate) fn request_of_address(&self, address: IpAddr) -> Result<(), Duration> {
+        self.requests_of_addresses.take(address, Instant::now())
+    }
+
+    pub(crate) fn sign_in_of_address(&self, address: IpAddr) -> Result<(), Duration> {
+        self.sign_ins_of_addresses.take(address, Instant::now())
+    }
+
+    pub(crate) fn frame_of_user(&self, user: UserId) -> Result<(), Duration> {
+        self.frames_of_users.take(user, Instant::now())
+    }
+}
+
+impl Edge {
+    /// Whose token this is.
+    pub(crate) fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+        self.key
+            .verify(token, self.clock.now_ms())
+            .map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
+    }
+
+    /// A number that no other socket of this process has.
+    pub(crate) fn next_socket(&self) -> u64 {
+        self.next_socket.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// The bound of a wait for the log.
+    pub(crate) fn append_timeout(&self) -> Duration {
+        Duration::from_millis(self.config.append_timeout_ms)
+    }
+}
+
+/// The next step of a trace: the client's, when it gave one, else a new one.
+pub(crate) fn trace_from(given: Option<TraceParent>) -> TraceParent {
+    // Zero is not allowed as an id.
+    let parent_id = rand::random::<u64>() | 1;
+    match given {
+        Some(trace) => TraceParent { parent_id, ..trace },
+        None => TraceParent { trace_id: rand::random::<u128>() | 1, parent_id, flags: 0 },
+    }
+}

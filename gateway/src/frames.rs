@@ -1,0 +1,297 @@
+//! The frames of a socket: `{"type": …, "id": …, "data": …}`, one JSON text each.
+
+use std::collections::BTreeMap;
+
+use axum::extract::ws::Utf8Bytes;
+use schemas::admission::Intent;
+use schemas::error::Refusal;
+use schemas::ids::{UserId, decimal};
+use schemas::pb;
+use serde::ser::SerializeMap;
+use serde::{Deserialize, Serialize, Serializer};
+
+use crate::time::{parse_rfc3339, rfc3339};
+use crate::views::{ErrorView, MessageView};
+
+/// What a client asks for.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum ClientFrame {
+    /// Something for the chain.
+    Chain {
+        /// The idempotency key; empty for read marks.
+        client_msg_id: String,
+        /// Where.
+        conversation_id: String,
+        /// What.
+        intent: Intent,
+        /// The first attempt, ms since 1970 UTC.
+        sent_at_ms: Option<i64>,
+    },
+    /// Tell the others that one is typing.
+    Typing {
+        /// Where.
+        conversation_id: String,
+    },
+    /// Bring what was missed.
+    Sync {
+        /// Conversation → last seq seen.
+        positions: BTreeMap<String, i64>,
+        /// Messages a conversation.
+        limit: Option<i32>,
+    },
+    /// Tell when these users come and go.
+    SubscribePresence {
+        /// The users.
+        user_ids: Vec<UserId>,
+    },
+    /// Is anybody there?
+    Ping,
+}
+
+/// A frame that can't be understood, with what could be read of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// Why.
+    pub refusal: Refusal,
+    /// The frame's id.
+    pub id: Option<String>,
+    /// The idempotency key in it.
+    pub client_msg_id: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct Envelope {
+    #[serde(rename = "type")]
+    name: String,
+    #[serde(default)]
+    id: Option<String>,
+    #[serde(default)]
+    data: Option<Data>,
+}
+
+/// The fields of all frames: which of them must be there depends on the type.
+#[derive(Default, Deserialize)]
+#[serde(rename_all = "camelCase", default)]
+struct Data {
+    client_msg_id: Option<String>,
+    conversation_id: Option<String>,
+    message_type: Option<String>,
+    content: Option<String>,
+    sent_at: Option<String>,
+    target_seq_id: Option<i64>,
+    emoji: Option<String>,
+    remove: Option<bool>,
+    seq_id: Option<i64>,
+    positions: Option<BTreeMap<String, i64>>,
+    limit: Option<i32>,
+    #[serde(with = "optional_ids")]
+    user_ids: Option<Vec<UserId>>,
+}
+
+mod optional_ids {
+    use super::{Deserialize, UserId, decimal};
+
+    #[derive(Deserialize)]
+    struct Ids(#[serde(with = "decimal::list")] Vec<UserId>);
+
+    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<UserId>>, D::Error> {
+        Ok(Option::<Ids>::deserialize(deserializer)?.map(|ids| ids.0))
+    }
+}
+
+impl ClientFrame {
+    /// Reads a frame and its id.
+    ///
+    /// # Errors
+    /// [`Rejected`] with [`schemas::error::ErrorCode::InvalidInput`].
+    pub fn parse(text: &str) -> Result<(Self, Option<String>), Rejected> {
+        let envelope: Envelope = serde_json::from_str(text).map_err(|e| Rejected::unreadable(text, &e))?;
+        let data = envelope.data.unwrap_or_default();
+        let client_msg_id = data.client_msg_id.clone();
+        match frame_of(&envelope.name, data) {
+            Ok(frame) => Ok((frame, envelope.id)),
+            Err(refusal) => Err(Rejected { refusal, id: envelope.id, client_msg_id }),
+        }
+    }
+}
+
+impl Rejected {
+    /// Looks a second time at a frame that could not be read, for what the answer shall repeat.
+    fn unreadable(text: &str, error: &serde_json::Error) -> Self {
+        let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+        let text_at = |pointer: &str| value.pointer(pointer).and_then(|text| text.as_str()).map(str::to_owned);
+        let what = if value.is_null() { "the frame is not JSON" } else { "the frame has not the form of its type" };
+        Self {
+            refusal: Refusal::invalid(format!("{what}: {error}")),
+            id: text_at("/id"),
+            client_msg_id: text_at("/data/clientMsgId"),
+        }
+    }
+}
+
+fn frame_of(name: &str, data: Data) -> Result<ClientFrame, Refusal> {
+    fn required<T>(field: &str, value: Option<T>) -> Result<T, Refusal> {
+        value.ok_or_else(|| Refusal::invalid(format!("{field} is missing")))
+    }
+    let chain = |client_msg_id, conversation_id, intent, sent_at: Option<String>| {
+        let sent_at_ms = match sent_at {
+            Some(text) => Some(parse_rfc3339(&text).ok_or_else(|| Refusal::invalid("sentAt is not an RFC 3339 time"))?),
+            None => None,
+        };
+        let conversation_id = required("conversationId", conversation_id)?;
+        Ok(ClientFrame::Chain { client_msg_id, conversation_id, intent, sent_at_ms })
+    };
+    let key = || required("clientMsgId", data.client_msg_id.clone());
+    let target = || required("targetSeqId", data.target_seq_id);
+    match name {
+        "send-message" => {
+            let message_type = required("messageType", data.message_type)?;
+            let content = required("content", data.content)?;
+            let key = required("clientMsgId", data.client_msg_id)?;
+            chain(key, data.conversation_id, Intent::Say { message_type, content }, data.sent_at)
+        }
+        "edit-message" => {
+            let intent = Intent::Edit { target: target()?, content: required("content", data.content)? };
+            chain(required("clientMsgId", data.client_msg_id)?, data.conversation_id, intent, data.sent_at)
+        }
+        "recall-message" => chain(key()?, data.conversation_id, Intent::Recall { target: target()? }, data.sent_at),
+        "react" => {
+            let remove = data.remove.unwrap_or(false);
+            let intent = Intent::React { target: target()?, emoji: required("emoji", data.emoji)?, remove };
+            chain(required("clientMsgId", data.client_msg_id)?, data.conversation_id, intent, data.sent_at)
+        }
+        "mark-read" => {
+            let intent = Intent::MarkRead { seq: required("seqId", data.seq_id)? };
+            chain(String::new(), data.conversation_id, intent, None)
+        }
+        "typing" => Ok(ClientFrame::Typing { conversation_id: required("conversationId", data.conversation_id)? }),
+        "sync" => Ok(ClientFrame::Sync { positions: required("positions", data.positions)?, limit: data.limit }),
+        "subscribe-presence" => Ok(ClientFrame::SubscribePresence { user_ids: required("userIds", data.user_ids)? }),
+        "ping" => Ok(ClientFrame::Ping),
+        _ => Err(Refusal::invalid("this type of frame is not known")),
+    }
+}
+
+/// Makes a frame.
+pub fn frame<T: Serialize>(name: &str, id: Option<&str>, data: &T) -> Utf8Bytes {
+    #[derive(Serialize)]
+    struct Envelope<'a, T> {
+        #[serde(rename = "type")]
+        name: &'a str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        id: Option<&'a str>,
+        data: &'a T,
+    }
+    serde_json::to_string(&Envelope { name, id, data }).expect("views have string keys and no failing parts").into()
+}
+
+/// `error`.
+pub fn error(refusal: &Refusal, id: Option<&str>, client_msg_id: Option<&str>) -> Utf8Bytes {
+    frame("error", id, &ErrorView::of(refusal, client_msg_id))
+}
+
+/// `hello`: the first frame of a socket.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Hello {
+    /// Who is connected.
+    #[serde(with = "decimal")]
+    pub user_id: UserId,
+    /// By which sign-in.
+    #[serde(with = "decimal")]
+    pub session_id: i64,
+    /// Now.
+    pub server_time: String,
+    /// Seconds between pings.
+    pub heartbeat_seconds: u64,
+    /// Seconds for which a resend is recognised.
+    pub resend_window_seconds: u64,
+    /// Version of the protocol.
+    pub protocol: u32,
+}
+
+/// `message-ack`.
+pub fn ack(id: Option<&str>, client_msg_id: &str) -> Utf8Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Ack<'a> {
+        client_msg_id: &'a str,
+        temp_message_id: &'a str,
+        status: &'static str,
+    }
+    frame("message-ack", id, &Ack { client_msg_id, temp_message_id: client_msg_id, status: "accepted" })
+}
+
+/// `heads`, in the order given.
+pub fn heads(heads: &[pb::ConversationHead]) -> Utf8Bytes {
+    struct InOrder<'a>(&'a [pb::ConversationHead]);
+    impl Serialize for InOrder<'_> {
+        fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+            let mut map = serializer.serialize_map(Some(self.0.len()))?;
+            for head in self.0 {
+                map.serialize_entry(&head.conversation_id, &head.last_seq)?;
+            }
+            map.end()
+        }
+    }
+    #[derive(Serialize)]
+    struct Heads<'a> {
+        heads: InOrder<'a>,
+    }
+    frame("heads", None, &Heads { heads: InOrder(heads) })
+}
+
+/// `sync-result`.
+pub fn sync_result(
+    id: Option<&str>,
+    conversation_id: &str,
+    messages: &[pb::Message],
+    has_more: bool,
+    recovered: bool,
+) -> Utf8Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct SyncResult<'a> {
+        conversation_id: &'a str,
+        messages: Vec<MessageView<'a>>,
+        has_more: bool,
+        recovered: bool,
+    }
+    let messages = messages.iter().map(MessageView::stored).collect();
+    frame("sync-result", id, &SyncResult { conversation_id, messages, has_more, recovered })
+}
+
+/// `typing`.
+pub fn typing(conversation_id: &str, user_id: UserId) -> Utf8Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Typing<'a> {
+        conversation_id: &'a str,
+        #[serde(with = "decimal")]
+        user_id: UserId,
+    }
+    frame("typing", None, &Typing { conversation_id, user_id })
+}
+
+/// `presence`; `last_seen_ms` since 1970 UTC.
+pub fn presence(id: Option<&str>, user_id: UserId, online: bool, last_seen_ms: Option<i64>) -> Utf8Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Presence {
+        #[serde(with = "decimal")]
+        user_id: UserId,
+        online: bool,
+        last_seen: Option<String>,
+    }
+    frame("presence", id, &Presence { user_id, online, last_seen: last_seen_ms.map(rfc3339) })
+}
+
+/// `pong`.
+pub fn pong(id: Option<&str>, now_ms: i64) -> Utf8Bytes {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct Pong {
+        server_time: String,
+    }
+    frame("pong", id, &Pong { server_time: rfc3339(now_ms) })
+}

@@ -1,0 +1,63 @@
+//! Refuses messages while the chain is too far behind: better a clear Busy than a wait without end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use schemas::error::{ErrorCode, Refusal};
+use tokio_util::sync::CancellationToken;
+use topics::catalogue::TopicSpec;
+use topics::log::Log;
+
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Whose lag decides about Busy: as a rule that of persist on its input.
+#[derive(Debug, Clone)]
+pub struct LagWatch {
+    /// The consumer group.
+    pub group: String,
+    /// The topic that it reads.
+    pub topic: &'static TopicSpec,
+}
+
+/// How far the chain is behind, as of at most a second ago.
+#[derive(Debug)]
+pub struct Backlog {
+    records: AtomicU64,
+    records_max: u64,
+}
+
+impl Backlog {
+    /// Nothing known yet; more than `records_max` will be too much.
+    pub fn new(records_max: u64) -> Self {
+        Self { records: AtomicU64::new(0), records_max }
+    }
+
+    /// Whether the chain can take more.
+    ///
+    /// # Errors
+    /// Busy.
+    pub fn check(&self) -> Result<(), Refusal> {
+        if self.records.load(Ordering::Relaxed) <= self.records_max {
+            return Ok(());
+        }
+        Err(Refusal::new(ErrorCode::Busy, "too many messages are waiting: send it again in a few seconds"))
+    }
+
+    /// Looks each second until `stop`.
+    pub async fn watch(&self, log: Arc<dyn Log>, watch: LagWatch, stop: CancellationToken) {
+        let mut ticks = tokio::time::interval(LOOK_EVERY);
+        ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+            match log.lag(&watch.group, watch.topic).await {
+                Ok(partitions) => {
+                    let records = partitions.iter().map(|partition| partition.records).sum();
+                    self.records.store(records, Ordering::Relaxed);
+                    metrics::gauge!("gochat_chain_lag_records").set(records as f64);
+                }
+                // What was seen last stays: a log that can't answer will refuse appends by itself.
+                Err(error) => tracing::warn!(%error, group = watch.group, "the lag of the chain is not known"),
+            }
+        }
+    }
+}

@@ -1,0 +1,133 @@
+//! Tells the chain who is online here, so that messages come to this slot.
+//!
+//! What is published is the present state of users whose state has changed, read when the batch is
+//! made: a user who came and left meanwhile costs one record, and order can't go wrong.
+
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use schemas::avro::PresenceEvent;
+use schemas::ids::UserId;
+use schemas::records::{Heartbeat, Presence};
+use tokio::sync::{Notify, watch};
+use tokio_util::sync::CancellationToken;
+use topics::catalogue::{PRESENCE, PresenceKey};
+use topics::clock::Clock;
+use topics::codec::Encoder;
+use topics::headers::Headers;
+use topics::log::Log;
+
+use crate::sessions::{Sessions, locked};
+
+/// A slot that was silent for three of these is dead to fan-out.
+const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+const RETRY_AFTER: Duration = Duration::from_millis(500);
+
+/// The slot that this gateway leases.
+#[derive(Debug, Clone)]
+pub struct SlotLease {
+    /// Its partition of `downstream-deliveries`.
+    pub slot: u32,
+    /// The revision of the lease: higher than that of any former owner.
+    pub epoch: i64,
+    /// Cancelled when the lease is lost.
+    pub lost: CancellationToken,
+}
+
+/// Publishes presence.
+#[derive(Debug)]
+pub struct PresencePublisher {
+    changed: Mutex<Changed>,
+    wake: Notify,
+    published: watch::Sender<u64>,
+    lease: SlotLease,
+}
+
+#[derive(Debug, Default)]
+struct Changed {
+    users: HashSet<UserId>,
+    /// How many changes there were so far.
+    count: u64,
+}
+
+impl PresencePublisher {
+    /// For this slot.
+    pub fn new(lease: SlotLease) -> Self {
+        Self { changed: Mutex::default(), wake: Notify::new(), published: watch::Sender::new(0), lease }
+    }
+
+    /// Notes that a user came or left.
+    pub fn changed(&self, user: UserId) {
+        let mut changed = locked(&self.changed);
+        changed.users.insert(user);
+        changed.count += 1;
+        drop(changed);
+        self.wake.notify_one();
+    }
+
+    /// Waits until all changes noted so far are published; `false` when that takes longer than `bound`.
+    pub async fn published(&self, bound: Duration) -> bool {
+        let count = locked(&self.changed).count;
+        let mut published = self.published.subscribe();
+        matches!(tokio::time::timeout(bound, published.wait_for(|done| *done >= count)).await, Ok(Ok(_)))
+    }
+
+    /// Publishes until `stop`, and then what still waits. A lost lease ends it at once: the slot's keys
+    /// belong to its next owner.
+    pub async fn run(&self, log: Arc<dyn Log>, sessions: &Sessions, clock: &Clock, stop: CancellationToken) {
+        let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
+        beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            let stopping = stop.is_cancelled();
+            let beat = tokio::select! {
+                biased;
+                () = self.lease.lost.cancelled() => return,
+                _ = beats.tick() => true,
+                () = self.wake.notified() => false,
+                () = stop.cancelled() => false,
+            };
+            let failed = self.publish(log.as_ref(), sessions, clock, beat).await.is_err();
+            if stopping {
+                return;
+            }
+            if failed {
+                // Whoever waits is told by the bound of the wait; the next try is after a pause.
+                stop.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await;
+                self.wake.notify_one();
+            }
+        }
+    }
+
+    async fn publish(&self, log: &dyn Log, sessions: &Sessions, clock: &Clock, beat: bool) -> Result<(), ()> {
+        let (users, count) = {
+            let mut changed = locked(&self.changed);
+            (std::mem::take(&mut changed.users), changed.count)
+        };
+        let (epoch, at) = (self.lease.epoch, clock.now_ms());
+        let slot = i32::try_from(self.lease.slot).unwrap_or(i32::MAX);
+        let mut encoder = Encoder::default();
+        let mut put = |key, event| {
+            if let Err(error) = encoder.put(&PRESENCE, &key, &event, Headers::default()) {
+                tracing::error!(%error, "presence could not be encoded");
+            }
+        };
+        if beat {
+            put(PresenceKey::Slot(slot), PresenceEvent::Slot(Heartbeat { slot, epoch, at }));
+        }
+        for &user_id in &users {
+            let online = sessions.is_online(user_id);
+            let presence = Presence { user_id, slot, epoch, online, at };
+            put(PresenceKey::User(user_id, slot), PresenceEvent::User(presence));
+        }
+        if !encoder.is_empty()
+            && let Err(error) = log.append(encoder.finish()).await
+        {
+            tracing::error!(%error, users = users.len(), "presence could not be published: trying again");
+            locked(&self.changed).users.extend(users);
+            return Err(());
+        }
+        self.published.send_replace(count);
+        Ok(())
+    }
+}

@@ -1,0 +1,92 @@
+//! How often somebody may do something: a token bucket a key, in a table of bounded size.
+
+use std::collections::HashMap;
+use std::hash::Hash;
+use std::time::Duration;
+
+use std::sync::{Mutex, PoisonError};
+
+use tokio::time::Instant;
+
+/// Allows `rate` things a second for each key, and `rate × burst_s` at once after a pause.
+#[derive(Debug)]
+pub struct RateLimiter<K> {
+    rate: f64,
+    burst: f64,
+    entries_max: usize,
+    buckets: Mutex<HashMap<K, Bucket>>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Bucket {
+    tokens: f64,
+    at: Instant,
+}
+
+impl<K: Eq + Hash> RateLimiter<K> {
+    /// A limiter that remembers at most `entries_max` keys.
+    pub fn new(rate_a_second: u32, burst_s: u32, entries_max: usize) -> Self {
+        let rate = f64::from(rate_a_second.max(1));
+        Self { rate, burst: rate * f64::from(burst_s.max(1)), entries_max, buckets: Mutex::default() }
+    }
+
+    /// Takes one from the key's allowance.
+    ///
+    /// # Errors
+    /// How long to wait until there is one again.
+    pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if buckets.len() >= self.entries_max && !buckets.contains_key(&key) {
+            self.make_room(&mut buckets, now);
+        }
+        let bucket = buckets.entry(key).or_insert(Bucket { tokens: self.burst, at: now });
+        bucket.tokens = self.tokens(bucket, now);
+        bucket.at = now;
+        if bucket.tokens >= 1.0 {
+            bucket.tokens -= 1.0;
+            return Ok(());
+        }
+        Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate))
+    }
+
+    fn tokens(&self, bucket: &Bucket, now: Instant) -> f64 {
+        let since = now.saturating_duration_since(bucket.at).as_secs_f64();
+        (bucket.tokens + since * self.rate).min(self.burst)
+    }
+
+    /// Forgets keys whose bucket is full again: they lose nothing. When that frees less than an eighth
+    /// of the table, everybody starts anew; a table this full is no longer a limit to lean on.
+    fn make_room(&self, buckets: &mut HashMap<K, Bucket>, now: Instant) {
+        buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
+        if buckets.len() > self.entries_max - self.entries_max / 8 {
+            buckets.clear();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_burst_is_allowed_and_then_the_rate() {
+        let limiter = RateLimiter::new(10, 2, 100);
+        let start = Instant::now();
+        assert_eq!((0..30).filter(|_| limiter.take("a", start).is_ok()).count(), 20);
+        let wait = limiter.take("a", start).unwrap_err();
+        assert!(wait <= Duration::from_millis(100) && wait > Duration::ZERO, "{wait:?}");
+        assert!(limiter.take("b", start).is_ok(), "others are not affected");
+        let later = start + Duration::from_secs(1);
+        assert_eq!((0..30).filter(|_| limiter.take("a", later).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn the_table_stays_within_its_bound() {
+        let limiter = RateLimiter::new(1, 1, 64);
+        let start = Instant::now();
+        for key in 0..10_000 {
+            let _ = limiter.take(key, start);
+            assert!(limiter.buckets.lock().unwrap().len() <= 64);
+        }
+    }
+}

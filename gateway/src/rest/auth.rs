@@ -1,0 +1,109 @@
+//! Registration, login, refresh, logout. The repo does the work; its rules decide.
+
+use std::sync::Arc;
+
+use axum::Json;
+use axum::extract::State;
+use axum::http::StatusCode;
+use schemas::admission;
+use schemas::ids::decimal;
+use schemas::pb;
+use serde::{Deserialize, Serialize};
+
+use crate::edge::Edge;
+use crate::http::{Body, Caller, Failure, Stranger};
+
+/// Body of `register`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Registration {
+    username: String,
+    password: String,
+    #[serde(default)]
+    email: Option<String>,
+    #[serde(default)]
+    display_name: Option<String>,
+}
+
+/// Body of `login`.
+#[derive(Deserialize)]
+pub struct Credentials {
+    username: String,
+    password: String,
+}
+
+/// Body of `refresh` and `logout`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refresh {
+    refresh_token: String,
+}
+
+/// Answer of `register` and `login`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignedIn {
+    #[serde(with = "decimal")]
+    user_id: i64,
+    username: String,
+    access_token: String,
+    refresh_token: String,
+    expires_in: i64,
+}
+
+/// Answer of `refresh`.
+#[derive(Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Refreshed {
+    access_token: String,
+    refresh_token: String,
+    expires_in: i64,
+}
+
+impl From<pb::SignedIn> for SignedIn {
+    fn from(answer: pb::SignedIn) -> Self {
+        let pb::SignedIn { user_id, username, access_token, refresh_token, expires_in } = answer;
+        Self { user_id, username, access_token, refresh_token, expires_in }
+    }
+}
+
+/// `POST /api/auth/register`.
+pub async fn register(
+    stranger: Stranger,
+    Body(body): Body<Registration>,
+) -> Result<(StatusCode, Json<SignedIn>), Failure> {
+    admission::check_username(&body.username)?;
+    admission::check_password(&body.password)?;
+    let email = body.email.unwrap_or_default();
+    admission::check_text("email", &email, admission::ADDRESS_BYTES_MAX)?;
+    let display_name = body.display_name.unwrap_or_default();
+    if !display_name.is_empty() {
+        admission::check_name("displayName", &display_name)?;
+    }
+    let request = pb::RegisterRequest { username: body.username, password: body.password, email, display_name };
+    Ok((StatusCode::CREATED, Json(stranger.repo.register(request).await?.into())))
+}
+
+/// `POST /api/auth/login`.
+pub async fn login(stranger: Stranger, Body(body): Body<Credentials>) -> Result<Json<SignedIn>, Failure> {
+    let request = pb::LoginRequest { username: body.username, password: body.password };
+    Ok(Json(stranger.repo.login(request).await?.into()))
+}
+
+/// `POST /api/auth/refresh`.
+pub async fn refresh(stranger: Stranger, Body(body): Body<Refresh>) -> Result<Json<Refreshed>, Failure> {
+    let request = pb::RefreshTokenRequest { refresh_token: body.refresh_token };
+    let pb::SignedIn { access_token, refresh_token, expires_in, .. } = stranger.repo.refresh_token(request).await?;
+    Ok(Json(Refreshed { access_token, refresh_token, expires_in }))
+}
+
+/// `POST /api/auth/logout`: ends the sign-in, and its sockets on this gateway.
+pub async fn logout(
+    State(edge): State<Arc<Edge>>,
+    caller: Caller,
+    Body(body): Body<Refresh>,
+) -> Result<StatusCode, Failure> {
+    caller.repo.logout(pb::LogoutRequest { refresh_token: body.refresh_token }).await?;
+    edge.sessions.log_out(caller.user, caller.session_id);
+    Ok(StatusCode::NO_CONTENT)
+}

@@ -1,0 +1,116 @@
+//! What somebody may do in a conversation, asked of the repo and believed for at most five seconds.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use moka::future::Cache;
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::{ConversationId, GroupId, UserId};
+use schemas::kind::{EventClass, Kind};
+use schemas::pb::{self, get_message_request::By};
+use schemas::records::Upstream;
+
+use crate::repo::Repo;
+
+/// Longest time for which rights are believed.
+const AGE_MAX: Duration = Duration::from_secs(5);
+
+/// Rights, and the members of small groups. Clones share what is remembered.
+#[derive(Debug, Clone)]
+pub struct Rights {
+    repo: Repo,
+    /// Only grants are kept: who was just added to a group is let in at once.
+    granted: Cache<(UserId, ConversationId), ()>,
+    /// `None`: too large to be told about typing.
+    members: Cache<GroupId, Option<Arc<[UserId]>>>,
+    members_max: usize,
+}
+
+impl Rights {
+    /// Remembers up to `entries_max` grants for `age`, at most five seconds; and the members of groups
+    /// up to `members_max`.
+    pub fn new(repo: Repo, age: Duration, entries_max: u64, members_max: usize) -> Self {
+        let age = age.min(AGE_MAX);
+        Self {
+            repo,
+            granted: Cache::builder().max_capacity(entries_max).time_to_live(age).build(),
+            members: Cache::builder().max_capacity(entries_max / 100 + 1).time_to_live(age).build(),
+            members_max,
+        }
+    }
+
+    /// Whether a user may read a conversation and speak in it.
+    ///
+    /// # Errors
+    /// PermissionDenied; ConversationNotFound or UserNotFound when there is no such conversation or no
+    /// such peer; Busy when the repo does not answer.
+    pub async fn check_member(&self, user: UserId, conversation: ConversationId) -> Result<(), Refusal> {
+        match conversation {
+            ConversationId::World => return Ok(()),
+            ConversationId::Single { .. } if conversation.peer_of(user).is_none() => return Err(denied()),
+            ConversationId::Single { .. } | ConversationId::Group(_) => {}
+        }
+        if self.granted.get(&(user, conversation)).await.is_some() {
+            return Ok(());
+        }
+        let request = pb::GetAccessRequest { conversation_id: conversation.to_string(), user_id: user.0 };
+        if !self.repo.get_access(request).await?.member {
+            return Err(denied());
+        }
+        self.granted.insert((user, conversation), ()).await;
+        Ok(())
+    }
+
+    /// Whether the message that an edit, recall or reaction is about is there, and may be changed by
+    /// this sender. Says yes to every other kind.
+    ///
+    /// # Errors
+    /// ConversationNotFound when it is not there; PermissionDenied when it is not the sender's own;
+    /// InvalidInput when it is recalled or nothing that somebody said.
+    pub async fn check_target(&self, record: &Upstream) -> Result<(), Refusal> {
+        let (Kind::Edit | Kind::Recall | Kind::Reaction) = record.kind else { return Ok(()) };
+        let Some(seq) = record.target_seq else { return Err(Refusal::invalid("targetSeqId is missing")) };
+        let position = pb::MessagePosition { conversation_id: record.conversation_id.to_string(), seq_id: seq.0 };
+        let target = self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)) }).await?;
+        if Kind::named(&target.kind).class() != EventClass::Message {
+            return Err(Refusal::invalid("targetSeqId is not of a message that somebody sent"));
+        }
+        if target.recalled {
+            return Err(Refusal::invalid("the message was recalled"));
+        }
+        if record.kind != Kind::Reaction && target.sender_id != record.sender_id.0 {
+            return Err(Refusal::new(ErrorCode::PermissionDenied, "only the sender may change a message"));
+        }
+        Ok(())
+    }
+
+    /// Everybody in a conversation who is told that somebody is typing: nobody in large groups and in
+    /// the world.
+    ///
+    /// # Errors
+    /// Busy when the repo does not answer.
+    pub async fn hears_typing(&self, user: UserId, conversation: ConversationId) -> Result<Arc<[UserId]>, Refusal> {
+        match conversation {
+            ConversationId::World => Ok(Arc::from([])),
+            ConversationId::Single { .. } => Ok(conversation.peer_of(user).into_iter().collect()),
+            ConversationId::Group(group) => Ok(self.members(group).await?.unwrap_or_default()),
+        }
+    }
+
+    async fn members(&self, group: GroupId) -> Result<Option<Arc<[UserId]>>, Refusal> {
+        if let Some(members) = self.members.get(&group).await {
+            return Ok(members);
+        }
+        let limit = i32::try_from(self.members_max.clamp(1, 1_000)).unwrap_or(1_000);
+        let request = pb::GetGroupMembersRequest { group_id: group.0, limit, cursor: String::new(), reader_id: None };
+        let page = self.repo.get_group_members(request).await?;
+        let all = page.next_cursor.is_empty();
+        let members = all.then(|| page.members.iter().map(|member| UserId(member.user_id)).collect());
+        self.members.insert(group, members.clone()).await;
+        Ok(members)
+    }
+}
+
+fn denied() -> Refusal {
+    Refusal::new(ErrorCode::PermissionDenied, "you are not part of this conversation")
+}

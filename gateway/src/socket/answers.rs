@@ -1,0 +1,196 @@
+//! What each frame of a client is answered with.
+
+use std::collections::btree_map;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::Utf8Bytes;
+use futures::StreamExt;
+use futures::future::{BoxFuture, FutureExt};
+use schemas::admission;
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::UserId;
+use schemas::pb;
+
+use crate::admit::{Request, admit};
+use crate::appender::{Receipt, durable};
+use crate::edge::Edge;
+use crate::frames::{self, ClientFrame};
+use crate::sessions::Socket;
+use crate::sync;
+
+/// Sessions of users on other gateways that one `subscribe-presence` asks for at the same time.
+const SESSIONS_AT_ONCE: usize = 16;
+
+/// An answer, which may have to wait for the log.
+#[derive(Debug)]
+pub enum Answer {
+    /// Goes out as it is.
+    Ready(Utf8Bytes),
+    /// Goes out once the message is durable.
+    Durable {
+        /// Tells when.
+        receipt: Receipt,
+        /// The frame's id.
+        id: Option<String>,
+        /// The message's key; `None`: of a read mark, which gets no ack.
+        client_msg_id: Option<String>,
+    },
+}
+
+impl Answer {
+    /// The frame, once it is there. Cancel-safe. To be called until it answers, once.
+    pub async fn ready(&mut self) -> Option<Utf8Bytes> {
+        match self {
+            Self::Ready(frame) => Some(std::mem::take(frame)),
+            Self::Durable { receipt, id, client_msg_id } => match durable(receipt).await {
+                Ok(()) => client_msg_id.as_deref().map(|key| frames::ack(id.as_deref(), key)),
+                Err(refusal) => Some(frames::error(&refusal, id.as_deref(), client_msg_id.as_deref())),
+            },
+        }
+    }
+}
+
+/// What came of a frame.
+pub struct Outcome {
+    /// Answers, in order.
+    pub answers: Vec<Answer>,
+    /// More of the same frame, to be done when these are on their way.
+    pub rest: Option<BoxFuture<'static, Outcome>>,
+    /// Whom the socket follows from now on, if that has changed.
+    pub following: Option<Arc<[UserId]>>,
+}
+
+impl Outcome {
+    fn answers(answers: Vec<Answer>) -> Self {
+        Self { answers, rest: None, following: None }
+    }
+}
+
+/// The refusal of a frame that came too soon.
+pub fn rate_limited(text: &str, wait: Duration) -> Answer {
+    let message = format!("too many frames: wait {} ms", wait.as_millis() + 1);
+    let refusal = Refusal::new(ErrorCode::RateLimited, message);
+    let (id, client_msg_id) = match ClientFrame::parse(text) {
+        Ok((ClientFrame::Chain { client_msg_id, .. }, id)) => (id, Some(client_msg_id)),
+        Ok((_, id)) => (id, None),
+        Err(rejected) => (rejected.id, rejected.client_msg_id),
+    };
+    Answer::Ready(frames::error(&refusal, id.as_deref(), client_msg_id.as_deref().filter(|key| !key.is_empty())))
+}
+
+/// What is to be done for a frame.
+///
+/// # Errors
+/// The answer, when nothing is to be done.
+pub fn answer(
+    edge: &Arc<Edge>,
+    socket: &Arc<Socket>,
+    following: &Arc<[UserId]>,
+    text: &str,
+) -> Result<BoxFuture<'static, Outcome>, Answer> {
+    let (frame, id) = ClientFrame::parse(text).map_err(|rejected| {
+        Answer::Ready(frames::error(&rejected.refusal, rejected.id.as_deref(), rejected.client_msg_id.as_deref()))
+    })?;
+    let (edge, socket) = (edge.clone(), socket.clone());
+    match frame {
+        ClientFrame::Ping => Err(Answer::Ready(frames::pong(id.as_deref(), edge.clock.now_ms()))),
+        ClientFrame::Chain { client_msg_id, conversation_id, intent, sent_at_ms } => Ok(async move {
+            let request = Request {
+                sender: socket.identity.user,
+                socket: Some(socket.identity.socket),
+                client_msg_id: &client_msg_id,
+                conversation_id: &conversation_id,
+                intent,
+                sent_at_ms,
+                trace: socket.identity.trace,
+            };
+            let admitted = admit(&edge, request).await;
+            let client_msg_id = Some(client_msg_id).filter(|key| !key.is_empty());
+            Outcome::answers(vec![match admitted {
+                Ok(receipt) => Answer::Durable { receipt, id, client_msg_id },
+                Err(refusal) => Answer::Ready(frames::error(&refusal, id.as_deref(), client_msg_id.as_deref())),
+            }])
+        }
+        .boxed()),
+        ClientFrame::Typing { conversation_id } => Ok(async move {
+            let told = typing(&edge, socket.identity.user, &conversation_id).await;
+            Outcome::answers(told.err().map(|refusal| refused(&refusal, id.as_deref())).into_iter().collect())
+        }
+        .boxed()),
+        ClientFrame::SubscribePresence { user_ids } => {
+            if user_ids.len() > edge.config.presence_users_a_socket_max {
+                let max = edge.config.presence_users_a_socket_max;
+                return Err(refused(&Refusal::invalid(format!("userIds has at most {max} ids")), id.as_deref()));
+            }
+            Ok(subscribe(edge, socket, following.clone(), user_ids, id).boxed())
+        }
+        ClientFrame::Sync { positions, limit } => {
+            let limit = limit.unwrap_or(sync::LIMIT_DEFAULT);
+            if let Err(refusal) = sync::check(&positions, limit, edge.config.sync_conversations_max) {
+                return Err(refused(&refusal, id.as_deref()));
+            }
+            Ok(synced(edge, socket, positions.into_iter(), limit, id))
+        }
+    }
+}
+
+fn refused(refusal: &Refusal, id: Option<&str>) -> Answer {
+    Answer::Ready(frames::error(refusal, id, None))
+}
+
+async fn typing(edge: &Edge, user: UserId, conversation: &str) -> Result<(), Refusal> {
+    let conversation = admission::conversation_id(conversation)?;
+    edge.rights.check_member(user, conversation).await?;
+    let members = edge.rights.hears_typing(user, conversation).await?;
+    edge.signals.typing(&edge.sessions, conversation, user, &members);
+    Ok(())
+}
+
+/// Follows these users in place of those before, and tells how they are now.
+async fn subscribe(
+    edge: Arc<Edge>,
+    socket: Arc<Socket>,
+    before: Arc<[UserId]>,
+    mut users: Vec<UserId>,
+    id: Option<String>,
+) -> Outcome {
+    users.sort_unstable();
+    users.dedup();
+    edge.signals.follow(&socket, &before, &users);
+    let states = users.clone().into_iter().map(|user| {
+        let edge = edge.clone();
+        async move {
+            if edge.sessions.is_online(user) {
+                return (user, true, Some(edge.clock.now_ms()));
+            }
+            // NOT_FOUND: connected nowhere. So it is taken, too, while the repo does not answer.
+            match edge.repo.get_user_session(pb::GetUserSessionRequest { user_id: user.0 }).await {
+                Ok(session) => (user, true, Some(session.last_seen).filter(|&at| at > 0)),
+                Err(_) => (user, false, None),
+            }
+        }
+    });
+    let states: Vec<_> = futures::stream::iter(states).buffered(SESSIONS_AT_ONCE).collect().await;
+    let frame = |(user, online, last_seen)| Answer::Ready(frames::presence(id.as_deref(), user, online, last_seen));
+    Outcome { following: Some(users.into()), ..Outcome::answers(states.into_iter().map(frame).collect()) }
+}
+
+/// One conversation after the other, each on its way before the next is fetched.
+fn synced(
+    edge: Arc<Edge>,
+    socket: Arc<Socket>,
+    mut positions: btree_map::IntoIter<String, i64>,
+    limit: i32,
+    id: Option<String>,
+) -> BoxFuture<'static, Outcome> {
+    async move {
+        let Some((conversation_id, after)) = positions.next() else { return Outcome::answers(Vec::new()) };
+        let frames =
+            sync::missed(&edge.repo, socket.identity.user, &conversation_id, after, limit, id.as_deref()).await;
+        let more = positions.len() > 0;
+        let rest = more.then(|| synced(edge, socket, positions, limit, id));
+        Outcome { rest, ..Outcome::answers(frames.into_iter().map(Answer::Ready).collect()) }
+    }
+    .boxed()
+}

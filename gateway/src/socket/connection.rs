@@ -1,0 +1,295 @@
+//! What a socket's task does between `hello` and the close: reads frames, answers them in order, and
+//! writes what waits with one flush a batch.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use futures::future::{BoxFuture, FutureExt};
+use futures::{SinkExt, StreamExt};
+use schemas::ids::UserId;
+use schemas::pb::GetHeadsRequest;
+use tokio::time::{Instant, sleep_until};
+
+use crate::edge::Edge;
+use crate::frames;
+use crate::sessions::{CloseReason, Socket};
+use crate::socket::answers::{self, Answer, Outcome};
+
+/// Frames for which a quiet socket keeps room: memory that a burst took is given back.
+const ROOM_FRAMES: usize = 32;
+
+/// Who ended a connection.
+pub(super) enum End {
+    ByServer(CloseReason),
+    ByClient,
+}
+
+/// A socket between `hello` and its close.
+pub(super) struct Connection<'a> {
+    stream: &'a mut WebSocket,
+    socket: Arc<Socket>,
+    edge: Arc<Edge>,
+    /// The frame being worked on. The next is read after it, so messages keep their order.
+    work: Option<BoxFuture<'static, Outcome>>,
+    /// Answers in the order of the frames; the front may still wait for the log.
+    answers: VecDeque<Answer>,
+    heads: Option<BoxFuture<'static, Option<(Utf8Bytes, i64)>>>,
+    heads_since: i64,
+    heads_at: Instant,
+    /// What goes out next.
+    out: VecDeque<Utf8Bytes>,
+    following: Arc<[UserId]>,
+    heard_at: Instant,
+    ping_at: Instant,
+    rate_refusals: u32,
+}
+
+/// What the task woke up for.
+enum Wake {
+    Queue,
+    Read(Option<Result<Message, axum::Error>>),
+    Worked(Outcome),
+    Answered(Option<Utf8Bytes>),
+    Heads(Option<(Utf8Bytes, i64)>),
+    Timer,
+}
+
+impl<'a> Connection<'a> {
+    /// From now on.
+    pub(super) fn new(stream: &'a mut WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) -> Self {
+        let now = Instant::now();
+        let (heads_after, heartbeat) = (edge.config.heads_after_s, edge.config.heartbeat_s);
+        Self {
+            stream,
+            socket,
+            edge,
+            work: None,
+            answers: VecDeque::new(),
+            heads: None,
+            heads_since: 0,
+            heads_at: now + Duration::from_secs(heads_after),
+            out: VecDeque::new(),
+            following: Arc::from([]),
+            heard_at: now,
+            ping_at: now + Duration::from_secs(heartbeat),
+            rate_refusals: 0,
+        }
+    }
+
+    /// Until one side ends it.
+    pub(super) async fn serve(mut self) -> End {
+        let end = loop {
+            if let Err(end) = self.turn().await {
+                break end;
+            }
+        };
+        self.edge.signals.unfollow(&self.socket, &self.following);
+        match end {
+            End::ByClient | End::ByServer(CloseReason::TooSlow | CloseReason::Silent) => {}
+            End::ByServer(
+                CloseReason::Unauthenticated
+                | CloseReason::ProtocolError
+                | CloseReason::Replaced
+                | CloseReason::LoggedOut
+                | CloseReason::RateLimited
+                | CloseReason::GoingAway,
+            ) => {
+                let wait = Duration::from_millis(self.edge.config.close_wait_ms);
+                // What is not answered by then the client sends again.
+                let _ = Box::pin(tokio::time::timeout(wait, self.settle())).await;
+            }
+        }
+        end
+    }
+
+    /// Writes the answers to what was taken from the client so far.
+    async fn settle(&mut self) -> Result<(), axum::Error> {
+        while !self.answers.is_empty() {
+            let answer = front(&mut self.answers).await;
+            self.out.extend(answer);
+        }
+        for frame in self.out.drain(..).filter(|frame| !frame.is_empty()) {
+            self.stream.feed(Message::Text(frame)).await?;
+        }
+        self.stream.flush().await
+    }
+
+    /// Waits for something, takes along what else is ready, and writes it all with one flush.
+    async fn turn(&mut self) -> Result<(), End> {
+        // The queue first: what came during the last write has used up its wake-up.
+        self.socket.take(&mut self.out).map_err(End::ByServer)?;
+        if self.out.is_empty() {
+            let wake = self.wait().await;
+            self.woken(wake)?;
+        }
+        while let Some(wake) = self.ready() {
+            self.woken(wake)?;
+        }
+        self.socket.take(&mut self.out).map_err(End::ByServer)?;
+        self.write().await
+    }
+
+    async fn wait(&mut self) -> Wake {
+        let readable = self.may_read();
+        let timer = self.ping_at.min(self.heads_at);
+        tokio::select! {
+            biased;
+            () = self.socket.woken() => Wake::Queue,
+            answered = front(&mut self.answers), if !self.answers.is_empty() => Wake::Answered(answered),
+            outcome = optional(&mut self.work) => Wake::Worked(outcome),
+            read = self.stream.next(), if readable => Wake::Read(read),
+            heads = optional(&mut self.heads) => Wake::Heads(heads),
+            () = sleep_until(timer) => Wake::Timer,
+        }
+    }
+
+    /// What needs no waiting. Reads no frame while a batch is as large as the queue may be.
+    fn ready(&mut self) -> Option<Wake> {
+        if !self.answers.is_empty()
+            && let Some(answered) = front(&mut self.answers).now_or_never()
+        {
+            return Some(Wake::Answered(answered));
+        }
+        if let Some(outcome) = self.work.as_mut().and_then(FutureExt::now_or_never) {
+            return Some(Wake::Worked(outcome));
+        }
+        if self.may_read() && self.out.len() < self.edge.config.send_queue_frames_max {
+            return self.stream.next().now_or_never().map(Wake::Read);
+        }
+        None
+    }
+
+    fn may_read(&self) -> bool {
+        self.work.is_none() && self.answers.len() < self.edge.config.sends_in_flight_a_socket_max
+    }
+
+    fn woken(&mut self, wake: Wake) -> Result<(), End> {
+        match wake {
+            Wake::Queue => self.socket.take(&mut self.out).map_err(End::ByServer)?,
+            Wake::Answered(frame) => self.out.extend(frame),
+            Wake::Worked(Outcome { answers, rest, following }) => {
+                self.work = rest;
+                self.answers.extend(answers);
+                self.following = following.unwrap_or_else(|| self.following.clone());
+            }
+            Wake::Heads(heads) => {
+                self.heads = None;
+                if let Some((frame, as_of)) = heads {
+                    self.heads_since = as_of;
+                    self.out.push_back(frame);
+                }
+            }
+            Wake::Read(Some(Ok(message))) => self.read(message)?,
+            // The library has said no: over the limit, not UTF-8, not a frame; or the connection broke,
+            // and then the close frame goes nowhere.
+            Wake::Read(Some(Err(_))) => return Err(End::ByServer(CloseReason::ProtocolError)),
+            Wake::Read(None) => return Err(End::ByClient),
+            Wake::Timer => self.timer()?,
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, message: Message) -> Result<(), End> {
+        self.heard_at = Instant::now();
+        let text = match message {
+            Message::Text(text) => text,
+            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Close(_) => return Err(End::ByClient),
+            Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
+        };
+        if let Err(wait) = self.edge.rates.frame_of_user(self.socket.identity.user) {
+            self.rate_refusals += 1;
+            if self.rate_refusals > self.edge.config.rate_refusals_max {
+                return Err(End::ByServer(CloseReason::RateLimited));
+            }
+            self.answers.push_back(answers::rate_limited(&text, wait));
+            return Ok(());
+        }
+        self.rate_refusals = 0;
+        match answers::answer(&self.edge, &self.socket, &self.following, &text) {
+            Ok(work) => self.work = Some(work),
+            Err(answer) => self.answers.push_back(answer),
+        }
+        Ok(())
+    }
+
+    fn timer(&mut self) -> Result<(), End> {
+        let now = Instant::now();
+        let heartbeat = Duration::from_secs(self.edge.config.heartbeat_s);
+        if now >= self.ping_at {
+            if now.duration_since(self.heard_at) >= heartbeat * 2 {
+                return Err(End::ByServer(CloseReason::Silent));
+            }
+            self.ping_at = now + heartbeat;
+            // An empty text stands for a ping: no frame of the protocol is empty.
+            self.out.push_back(Utf8Bytes::default());
+        }
+        if now >= self.heads_at {
+            self.heads_at = now + Duration::from_secs(self.edge.config.heads_every_s);
+            if self.heads.is_none() {
+                self.heads = Some(heads(self.edge.clone(), self.socket.identity.user, self.heads_since));
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes everything with one flush. A client that takes nothing meanwhile is noticed by its queue.
+    async fn write(&mut self) -> Result<(), End> {
+        if self.out.is_empty() {
+            return Ok(());
+        }
+        let (stream, out) = (&mut self.stream, &mut self.out);
+        let writing = async {
+            for frame in out.drain(..) {
+                let message = if frame.is_empty() { Message::Ping(Default::default()) } else { Message::Text(frame) };
+                stream.feed(message).await?;
+            }
+            stream.flush().await
+        };
+        let written = tokio::select! {
+            biased;
+            written = writing => written.map_err(|_: axum::Error| End::ByClient),
+            reason = self.socket.closing() => Err(End::ByServer(reason)),
+            // Frames wait in the queue for a client that is dead: it is not waited for longer than this.
+            () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
+                Err(End::ByServer(CloseReason::Silent))
+            }
+        };
+        if self.out.capacity() > ROOM_FRAMES {
+            self.out.shrink_to(ROOM_FRAMES);
+        }
+        written
+    }
+}
+
+/// A future that may not be there, and then never answers.
+async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
+    match future {
+        Some(future) => future.await,
+        None => std::future::pending().await,
+    }
+}
+
+/// The answer at the front, once it is there.
+async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
+    let frame = match answers.front_mut() {
+        Some(answer) => answer.ready().await,
+        None => None,
+    };
+    answers.pop_front();
+    frame
+}
+
+fn heads(edge: Arc<Edge>, user: UserId, since: i64) -> BoxFuture<'static, Option<(Utf8Bytes, i64)>> {
+    async move {
+        let _permit = edge.heads_permits.acquire().await.ok()?;
+        let request = GetHeadsRequest { user_id: user.0, changed_since: since };
+        // Without an answer the next `heads` says what has changed since the last one.
+        let answer = edge.repo.get_heads(request).await.ok()?;
+        let first = since == 0;
+        (first || !answer.heads.is_empty()).then(|| (frames::heads(&answer.heads), answer.as_of))
+    }
+    .boxed()
+}

@@ -1,0 +1,90 @@
+//! The one task of a socket, from its first frame to its last: presence, `hello`, the connection, the
+//! close.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::ws::{CloseFrame, Message, WebSocket};
+use futures::StreamExt;
+use schemas::ids::UserId;
+
+use crate::edge::Edge;
+use crate::frames;
+use crate::sessions::{CloseReason, Socket, UserChange};
+use crate::socket::connection::{Connection, End};
+use crate::time::rfc3339;
+
+/// Serves a socket until it is closed by either side. What happens once is boxed: it must not make the
+/// task of every socket larger.
+pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge>) {
+    metrics::counter!("gochat_sockets_opened_total").increment(1);
+    announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user, true);
+    if edge.closing.is_cancelled() {
+        // It came after all others were told.
+        socket.close(CloseReason::GoingAway);
+    }
+    let reason = match Box::pin(hello(&mut stream, &socket, &edge)).await {
+        Ok(()) => Connection::new(&mut stream, socket.clone(), edge.clone()).serve().await,
+        Err(end) => end,
+    };
+    announce(&edge, edge.sessions.remove(&socket), socket.identity.user, false);
+    match reason {
+        End::ByServer(reason) => Box::pin(close(*stream, reason, &edge)).await,
+        End::ByClient => {
+            metrics::counter!("gochat_sockets_closed_total", "reason" => "client").increment(1);
+            // Its close frame is answered by reading on.
+            let wait = Duration::from_millis(edge.config.close_wait_ms);
+            let _ = Box::pin(tokio::time::timeout(wait, drain(&mut stream))).await;
+        }
+    }
+}
+
+/// Closes a socket with a reason: tells it, and gives it a bounded time to take its last frames.
+pub async fn close(mut stream: WebSocket, reason: CloseReason, edge: &Edge) {
+    metrics::counter!("gochat_sockets_closed_total", "reason" => reason.label()).increment(1);
+    let frame = CloseFrame { code: reason.code(), reason: reason.sentence().into() };
+    let goodbye = async {
+        stream.send(Message::Close(Some(frame))).await?;
+        // Until the client has answered: closing earlier could take the frame away from it.
+        drain(&mut stream).await;
+        Ok::<_, axum::Error>(())
+    };
+    // A client that is gone, or takes nothing any more, can't be told.
+    let _ = tokio::time::timeout(Duration::from_millis(edge.config.close_wait_ms), goodbye).await;
+}
+
+async fn drain(stream: &mut WebSocket) {
+    while let Some(Ok(_)) = stream.next().await {}
+}
+
+fn announce(edge: &Edge, change: UserChange, user: UserId, online: bool) {
+    match change {
+        UserChange::Changed => {
+            edge.presence.changed(user);
+            edge.signals.presence(user, online, edge.clock.now_ms());
+        }
+        UserChange::Unchanged => {}
+    }
+}
+
+/// From `hello` on messages arrive: presence is published before.
+async fn hello(stream: &mut WebSocket, socket: &Socket, edge: &Edge) -> Result<(), End> {
+    tokio::select! {
+        published = edge.presence.published(edge.append_timeout()) => {
+            if !published {
+                return Err(End::ByServer(CloseReason::GoingAway));
+            }
+        }
+        reason = socket.closing() => return Err(End::ByServer(reason)),
+    }
+    let hello = frames::Hello {
+        user_id: socket.identity.user,
+        session_id: socket.identity.session_id,
+        server_time: rfc3339(edge.clock.now_ms()),
+        heartbeat_seconds: edge.config.heartbeat_s,
+        resend_window_seconds: edge.config.resend_window_s,
+        protocol: 1,
+    };
+    let frame = frames::frame("hello", None, &hello);
+    stream.send(Message::Text(frame)).await.map_err(|_| End::ByClient)
+}

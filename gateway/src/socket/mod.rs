@@ -1,0 +1,88 @@
+//! `/ws`: from the upgrade to the close of a socket.
+//!
+//! [`upgrade`] judges who comes; [`lifecycle`] is the one task of a socket, most of which is
+//! [`connection`]; [`answers`] is what a client's frame is answered with.
+
+mod answers;
+mod connection;
+mod lifecycle;
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
+use axum::extract::{ConnectInfo, State};
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::Response;
+use schemas::error::{ErrorCode, Refusal};
+use serde::Deserialize;
+use topics::headers::{TRACE_HEADER, TraceParent};
+
+use crate::edge::Edge;
+use crate::http::{Failure, Params};
+use crate::sessions::{CloseReason, Identity, Socket};
+
+/// What a socket reads at once. At the library's default a socket costs 128 KiB.
+const READ_BUFFER_BYTES: usize = 4 * 1_024;
+/// Frames are collected up to here before they are written, and at the end of each batch.
+const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
+
+/// The query of `/ws`. The device's name is only for the log.
+#[derive(Debug, Deserialize)]
+pub struct Parameters {
+    token: Option<String>,
+    device: Option<String>,
+    traceparent: Option<String>,
+}
+
+/// Answers `GET /ws`. A token that is not taken closes the socket with 4001 after the upgrade: pages
+/// can't see the status of a refused one.
+pub async fn upgrade(
+    State(edge): State<Arc<Edge>>,
+    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    headers: HeaderMap,
+    Params(parameters): Params<Parameters>,
+    upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
+) -> Result<Response, Failure> {
+    let upgrade = upgrade.map_err(|rejection| Refusal::invalid(format!("not a WebSocket: {rejection}")))?;
+    check_origin(&headers, &edge.config.allowed_origins)?;
+    edge.rates.request_of_address(address.ip())?;
+    if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
+        return Err(Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another").into());
+    }
+    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
+    let claims = edge.verify(bearer.or(parameters.token.as_deref()).unwrap_or_default());
+    let given = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok()).or(parameters.traceparent.as_deref());
+    let trace = given.and_then(|text| text.parse::<TraceParent>().ok());
+    let upgrade = upgrade
+        .read_buffer_size(READ_BUFFER_BYTES)
+        .write_buffer_size(WRITE_BUFFER_BYTES)
+        .max_frame_size(edge.config.frame_bytes_max)
+        .max_message_size(edge.config.frame_bytes_max);
+    Ok(upgrade.on_upgrade(async move |stream| {
+        let Ok(claims) = claims else {
+            let closing = lifecycle::close(stream, CloseReason::Unauthenticated, &edge);
+            return edge.sockets.track_future(closing).await;
+        };
+        let socket = edge.next_socket();
+        let device = parameters.device.as_deref().unwrap_or_default();
+        tracing::debug!(user = %claims.user_id, socket, device, "connected");
+        let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
+        let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
+        // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
+        edge.sockets.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
+    }))
+}
+
+/// A page of another site must not open sockets with what a browser sends along.
+fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
+    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
+    let origin = origin.to_str().unwrap_or_default();
+    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let parsed = origin.parse::<Uri>().ok();
+    let of_origin = parsed.as_ref().and_then(Uri::authority).map(axum::http::uri::Authority::as_str);
+    if (of_origin.is_some() && of_origin == host) || allowed.iter().any(|one| one == origin) {
+        return Ok(());
+    }
+    Err(Refusal::new(ErrorCode::PermissionDenied, "pages of this origin may not connect here"))
+}

@@ -1,0 +1,104 @@
+//! `sync`: what a client missed in its conversations, and whether it is whole then.
+
+use std::collections::BTreeMap;
+
+use axum::extract::ws::Utf8Bytes;
+use schemas::admission;
+use schemas::error::Refusal;
+use schemas::ids::UserId;
+use schemas::pb;
+
+use crate::frames;
+use crate::repo::Repo;
+
+/// Messages a conversation, when the client does not say.
+pub const LIMIT_DEFAULT: i32 = 100;
+/// Messages a conversation that may be asked for.
+pub const LIMITS: std::ops::RangeInclusive<i32> = 1..=200;
+
+/// Judges the form of a `sync` frame.
+///
+/// # Errors
+/// [`schemas::error::ErrorCode::InvalidInput`].
+pub fn check(positions: &BTreeMap<String, i64>, limit: i32, conversations_max: usize) -> Result<(), Refusal> {
+    if !LIMITS.contains(&limit) {
+        return Err(Refusal::invalid(format!("limit is {} to {}", LIMITS.start(), LIMITS.end())));
+    }
+    if positions.len() > conversations_max {
+        return Err(Refusal::invalid(format!("positions has at most {conversations_max} conversations")));
+    }
+    for (conversation, position) in positions {
+        admission::conversation_id(conversation)?;
+        if *position < 0 {
+            return Err(Refusal::invalid("a position is a seqId, or 0"));
+        }
+    }
+    Ok(())
+}
+
+/// The `sync-result` of one conversation; when the repo refuses, with an `error` before it.
+pub async fn missed(
+    repo: &Repo,
+    user: UserId,
+    conversation_id: &str,
+    after: i64,
+    limit: i32,
+    id: Option<&str>,
+) -> Vec<Utf8Bytes> {
+    let request = pb::GetConversationMessagesRequest {
+        conversation_id: conversation_id.to_owned(),
+        before_seq: None,
+        after_seq: Some(after),
+        limit,
+        reader_id: Some(user.0),
+    };
+    match repo.get_conversation_messages(request).await {
+        Ok(page) => {
+            let whole = is_whole(&page, after);
+            vec![frames::sync_result(id, conversation_id, &page.messages, page.has_more, whole)]
+        }
+        Err(refusal) => {
+            let message = format!("{conversation_id}: {}", refusal.message);
+            let refusal = Refusal::new(refusal.code, message);
+            vec![frames::error(&refusal, id, None), frames::sync_result(id, conversation_id, &[], false, false)]
+        }
+    }
+}
+
+/// Whether a client that was at `after` misses nothing once it has this page: no hole in it, and it
+/// reaches the end of the conversation.
+pub fn is_whole(page: &pb::GetConversationMessagesResponse, after: i64) -> bool {
+    // Before the first seq nothing is there for this reader.
+    let start = after.max(page.first_seq - 1);
+    let end = page.last_seq.max(page.first_seq - 1);
+    let reached = page.messages.iter().try_fold(start, |seq, message| (message.seq_id == seq + 1).then_some(seq + 1));
+    // A position beyond the end says that this answer is older than what the client has seen.
+    !page.has_more && reached == Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn check_whole(after: i64, first: i64, seqs: &[i64], last: i64, has_more: bool, expected: bool) {
+        let messages = seqs.iter().map(|&seq_id| pb::Message { seq_id, ..Default::default() }).collect();
+        let page = pb::GetConversationMessagesResponse { messages, has_more, last_seq: last, first_seq: first };
+        assert_eq!(is_whole(&page, after), expected, "after {after}, first {first}, {seqs:?}, last {last}");
+    }
+
+    #[test]
+    fn only_what_reaches_the_end_without_a_hole_is_whole() {
+        check_whole(0, 1, &[], 0, false, true);
+        check_whole(0, 1, &[1, 2, 3], 3, false, true);
+        check_whole(2, 1, &[3], 3, false, true);
+        check_whole(3, 1, &[], 3, false, true);
+        check_whole(0, 5, &[5, 6], 6, false, true);
+        check_whole(0, 5, &[], 4, false, true);
+        check_whole(0, 1, &[1, 2], 3, true, false);
+        check_whole(0, 1, &[1, 2], 3, false, false);
+        check_whole(0, 1, &[2, 3], 3, false, false);
+        check_whole(0, 1, &[1, 3], 3, false, false);
+        check_whole(1, 1, &[], 3, false, false);
+        check_whole(9, 1, &[], 3, false, false);
+    }
+}

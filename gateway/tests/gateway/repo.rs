@@ -1,0 +1,245 @@
+//! A repo that knows a few users, one group and what a test puts into it; asked over real gRPC.
+
+use std::net::SocketAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+
+use schemas::error::{ErrorCode, GRPC_CODE_METADATA};
+use schemas::ids::ConversationId;
+use schemas::pb;
+use tokio_stream::wrappers::TcpListenerStream;
+use tonic::transport::{Channel, Endpoint, Server};
+use tonic::{Code, Request, Response, Status};
+
+mod stubs {
+    #![allow(missing_docs, clippy::all, unused, reason = "generated")]
+    include!(concat!(env!("OUT_DIR"), "/server/gochat.repo.v1.rs"));
+}
+
+use stubs::auth_service_server::{AuthService, AuthServiceServer};
+use stubs::conversation_service_server::{ConversationService, ConversationServiceServer};
+use stubs::group_repo_server::{GroupRepo, GroupRepoServer};
+use stubs::message_repo_server::{MessageRepo, MessageRepoServer};
+use stubs::user_repo_server::{UserRepo, UserRepoServer};
+
+/// Users 1 to 99 exist; 1, 2 and 3 are the members of group 5.
+pub const MEMBERS: [i64; 3] = [1, 2, 3];
+
+#[derive(Default)]
+pub struct FakeRepo {
+    pub messages: Mutex<Vec<pb::Message>>,
+    pub heads: Mutex<Vec<pb::ConversationHead>>,
+    pub access_calls: AtomicUsize,
+    pub traces: Mutex<Vec<String>>,
+}
+
+type Answer<T> = Result<Response<T>, Status>;
+
+pub fn refused(code: ErrorCode, message: &str) -> Status {
+    let mut status = Status::new(Code::from_i32(code.grpc_code()), message);
+    status.metadata_mut().insert(GRPC_CODE_METADATA, code.code().to_string().parse().unwrap());
+    status
+}
+
+/// Serves until the test ends, and gives a channel to it.
+pub async fn start(repo: Arc<FakeRepo>) -> Channel {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address: SocketAddr = listener.local_addr().unwrap();
+    let server = Server::builder()
+        .add_service(UserRepoServer::from_arc(repo.clone()))
+        .add_service(MessageRepoServer::from_arc(repo.clone()))
+        .add_service(GroupRepoServer::from_arc(repo.clone()))
+        .add_service(ConversationServiceServer::from_arc(repo.clone()))
+        .add_service(AuthServiceServer::from_arc(repo))
+        .serve_with_incoming(TcpListenerStream::new(listener));
+    tokio::spawn(server);
+    Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+fn exists(user: i64) -> bool {
+    (1..100).contains(&user)
+}
+
+fn user(user_id: i64) -> pb::User {
+    pb::User {
+        user_id,
+        username: format!("user{user_id}"),
+        display_name: "Ann".into(),
+        avatar_url: String::new(),
+        email: "ann@example.org".into(),
+        status: "active".into(),
+        created_at: 1_750_000_000_000,
+    }
+}
+
+fn group() -> pb::Group {
+    pb::Group {
+        group_id: 5,
+        name: "Tea".into(),
+        description: "and cake".into(),
+        owner_id: 1,
+        member_count: 3,
+        max_members: 500,
+        version: 4,
+        dissolved: false,
+        created_at: 1_750_000_000_001,
+    }
+}
+
+fn member(user_id: i64) -> pb::GroupMember {
+    pb::GroupMember {
+        user_id,
+        username: format!("user{user_id}"),
+        display_name: "Ann".into(),
+        role: "member".into(),
+        joined_at: 1_750_000_000_002,
+        online: false,
+    }
+}
+
+#[tonic::async_trait]
+impl UserRepo for FakeRepo {
+    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Answer<pb::User> {
+        let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
+        self.traces.lock().unwrap().extend(trace.map(str::to_owned));
+        Ok(Response::new(user(request.into_inner().user_id)))
+    }
+
+    async fn get_user_by_username(&self, request: Request<pb::GetUserByUsernameRequest>) -> Answer<pb::User> {
+        match request.into_inner().username.as_str() {
+            "user2" => Ok(Response::new(user(2))),
+            "broken" => Err(Status::internal("SELECT failed at /var/lib/secret")),
+            "slow" => std::future::pending().await,
+            _ => Err(refused(ErrorCode::UserNotFound, "no such user")),
+        }
+    }
+
+    async fn get_user_session(&self, _: Request<pb::GetUserSessionRequest>) -> Answer<pb::UserSession> {
+        Err(refused(ErrorCode::UserNotFound, "connected nowhere"))
+    }
+}
+
+#[tonic::async_trait]
+impl MessageRepo for FakeRepo {
+    async fn get_message(&self, request: Request<pb::GetMessageRequest>) -> Answer<pb::Message> {
+        let Some(pb::get_message_request::By::Position(at)) = request.into_inner().by else {
+            return Err(refused(ErrorCode::InvalidInput, "no position"));
+        };
+        let messages = self.messages.lock().unwrap();
+        let found = messages.iter().find(|m| m.conversation_id == at.conversation_id && m.seq_id == at.seq_id);
+        found.cloned().map(Response::new).ok_or_else(|| refused(ErrorCode::ConversationNotFound, "no such message"))
+    }
+}
+
+#[tonic::async_trait]
+impl GroupRepo for FakeRepo {
+    async fn get_group(&self, request: Request<pb::GetGroupRequest>) -> Answer<pb::Group> {
+        match request.into_inner().group_id {
+            5 => Ok(Response::new(group())),
+            _ => Err(refused(ErrorCode::ConversationNotFound, "no such group")),
+        }
+    }
+
+    async fn get_group_members(&self, _: Request<pb::GetGroupMembersRequest>) -> Answer<pb::GetGroupMembersResponse> {
+        let members = MEMBERS.iter().map(|&user| member(user)).collect();
+        Ok(Response::new(pb::GetGroupMembersResponse { members, next_cursor: String::new() }))
+    }
+
+    async fn add_group_member(&self, _: Request<pb::AddGroupMemberRequest>) -> Answer<pb::Empty> {
+        Err(refused(ErrorCode::GroupFull, "the group is full"))
+    }
+
+    async fn set_group_member_role(&self, _: Request<pb::SetGroupMemberRoleRequest>) -> Answer<pb::Empty> {
+        Ok(Response::new(pb::Empty {}))
+    }
+}
+
+#[tonic::async_trait]
+impl ConversationService for FakeRepo {
+    async fn get_access(&self, request: Request<pb::GetAccessRequest>) -> Answer<pb::Access> {
+        self.access_calls.fetch_add(1, Ordering::SeqCst);
+        let request = request.into_inner();
+        match request.conversation_id.parse() {
+            Ok(ConversationId::Single { low, high }) if exists(low.0) && exists(high.0) => {
+                Ok(Response::new(pb::Access { member: true, role: String::new() }))
+            }
+            Ok(ConversationId::Single { .. }) => Err(refused(ErrorCode::UserNotFound, "no such user")),
+            Ok(ConversationId::Group(group)) if group.0 == 5 => {
+                let member = MEMBERS.contains(&request.user_id);
+                Ok(Response::new(pb::Access { member, role: "member".into() }))
+            }
+            _ => Err(refused(ErrorCode::ConversationNotFound, "no such conversation")),
+        }
+    }
+
+    async fn get_heads(&self, _: Request<pb::GetHeadsRequest>) -> Answer<pb::GetHeadsResponse> {
+        let heads = self.heads.lock().unwrap().clone();
+        Ok(Response::new(pb::GetHeadsResponse { heads, as_of: 1 }))
+    }
+
+    async fn get_conversations(&self, _: Request<pb::GetConversationsRequest>) -> Answer<pb::GetConversationsResponse> {
+        let conversation = pb::Conversation {
+            conversation_id: "single_1_2".into(),
+            kind: "single".into(),
+            title: "Bob".into(),
+            last_seq: 3,
+            read_seq: 1,
+            unread: 2,
+            last_message: None,
+            updated_at: 1_750_000_000_003,
+        };
+        Ok(Response::new(pb::GetConversationsResponse { conversations: vec![conversation], next_cursor: "c".into() }))
+    }
+
+    async fn get_conversation_messages(
+        &self,
+        request: Request<pb::GetConversationMessagesRequest>,
+    ) -> Answer<pb::GetConversationMessagesResponse> {
+        let request = request.into_inner();
+        if request.conversation_id == "group_6" {
+            return Err(refused(ErrorCode::PermissionDenied, "not yours"));
+        }
+        let all = self.messages.lock().unwrap();
+        let all: Vec<_> = all.iter().filter(|m| m.conversation_id == request.conversation_id).cloned().collect();
+        let after = request.after_seq.unwrap_or(0);
+        let mut messages: Vec<_> = all.iter().filter(|m| m.seq_id > after).cloned().collect();
+        let has_more = messages.len() > request.limit as usize;
+        messages.truncate(request.limit as usize);
+        let last_seq = all.last().map_or(0, |m| m.seq_id);
+        Ok(Response::new(pb::GetConversationMessagesResponse { messages, has_more, last_seq, first_seq: 1 }))
+    }
+
+    async fn create_group(&self, _: Request<pb::CreateGroupRequest>) -> Answer<pb::Group> {
+        Ok(Response::new(group()))
+    }
+}
+
+#[tonic::async_trait]
+impl AuthService for FakeRepo {
+    async fn register(&self, request: Request<pb::RegisterRequest>) -> Answer<pb::SignedIn> {
+        let username = request.into_inner().username;
+        if username == "taken" {
+            return Err(refused(ErrorCode::UserExists, "the name is taken"));
+        }
+        Ok(Response::new(pb::SignedIn {
+            user_id: 9_007_199_254_740_993,
+            username,
+            access_token: "a".into(),
+            refresh_token: "r".into(),
+            expires_in: 900,
+        }))
+    }
+
+    async fn refresh_token(&self, _: Request<pb::RefreshTokenRequest>) -> Answer<pb::SignedIn> {
+        Ok(Response::new(pb::SignedIn {
+            access_token: "a".into(),
+            refresh_token: "r".into(),
+            expires_in: 900,
+            ..Default::default()
+        }))
+    }
+
+    async fn logout(&self, _: Request<pb::LogoutRequest>) -> Answer<pb::Empty> {
+        Ok(Response::new(pb::Empty {}))
+    }
+}

@@ -1,0 +1,171 @@
+//! From a client to the log.
+
+use std::sync::atomic::Ordering;
+
+use gateway::GatewayConfig;
+use schemas::kind::Kind;
+use schemas::pb;
+use serde_json::json;
+use topics::headers::Origin;
+
+use crate::harness::{EPOCH, NOW, SLOT, gateway, gateway_with, say, within};
+use crate::log::Gate;
+
+#[tokio::test]
+async fn the_ack_comes_only_after_the_log_has_the_message() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    gateway.log.gate.send_replace(Gate::Held);
+    client.say("single_1_2", "a").await;
+    within(async {
+        while gateway.log.upstream_appends.load(Ordering::SeqCst) == 0 {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    // Answers keep the order of their frames, so the pong of a later ping shows that nothing came.
+    client.send(json!({"type": "ping"})).await;
+    let early = tokio::time::timeout(std::time::Duration::from_millis(100), client.frame()).await;
+    assert!(early.is_err(), "{early:?}");
+    gateway.log.gate.send_replace(Gate::Open);
+    let expected = json!({"type": "message-ack", "id": "id-a",
+        "data": {"clientMsgId": "a", "tempMessageId": "a", "status": "accepted"}});
+    assert_eq!(client.frame().await, expected);
+    assert_eq!(client.frame().await["type"], "pong");
+    let (record, headers) = gateway.upstream(1).await.remove(0);
+    assert_eq!((&*record.content, record.sender_id.0, record.kind), ("hello", 1, Kind::Text));
+    assert_eq!(headers.origin, Some(Origin { slot: SLOT, epoch: EPOCH, socket: headers.origin.unwrap().socket }));
+    assert_eq!(headers.hops.unwrap().admitted_at, NOW);
+    assert!(headers.trace.is_some());
+}
+
+#[tokio::test]
+async fn many_sends_of_a_socket_are_acked_in_order_and_appended_in_order() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    for n in 0..300 {
+        client.say(if n % 2 == 0 { "world" } else { "group_5" }, &n.to_string()).await;
+    }
+    for n in 0..300 {
+        assert_eq!(client.frame_of("message-ack").await["data"]["clientMsgId"], n.to_string());
+    }
+    let keys = |conversation: &'static str, records: &[(schemas::records::Upstream, _)]| -> Vec<u32> {
+        let of = |(record, _): &(schemas::records::Upstream, topics::headers::Headers)| {
+            (record.conversation_id.to_string() == conversation).then(|| record.client_msg_id.parse().unwrap())
+        };
+        records.iter().filter_map(of).collect()
+    };
+    let records = gateway.upstream(300).await;
+    for conversation in ["world", "group_5"] {
+        let keys = keys(conversation, &records);
+        assert_eq!(keys.len(), 150);
+        assert!(keys.is_sorted(), "{conversation} {keys:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_log_that_refuses_is_busy_and_says_nothing_of_its_inside() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    gateway.log.gate.send_replace(Gate::Refusing);
+    client.say("world", "a").await;
+    let error = client.frame().await;
+    assert_eq!(
+        (&error["type"], &error["data"]["code"], &error["data"]["clientMsgId"]),
+        (&json!("error"), &json!(1008), &json!("a"))
+    );
+    assert_eq!(error["data"]["retryable"], true);
+    assert!(!error.to_string().contains("secret"));
+    gateway.log.gate.send_replace(Gate::Open);
+    client.say("world", "a").await;
+    assert_eq!(client.frame().await["type"], "message-ack");
+}
+
+#[tokio::test]
+async fn messages_are_refused_with_busy_while_the_chain_is_behind() {
+    let gateway = gateway_with(GatewayConfig { busy_lag_records_max: 10, ..Default::default() }).await;
+    let mut client = gateway.connect(1).await;
+    gateway.log.lag_records.store(11, Ordering::SeqCst);
+    within(async {
+        loop {
+            client.say("world", "a").await;
+            let answer = client.frame().await;
+            if answer["type"] == "error" {
+                assert_eq!(answer["data"]["code"], 1008);
+                break;
+            }
+        }
+    })
+    .await;
+    gateway.log.lag_records.store(10, Ordering::SeqCst);
+    within(async {
+        loop {
+            client.say("world", "a").await;
+            if client.frame().await["type"] == "message-ack" {
+                break;
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rights_are_asked_once_for_a_while() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    for n in 0..20 {
+        client.say("group_5", &n.to_string()).await;
+        client.frame_of("message-ack").await;
+    }
+    assert_eq!(gateway.repo.access_calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn edits_recalls_reactions_and_read_marks_reach_the_log() {
+    let gateway = gateway().await;
+    let stored = pb::Message {
+        conversation_id: "group_5".into(),
+        seq_id: 4,
+        sender_id: 1,
+        kind: "text".into(),
+        ..Default::default()
+    };
+    gateway.repo.messages.lock().unwrap().push(stored);
+    let mut client = gateway.connect(1).await;
+    let frame = |name: &str, key: &str, more: serde_json::Value| {
+        let mut frame =
+            json!({"type": name, "data": {"clientMsgId": key, "conversationId": "group_5", "targetSeqId": 4}});
+        frame["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        frame
+    };
+    client.send(frame("edit-message", "e", json!({"content": "better"}))).await;
+    client.send(frame("react", "r", json!({"emoji": "👍", "remove": true}))).await;
+    client.send(frame("recall-message", "x", json!({}))).await;
+    client.send(json!({"type": "mark-read", "data": {"conversationId": "group_5", "seqId": 4}})).await;
+    for key in ["e", "r", "x"] {
+        assert_eq!(client.frame().await["data"]["clientMsgId"], key);
+    }
+    client.nothing_came().await;
+    let records: Vec<_> = gateway.upstream(4).await.into_iter().map(|(record, _)| record).collect();
+    let kinds: Vec<_> = records.iter().map(|record| record.kind.name().to_owned()).collect();
+    assert_eq!(kinds, ["edit", "reaction", "recall", "read-mark"]);
+    assert!(records.iter().all(|record| record.target_seq.unwrap().0 == 4));
+    assert!(records[1].remove);
+}
+
+#[tokio::test]
+async fn a_client_that_goes_on_in_spite_of_rate_limits_is_closed_with_4029() {
+    let config =
+        GatewayConfig { frames_a_second_a_user: 1, rate_burst_s: 3, rate_refusals_max: 2, ..Default::default() };
+    let gateway = gateway_with(config).await;
+    let mut client = gateway.connect(1).await;
+    for n in 0..8 {
+        client.send(say("world", &n.to_string(), "x")).await;
+    }
+    for _ in 0..3 {
+        assert_eq!(client.frame().await["type"], "message-ack");
+    }
+    let error = client.frame().await;
+    assert_eq!((&error["data"]["code"], &error["data"]["clientMsgId"]), (&json!(1007), &json!("3")));
+    assert_eq!(client.closed().await, 4029);
+}

@@ -1,0 +1,277 @@
+//! What the runner does around a stage, shown with a stage that counts.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use bytes::Bytes;
+use pipeline::runner::{self, Changelog, ChangelogTopic, RunError, RunnerConfig, Surroundings, Wiring, along};
+use schemas::avro::Record;
+use schemas::ids::{ConversationId, MessageId, Seq, UserId};
+use schemas::kind::Kind;
+use schemas::records::{Head, Upstream};
+use stages::stage::{Context, Input, Output, Outputs, Stage, StageError};
+use tempfile::TempDir;
+use tokio_util::sync::CancellationToken;
+use topics::catalogue::{ACCEPTED, DEAD_LETTERS, HEADS, Keyed, Layout, TopicSpec, UPSTREAM};
+use topics::clock::Clock;
+use topics::codec::Encoder;
+use topics::embedded::{EmbeddedConfig, EmbeddedLog};
+use topics::headers::{Headers, Hop, HopTimes};
+use topics::log::{Incoming, Log, Outgoing, StartAt};
+
+const NOW: i64 = 1_800_000_000_000;
+const WAIT: Duration = Duration::from_secs(20);
+
+/// Passes records on and keeps the count of each partition in its changelog.
+struct Counting {
+    counts: std::collections::HashMap<u32, i64>,
+    pending: Vec<(u32, i64)>,
+    failures_left: Arc<AtomicU32>,
+}
+
+impl Stage for Counting {
+    type In = Upstream;
+    type Out = Upstream;
+    type Change = Head;
+
+    fn name(&self) -> &'static str {
+        "counting"
+    }
+
+    fn assigned(&mut self, partition: u32) {
+        self.counts.insert(partition, 0);
+    }
+
+    fn restore(&mut self, partition: u32, changes: Vec<Head>) {
+        if let Some(last) = changes.last() {
+            self.counts.insert(partition, last.ordinal);
+        }
+    }
+
+    fn revoked(&mut self, partition: u32) {
+        self.counts.remove(&partition);
+    }
+
+    async fn prepare(&mut self, _: &[Input<Upstream>]) -> Result<(), StageError> {
+        let fails = self.failures_left.fetch_update(Ordering::SeqCst, Ordering::SeqCst, |left| left.checked_sub(1));
+        match fails {
+            Ok(_) => Err(StageError::Retry { what: "away".into(), source: None }),
+            Err(_) => Ok(()),
+        }
+    }
+
+    fn process(
+        &mut self,
+        batch: Vec<Input<Upstream>>,
+        out: &mut Outputs<Upstream, Head>,
+        _: &Context,
+    ) -> Result<(), StageError> {
+        for input in batch {
+            if &*input.value.content == "fatal" {
+                return Err(StageError::Fatal { what: "asked to".into(), source: None });
+            }
+            let partition = input.source.partition;
+            match self.pending.iter_mut().find(|(at, _)| *at == partition) {
+                Some((_, count)) => *count += 1,
+                None => self.pending.push((partition, self.counts[&partition] + 1)),
+            }
+            out.records.push(Output { source: input.source, headers: input.headers, value: input.value });
+        }
+        out.changes.extend(self.pending.iter().map(|&(partition, count)| (partition, head(count))));
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.counts.extend(self.pending.drain(..));
+    }
+
+    fn aborted(&mut self) {
+        self.pending.clear();
+    }
+}
+
+fn head(count: i64) -> Head {
+    Head { conversation_id: ConversationId::World, seq_id: Seq(count), ordinal: count, message_id: MessageId(1) }
+}
+
+/// A log in a directory of its own, and a runner over it.
+struct Bench {
+    _dir: TempDir,
+    log: Arc<dyn Log>,
+    failures_left: Arc<AtomicU32>,
+    stop: CancellationToken,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let dir = tempfile::tempdir().unwrap();
+        let layout = Layout { chain_partitions: 2, gateway_slots: 1 };
+        let log = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"), layout), Clock::manual(NOW)).unwrap();
+        Self { _dir: dir, log, failures_left: Arc::default(), stop: CancellationToken::new() }
+    }
+
+    fn wiring() -> Wiring<Counting> {
+        let changelog = Changelog::Topics {
+            topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
+            emit: Box::new(|partition, head: &Head, encoder: &mut Encoder| {
+                encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default())
+            }),
+        };
+        Wiring::new("counting", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(changelog)
+    }
+
+    /// Starts the runner; the handle gives its outcome once it is stopped.
+    fn run(&self) -> tokio::task::JoinHandle<Result<(), RunError>> {
+        let config = RunnerConfig { retry_wait_min: Duration::from_millis(1), ..RunnerConfig::default() };
+        let (log, clock) = (self.log.clone(), Clock::manual(NOW));
+        let around = Surroundings { log, clock, config, instance: "one".into() };
+        let (failures_left, stop) = (self.failures_left.clone(), self.stop.clone());
+        tokio::spawn(async move {
+            let make = || Counting {
+                counts: std::collections::HashMap::new(),
+                pending: vec![],
+                failures_left: failures_left.clone(),
+            };
+            runner::run(make, &Self::wiring(), &around, &stop).await
+        })
+    }
+
+    async fn say(&self, contents: &[&str]) {
+        let mut encoder = Encoder::default();
+        for content in contents {
+            let headers = Headers { hops: Some(HopTimes::starting(NOW - 5)), ..Headers::default() };
+            encoder.put_at(&UPSTREAM, 0, &ConversationId::World, &message(content), headers).unwrap();
+        }
+        self.log.append(encoder.finish()).await.unwrap();
+    }
+
+    /// The first `count` records of partition 0 of a topic, waiting for them.
+    async fn records(&self, topic: &'static TopicSpec, count: usize) -> Vec<Incoming> {
+        let mut reader = self.log.read(topic, &[(0, StartAt::Earliest)]).await.unwrap();
+        let mut records = Vec::new();
+        while records.len() < count {
+            let batch = reader.next(WAIT).await.unwrap().expect("the records come in time");
+            records.extend(batch.records);
+        }
+        records
+    }
+}
+
+fn message(content: &str) -> Upstream {
+    Upstream {
+        conversation_id: ConversationId::World,
+        sender_id: UserId(1),
+        client_msg_id: content.into(),
+        kind: Kind::Text,
+        content: content.into(),
+        target_seq: None,
+        remove: false,
+    }
+}
+
+fn contents(records: &[Incoming]) -> Vec<String> {
+    records.iter().map(|record| Upstream::decode(&record.value).unwrap().content.into()).collect()
+}
+
+#[tokio::test]
+async fn state_outputs_and_positions_survive_a_restart_together() {
+    let bench = Bench::new();
+    bench.say(&["a", "b"]).await;
+    let mut first = Bench { stop: bench.stop.child_token(), log: bench.log.clone(), ..Bench::new() };
+    first.failures_left = bench.failures_left.clone();
+    let running = first.run();
+    first.records(&ACCEPTED.spec, 2).await;
+    first.stop.cancel();
+    running.await.unwrap().unwrap();
+
+    bench.say(&["c"]).await;
+    let running = bench.run();
+    assert_eq!(contents(&bench.records(&ACCEPTED.spec, 3).await), ["a", "b", "c"]);
+    let heads = bench.records(&HEADS.spec, 1).await;
+    let count = Head::decode(&heads.last().unwrap().value).unwrap().ordinal;
+    let all = bench.log.bounds(&HEADS.spec, 0).await.unwrap().end;
+    let last = if heads.len() as u64 == all { count } else { 3 };
+    assert_eq!(last, 3, "the count goes on where it was");
+    bench.stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn bytes_that_are_no_record_are_set_aside_in_the_same_commit_and_the_rest_goes_on() {
+    let bench = Bench::new();
+    bench.say(&["a"]).await;
+    let garbage = Outgoing {
+        topic: &UPSTREAM.spec,
+        partition: Some(0),
+        key: Bytes::from_static(b"k"),
+        value: Bytes::from_static(b"\xC3\x01not a record"),
+        headers: Headers::default(),
+    };
+    bench.log.append(vec![garbage.clone()]).await.unwrap();
+    bench.say(&["b"]).await;
+    let running = bench.run();
+    assert_eq!(contents(&bench.records(&ACCEPTED.spec, 2).await), ["a", "b"]);
+    let dead = bench.records(&DEAD_LETTERS.spec, 1).await;
+    assert_eq!((&dead[0].key, &dead[0].value), (&garbage.key, &garbage.value));
+    let said = |name: &str| {
+        let header = dead[0].headers.other.iter().find(|(had, _)| &**had == name);
+        String::from_utf8(header.expect("the header is there").1.to_vec()).unwrap()
+    };
+    assert_eq!((said("source-topic"), said("source-offset")), (UPSTREAM.spec.name.to_owned(), "1".to_owned()));
+    assert!(said("error").contains("fingerprint"), "{}", said("error"));
+    let lag = bench.log.lag("counting", &UPSTREAM.spec).await.unwrap();
+    assert!(lag.iter().all(|partition| partition.records == 0), "{lag:?}");
+    bench.stop.cancel();
+    running.await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn a_passing_failure_is_tried_again_and_changes_nothing() {
+    let bench = Bench::new();
+    bench.failures_left.store(3, Ordering::SeqCst);
+    bench.say(&["a", "b"]).await;
+    let running = bench.run();
+    let records = bench.records(&ACCEPTED.spec, 2).await;
+    assert_eq!(contents(&records), ["a", "b"]);
+    assert_eq!(records[0].headers.hops.unwrap().after(Hop::Dedupe), Some(5), "the hop is stamped");
+    bench.stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.failures_left.load(Ordering::SeqCst), 0);
+    assert_eq!(bench.log.bounds(&ACCEPTED.spec, 0).await.unwrap().end, 2);
+}
+
+#[tokio::test]
+async fn a_fatal_failure_stops_the_task_before_anything_is_committed() {
+    let bench = Bench::new();
+    bench.say(&["a", "fatal"]).await;
+    let outcome = tokio::time::timeout(WAIT, bench.run()).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(RunError::Stage { stage: "counting", .. })), "{outcome:?}");
+    assert_eq!(bench.log.bounds(&ACCEPTED.spec, 0).await.unwrap().end, 0);
+}
+
+#[tokio::test]
+async fn a_group_without_a_position_but_with_state_refuses_to_start_over() {
+    let bench = Bench::new();
+    bench.say(&["a"]).await;
+    let mut encoder = Encoder::default();
+    encoder.put_at(&HEADS, 0, &ConversationId::World, &head(9), Headers::default()).unwrap();
+    bench.log.append(encoder.finish()).await.unwrap();
+    let outcome = tokio::time::timeout(WAIT, bench.run()).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(RunError::PositionLost { partition: 0, .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_damaged_changelog_stops_the_task() {
+    let bench = Bench::new();
+    let garbage = Outgoing {
+        topic: &HEADS.spec,
+        partition: Some(0),
+        key: Bytes::from_static(b"k"),
+        value: Bytes::from_static(b"garbage"),
+        headers: Headers::default(),
+    };
+    bench.log.append(vec![garbage]).await.unwrap();
+    let outcome = tokio::time::timeout(WAIT, bench.run()).await.unwrap().unwrap();
+    assert!(matches!(outcome, Err(RunError::Changelog { offset: 0, .. })), "{outcome:?}");
+}

@@ -1,0 +1,107 @@
+//! Who may change what in a group: pure, the same for every store.
+//!
+//! The owner may do all, an admin may change the group and add or remove members, a member may add
+//! members and leave.
+
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::{GroupId, UserId};
+use schemas::kind::Kind;
+
+use super::model::{Group, GroupChange, Role};
+
+/// What a store knows when a change is judged.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation<'a> {
+    /// The group.
+    pub group: &'a Group,
+    /// Who acts.
+    pub actor: UserId,
+    /// As what; `None`: not a member.
+    pub actor_role: Option<Role>,
+    /// The role of whom the change is about; `None`: not a member, or the change is about nobody.
+    pub target_role: Option<Role>,
+}
+
+/// Judges a change.
+///
+/// # Errors
+/// `ConversationNotFound`, `PermissionDenied`, `UserNotFound` or `InvalidInput`.
+pub fn judge(change: &GroupChange, situation: Situation<'_>) -> Result<(), Refusal> {
+    let Situation { group, actor, actor_role, target_role } = situation;
+    if group.dissolved {
+        return Err(Refusal::new(ErrorCode::ConversationNotFound, format!("group {} was dissolved", group.id)));
+    }
+    let Some(role) = actor_role else {
+        return Err(denied("not a member of this group"));
+    };
+    match change {
+        GroupChange::Add { .. } => Ok(()),
+        GroupChange::Rename { .. } => match role {
+            Role::Owner | Role::Admin => Ok(()),
+            Role::Member => Err(denied("only the owner or an admin may change the group")),
+        },
+        GroupChange::Remove { user_id } if *user_id == actor => match role {
+            Role::Owner => Err(denied("the owner can't leave: hand the group over first, or dissolve it")),
+            Role::Admin | Role::Member => Ok(()),
+        },
+        GroupChange::Remove { .. } => match (role, target_role) {
+            (Role::Owner, Some(_)) | (Role::Admin, Some(Role::Member)) => Ok(()),
+            (Role::Owner | Role::Admin, None) => Err(not_member()),
+            (Role::Admin, Some(Role::Owner | Role::Admin)) => Err(denied("only the owner may remove an admin")),
+            (Role::Member, _) => Err(denied("only the owner or an admin may remove members")),
+        },
+        GroupChange::SetRole { user_id, .. } => match (role, target_role) {
+            (Role::Admin | Role::Member, _) => Err(denied("only the owner may give roles")),
+            (Role::Owner, None) => Err(not_member()),
+            (Role::Owner, Some(_)) if *user_id == actor => {
+                Err(Refusal::invalid("the owner's role changes by making another member the owner"))
+            }
+            (Role::Owner, Some(_)) => Ok(()),
+        },
+        GroupChange::Dissolve => match role {
+            Role::Owner => Ok(()),
+            Role::Admin | Role::Member => Err(denied("only the owner may dissolve the group")),
+        },
+    }
+}
+
+/// Refuses a group of more than its maximum.
+///
+/// # Errors
+/// `GroupFull`.
+pub fn check_room(members: usize, max_members: i32) -> Result<(), Refusal> {
+    if usize::try_from(max_members).is_ok_and(|max| members <= max) {
+        return Ok(());
+    }
+    let message = format!("the group would have {members} members; at most {max_members} are taken, nobody was added");
+    Err(Refusal::new(ErrorCode::GroupFull, message))
+}
+
+/// The kind of the event that tells of a change.
+pub fn event_kind(change: &GroupChange, actor: UserId) -> Kind {
+    match change {
+        GroupChange::Rename { .. } | GroupChange::SetRole { .. } => Kind::Renamed,
+        GroupChange::Add { .. } => Kind::Joined,
+        GroupChange::Remove { user_id } if *user_id == actor => Kind::Left,
+        GroupChange::Remove { .. } => Kind::Removed,
+        GroupChange::Dissolve => Kind::Dissolved,
+    }
+}
+
+/// There is no such group.
+pub fn no_group(id: GroupId) -> Refusal {
+    Refusal::new(ErrorCode::ConversationNotFound, format!("there is no group {id}"))
+}
+
+/// There is no such user.
+pub fn no_user(id: UserId) -> Refusal {
+    Refusal::new(ErrorCode::UserNotFound, format!("there is no user {id}"))
+}
+
+fn denied(message: &str) -> Refusal {
+    Refusal::new(ErrorCode::PermissionDenied, message)
+}
+
+fn not_member() -> Refusal {
+    Refusal::new(ErrorCode::UserNotFound, "that user is not a member of this group")
+}

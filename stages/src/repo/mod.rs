@@ -1,0 +1,35 @@
+//! The repo: everything said, by whom and where, in a database; read over gRPC.
+//!
+//! [`store`] is the seam to the database, in the words of [`model`]; [`sqlite`] keeps it in a file.
+//! [`serve()`] puts the gRPC services over it. Messages enter only by the chain: what is saved here goes
+//! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`].
+
+pub mod config;
+pub mod digest;
+pub mod group_rules;
+pub mod keys;
+pub mod model;
+pub mod outbox;
+mod passwords;
+mod serve;
+mod services;
+pub mod sqlite;
+pub mod store;
+
+pub use config::RepoConfig;
+pub use passwords::PasswordsUnusable;
+pub use serve::{RepoError, RepoParts, serve};
+pub use services::IsOnline;
+
+/// Client stubs of the gRPC services.
+pub mod client {
+    pub use super::grpc::{
+        auth_service_client, conversation_service_client, group_repo_client, message_repo_client, user_repo_client,
+    };
+}
+
+/// Stubs generated from `repo.proto`.
+#[allow(missing_docs, clippy::all, reason = "generated; the .proto file carries the documentation")]
+mod grpc {
+    include!(concat!(env!("OUT_DIR"), "/gochat.repo.v1.rs"));
+}

@@ -1,0 +1,341 @@
+//! What the repo keeps, in the words of the domain: no SQL and no protobuf.
+//!
+//! Times are ms since 1970 UTC.
+
+use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::kind::Kind;
+
+/// Members up to which a group is served one by one; above, and for good once above, in pages.
+pub const SMALL_GROUP_MEMBERS_MAX: i32 = 500;
+
+/// A type that is stored and sent as one of a few names.
+macro_rules! named {
+    ($(#[$doc:meta])* $type:ident { $($(#[$variant_doc:meta])* $variant:ident = $name:literal,)* }) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq)]
+        pub enum $type { $($(#[$variant_doc])* $variant,)* }
+
+        impl $type {
+            /// The name that is stored and sent.
+            pub fn name(self) -> &'static str {
+                match self { $(Self::$variant => $name,)* }
+            }
+
+            /// The one of that name.
+            pub fn named(name: &str) -> Option<Self> {
+                match name { $($name => Some(Self::$variant),)* _ => None }
+            }
+        }
+    };
+}
+
+named! {
+    /// Whether a user may act.
+    UserStatus {
+        /// May.
+        Active = "active",
+        /// May; was not here for long.
+        Inactive = "inactive",
+        /// May not sign in, nor say anything.
+        Banned = "banned",
+    }
+}
+
+named! {
+    /// What a member may do in a group.
+    Role {
+        /// All.
+        Owner = "owner",
+        /// Change the group, add and remove members.
+        Admin = "admin",
+        /// Add members, and leave.
+        Member = "member",
+    }
+}
+
+/// A user.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct User {
+    /// Who.
+    pub id: UserId,
+    /// Unique whatever the case of its letters.
+    pub username: String,
+    /// What others see.
+    pub display_name: String,
+    /// Empty: none.
+    pub avatar_url: String,
+    /// Empty: none.
+    pub email: String,
+    /// Whether they may act.
+    pub status: UserStatus,
+    /// Since when.
+    pub created_at: i64,
+}
+
+/// A user and what their password is checked against.
+#[derive(Debug, Clone)]
+pub struct Credentials {
+    /// The user.
+    pub user: User,
+    /// PHC string; `None`: cannot sign in.
+    pub password_hash: Option<String>,
+}
+
+/// What to change of a user; `None` stays as it is.
+#[derive(Debug, Clone, Default)]
+pub struct UserPatch {
+    /// What others see.
+    pub display_name: Option<String>,
+    /// Empty: none.
+    pub avatar_url: Option<String>,
+}
+
+/// SHA-256 of a refresh token.
+pub type TokenHash = [u8; 32];
+
+/// A refresh token to be kept.
+#[derive(Debug, Clone, Copy)]
+pub struct NewToken {
+    /// Its hash.
+    pub hash: TokenHash,
+    /// Until when it is good.
+    pub expires_at: i64,
+}
+
+/// What came of a refresh token that was handed in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rotation {
+    /// It was good, is used up now, and the new one is kept in its place.
+    Rotated {
+        /// Whose it is.
+        user: User,
+        /// The sign-in that it descends from.
+        family: i64,
+    },
+    /// It had been used before: the whole family is revoked.
+    Reused,
+    /// Nobody's, revoked or expired.
+    Unknown,
+    /// The user is banned: the whole family is revoked.
+    Banned,
+}
+
+/// A message as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Where.
+    pub conversation_id: ConversationId,
+    /// Unique among all messages.
+    pub message_id: MessageId,
+    /// Position in the conversation.
+    pub seq_id: Seq,
+    /// Who.
+    pub sender_id: UserId,
+    /// What kind of event.
+    pub kind: Kind,
+    /// The newest; empty when it, or what it edits, was recalled.
+    pub content: String,
+    /// The sender's key.
+    pub client_msg_id: String,
+    /// When.
+    pub created_at: i64,
+    /// What an edit, recall or reaction is about.
+    pub target_seq: Option<Seq>,
+    /// A reaction is taken back.
+    pub remove: bool,
+    /// When it was edited last.
+    pub edited_at: Option<i64>,
+    /// It was recalled.
+    pub recalled: bool,
+}
+
+/// Which part of a history.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum HistoryRange {
+    /// The newest.
+    Newest,
+    /// The newest of those below this seq.
+    Before(Seq),
+    /// The oldest of those above this seq.
+    After(Seq),
+}
+
+/// A page of a history.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryPage {
+    /// Oldest first.
+    pub messages: Vec<Message>,
+    /// More lie beyond, in the direction asked for.
+    pub has_more: bool,
+    /// The newest seq stored; 0: none.
+    pub last_seq: Seq,
+}
+
+/// A user's view of one of their conversations.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ConversationView {
+    /// Which.
+    pub id: ConversationId,
+    /// The other user's display name, the group's name, or "World".
+    pub title: String,
+    /// The newest seq.
+    pub last_seq: Seq,
+    /// Up to where the user marked it as read.
+    pub read_seq: Seq,
+    /// Messages that count as unread behind the later of the mark and the user's own newest.
+    pub unread: i64,
+    /// The newest message that stands for itself, if the user may see it.
+    pub last_message: Option<Message>,
+    /// When something was said last.
+    pub updated_at: i64,
+}
+
+/// Where a page of conversations goes on: behind this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ConversationsAfter {
+    /// Its time.
+    pub updated_at: i64,
+    /// Which.
+    pub id: ConversationId,
+}
+
+/// What a user may do in a conversation that exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Standing {
+    /// The first seq that they may read; `None`: nothing.
+    pub reads_from: Option<Seq>,
+    /// Whether they may say something.
+    pub may_speak: bool,
+    /// Their role in a group.
+    pub role: Option<Role>,
+}
+
+/// A group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Group {
+    /// Which.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub description: String,
+    /// Whose.
+    pub owner_id: UserId,
+    /// How many members it has.
+    pub member_count: i32,
+    /// How many it may have.
+    pub max_members: i32,
+    /// Raised by one with each change.
+    pub version: i64,
+    /// More than [`SMALL_GROUP_MEMBERS_MAX`] members, now or once.
+    pub large: bool,
+    /// It ended: only its history is left.
+    pub dissolved: bool,
+    /// Since when.
+    pub created_at: i64,
+}
+
+/// A member of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Member {
+    /// Who.
+    pub user_id: UserId,
+    /// Their name.
+    pub username: String,
+    /// What others see.
+    pub display_name: String,
+    /// What they may do.
+    pub role: Role,
+    /// Since when.
+    pub joined_at: i64,
+}
+
+/// Everybody in a group, at a version of it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Membership {
+    /// Which group.
+    pub group_id: GroupId,
+    /// Its version.
+    pub version: i64,
+    /// As in [`Group`].
+    pub large: bool,
+    /// By user id.
+    pub user_ids: Vec<UserId>,
+}
+
+/// A group to be made.
+#[derive(Debug, Clone)]
+pub struct NewGroup {
+    /// Which.
+    pub id: GroupId,
+    /// Its name.
+    pub name: String,
+    /// What it is about.
+    pub description: String,
+    /// Beside the actor, who becomes the owner; each once.
+    pub member_ids: Vec<UserId>,
+    /// How many members it may have.
+    pub max_members: i32,
+}
+
+/// A change of a group.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GroupChange {
+    /// Another name or description; `None` stays as it is.
+    Rename {
+        /// Its name.
+        name: Option<String>,
+        /// What it is about.
+        description: Option<String>,
+    },
+    /// More members, each once. Who is one already is passed over.
+    Add {
+        /// Who.
+        user_ids: Vec<UserId>,
+    },
+    /// One member less; the actor: leaves.
+    Remove {
+        /// Who.
+        user_id: UserId,
+    },
+    /// Another role for a member. A new owner makes the old one an admin.
+    SetRole {
+        /// Who.
+        user_id: UserId,
+        /// Which.
+        role: Role,
+    },
+    /// The end of the group.
+    Dissolve,
+}
+
+/// Who changes a group, when, and the key of the event that tells of it.
+#[derive(Debug, Clone)]
+pub struct Act {
+    /// Whose rights are judged.
+    pub actor: UserId,
+    /// When.
+    pub at: i64,
+    /// The clientMsgId of the event: fixed, so that publishing it twice is recognised, and not to be
+    /// guessed, so that nobody can take it first.
+    pub event_id: String,
+}
+
+/// A group event on its way to the chain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OutboxRow {
+    /// Its place: older ones have smaller ids.
+    pub id: i64,
+    /// The group's conversation.
+    pub conversation_id: ConversationId,
+    /// Who did it.
+    pub actor: UserId,
+    /// Its key in the chain.
+    pub client_msg_id: String,
+    /// What kind of event.
+    pub kind: Kind,
+    /// A [`schemas::records::GroupEvent`] as JSON.
+    pub content: String,
+    /// When.
+    pub created_at: i64,
+}

@@ -1,0 +1,210 @@
+//! The outbox relay: group events from the database to `upstream-messages`, in order, each once.
+//!
+//! A group changes in SQL, and every cache hears of it through the chain; the outbox row, written in
+//! the same transaction as the change, ties both together. The row goes once its event is durable in
+//! the log. When it is not known whether an event got there (the process starts, or an append or its
+//! mark failed), the relay looks for it in the topic first: dedupe would recognise a second copy only
+//! within its window.
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use schemas::avro::{AvroError, Record};
+use schemas::ids::ConversationId;
+use schemas::records::Upstream;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use topics::catalogue::{Key, UPSTREAM};
+use topics::clock::Clock;
+use topics::codec::Encoder;
+use topics::headers::{Headers, HopTimes};
+use topics::log::{Class as LogClass, Log, LogError, StartAt};
+use topics::partition::partition_of;
+
+use super::model::OutboxRow;
+use super::store::{Class, Store, StoreError};
+
+/// Events put on the topic at once.
+const BATCH_EVENTS_MAX: usize = 500;
+/// The outbox is looked at so often even when nobody calls: another process may have written to it.
+const FALLBACK_TICK: Duration = Duration::from_secs(5);
+/// By how much the clocks of the repo and of the log may differ.
+const CLOCK_SKEW_MS: i64 = 60_000;
+/// How long one look into the topic waits for its next records before it is given up and begun anew.
+const SEARCH_WAIT: Duration = Duration::from_secs(10);
+
+/// Why the relay stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum OutboxError {
+    /// The store.
+    #[error("the outbox could not be read or marked")]
+    Store(#[from] StoreError),
+    /// The log.
+    #[error("group events could not be put on upstream-messages")]
+    Log(#[from] LogError),
+    /// An event that is no record.
+    #[error("a group event could not be encoded")]
+    Encode(#[from] AvroError),
+    /// The topic did not show what it holds.
+    #[error("upstream-messages partition {partition} could not be read up to its end in time; it is tried again")]
+    SearchTimedOut {
+        /// The partition.
+        partition: u32,
+    },
+}
+
+impl OutboxError {
+    /// Whether the same may succeed later.
+    fn passes(&self) -> bool {
+        match self {
+            Self::Store(error) => error.class() == Class::Retry,
+            Self::Log(error) => match error.class() {
+                LogClass::Retry | LogClass::Abort => true,
+                LogClass::Rebuild | LogClass::Fatal => false,
+            },
+            Self::SearchTimedOut { .. } => true,
+            Self::Encode(_) => false,
+        }
+    }
+}
+
+/// What is known of the rows in the outbox.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Knowledge {
+    /// None of them is in the topic.
+    Unpublished,
+    /// Some may be.
+    Unknown,
+}
+
+/// Moves group events to the chain until `shutdown`. `wake` is notified after each change.
+///
+/// # Errors
+/// [`OutboxError`], when going on is of no use.
+pub async fn relay(
+    store: Arc<dyn Store>,
+    log: Arc<dyn Log>,
+    clock: Clock,
+    wake: Arc<Notify>,
+    shutdown: CancellationToken,
+) -> Result<(), OutboxError> {
+    let mut knowledge = Knowledge::Unknown;
+    while !shutdown.is_cancelled() {
+        match drain(&*store, &*log, &clock, &mut knowledge, &shutdown).await {
+            Ok(()) => {}
+            Err(error) if error.passes() => {
+                let cause = std::error::Error::source(&error).map(ToString::to_string);
+                tracing::warn!(%error, cause, "group events wait in the outbox; tried again within {FALLBACK_TICK:?}");
+            }
+            Err(error) => return Err(error),
+        }
+        tokio::select! {
+            () = shutdown.cancelled() => {}
+            // Either way the outbox is looked at again.
+            _ = tokio::time::timeout(FALLBACK_TICK, wake.notified()) => {}
+        }
+    }
+    Ok(())
+}
+
+/// Publishes until the outbox is empty. Looks at `shutdown` between batches only.
+async fn drain(
+    store: &dyn Store,
+    log: &dyn Log,
+    clock: &Clock,
+    knowledge: &mut Knowledge,
+    shutdown: &CancellationToken,
+) -> Result<(), OutboxError> {
+    while !shutdown.is_cancelled() {
+        let rows = store.outbox(BATCH_EVENTS_MAX).await?;
+        if rows.is_empty() {
+            *knowledge = Knowledge::Unpublished;
+            break;
+        }
+        let there = match *knowledge {
+            Knowledge::Unpublished => HashSet::new(),
+            Knowledge::Unknown => published_already(log, &rows).await?,
+        };
+        let before = std::mem::replace(knowledge, Knowledge::Unknown);
+        let missing = rows.iter().filter(|row| !there.contains(row.client_msg_id.as_str()));
+        publish(log, clock, missing).await?;
+        let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
+        store.outbox_published(&ids).await?;
+        *knowledge = before;
+    }
+    Ok(())
+}
+
+async fn publish<'a>(
+    log: &dyn Log,
+    clock: &Clock,
+    rows: impl Iterator<Item = &'a OutboxRow>,
+) -> Result<(), OutboxError> {
+    let mut encoder = Encoder::default();
+    for row in rows {
+        let event = Upstream {
+            conversation_id: row.conversation_id,
+            sender_id: row.actor,
+            client_msg_id: row.client_msg_id.as_str().into(),
+            kind: row.kind.clone(),
+            content: row.content.as_str().into(),
+            target_seq: None,
+            remove: false,
+        };
+        let headers = Headers { hops: Some(HopTimes::starting(clock.now_ms())), ..Headers::default() };
+        encoder.put(&UPSTREAM, &row.conversation_id, &event, headers)?;
+    }
+    if !encoder.is_empty() {
+        log.append(encoder.finish()).await?;
+    }
+    Ok(())
+}
+
+/// The keys of those rows that are in the topic: it is read from the oldest row's time on, in the
+/// partitions where they would be.
+async fn published_already<'a>(log: &dyn Log, rows: &'a [OutboxRow]) -> Result<HashSet<&'a str>, OutboxError> {
+    let mut since: BTreeMap<u32, i64> = BTreeMap::new();
+    for row in rows {
+        let from = since.entry(partition_in(log, row.conversation_id)).or_insert(i64::MAX);
+        *from = row.created_at.saturating_sub(CLOCK_SKEW_MS).min(*from);
+    }
+    let wanted: HashSet<&str> = rows.iter().map(|row| row.client_msg_id.as_str()).collect();
+    let mut there = HashSet::new();
+    for (partition, time_ms) in since {
+        search(log, partition, time_ms, &wanted, &mut there).await?;
+    }
+    Ok(there)
+}
+
+async fn search<'a>(
+    log: &dyn Log,
+    partition: u32,
+    time_ms: i64,
+    wanted: &HashSet<&'a str>,
+    there: &mut HashSet<&'a str>,
+) -> Result<(), OutboxError> {
+    let end = log.bounds(&UPSTREAM.spec, partition).await?.end;
+    let start = log.offset_at(&UPSTREAM.spec, partition, time_ms).await?;
+    if start >= end {
+        return Ok(());
+    }
+    let mut reader = log.read(&UPSTREAM.spec, &[(partition, StartAt::Offset(start))]).await?;
+    while reader.position(partition).is_none_or(|position| position < end) {
+        let Some(batch) = reader.next(SEARCH_WAIT).await? else {
+            return Err(OutboxError::SearchTimedOut { partition });
+        };
+        for record in batch.records {
+            // Bytes that are no record are the dead letters' business, not ours.
+            let Ok(found) = Upstream::decode(&record.value) else { continue };
+            there.extend(wanted.get(&*found.client_msg_id));
+        }
+    }
+    Ok(())
+}
+
+fn partition_in(log: &dyn Log, conversation: ConversationId) -> u32 {
+    let mut key = Vec::new();
+    conversation.write(&mut key);
+    partition_of(&key, log.layout().partitions(&UPSTREAM.spec))
+}

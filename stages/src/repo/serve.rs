@@ -1,0 +1,137 @@
+//! The repo's gRPC server: its services, reflection and `grpc.health.v1`.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use moka::future::Cache;
+use schemas::pb;
+use schemas::snowflake::Snowflake;
+use schemas::token::SigningKey;
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Server;
+use tonic::transport::server::TcpIncoming;
+use topics::clock::Clock;
+use topics::log::Log;
+
+use super::config::RepoConfig;
+use super::grpc::auth_service_server::AuthServiceServer;
+use super::grpc::conversation_service_server::ConversationServiceServer;
+use super::grpc::group_repo_server::GroupRepoServer;
+use super::grpc::message_repo_server::MessageRepoServer;
+use super::grpc::user_repo_server::UserRepoServer;
+use super::passwords::{Passwords, PasswordsUnusable};
+use super::services::{IsOnline, Repo, RepoInner};
+use super::store::Store;
+
+/// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
+const REQUEST_BYTES_MAX: usize = 256 * 1_024;
+/// A user who was not heard of for so long is connected nowhere.
+const USER_SESSION_LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// A connection whose other end does not answer a ping is closed after both.
+const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
+const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// What the repo is put together from.
+pub struct RepoParts {
+    /// Keeps everything.
+    pub store: Arc<dyn Store>,
+    /// Takes what enters the chain here.
+    pub log: Arc<dyn Log>,
+    /// Tells whether a user is online anywhere.
+    pub is_online: IsOnline,
+    /// Signs access tokens.
+    pub signing_key: Arc<SigningKey>,
+    /// Tells the time.
+    pub clock: Clock,
+    /// Wakes the outbox relay after a change of a group.
+    pub group_changed: Arc<Notify>,
+    /// Limits and lifetimes.
+    pub config: RepoConfig,
+    /// Instance id of the Snowflakes of users, groups and sign-ins, below
+    /// [`schemas::snowflake::INSTANCES`] and nobody else's in the installation.
+    pub instance: u16,
+}
+
+/// Why the repo does not serve.
+#[derive(Debug, thiserror::Error)]
+pub enum RepoError {
+    /// The password settings.
+    #[error(transparent)]
+    Passwords(#[from] PasswordsUnusable),
+    /// The compiled-in descriptors.
+    #[error("gRPC reflection does not take the compiled-in descriptors: build the project anew")]
+    Reflection(#[source] tonic_reflection::server::Error),
+    /// The connection level.
+    #[error("the gRPC server of the repo failed: is its address still there?")]
+    Transport(#[source] tonic::transport::Error),
+}
+
+/// Serves until `shutdown`, then ends calls under way within the drain timeout.
+///
+/// # Errors
+/// [`RepoError`].
+pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RepoError> {
+    let config = parts.config.clone();
+    let repo = repo_of(parts)?;
+    let (health, health_service) = tonic_health::server::health_reporter();
+    macro_rules! bounded {
+        ($server:ident) => {{
+            health.set_serving::<$server<Repo>>().await;
+            $server::new(repo.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
+        }};
+    }
+    let reflection = || {
+        tonic_reflection::server::Builder::configure()
+            .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
+            .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
+    };
+    let server = Server::builder()
+        .timeout(config.request_timeout())
+        .concurrency_limit_per_connection(config.connection_requests_max as usize)
+        .max_concurrent_streams(config.connection_requests_max)
+        .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
+        .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
+        .add_service(health_service)
+        .add_service(reflection().build_v1().map_err(RepoError::Reflection)?)
+        .add_service(reflection().build_v1alpha().map_err(RepoError::Reflection)?)
+        .add_service(bounded!(UserRepoServer))
+        .add_service(bounded!(MessageRepoServer))
+        .add_service(bounded!(GroupRepoServer))
+        .add_service(bounded!(ConversationServiceServer))
+        .add_service(bounded!(AuthServiceServer));
+    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let serving = server.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let too_long = async {
+        shutdown.cancelled().await;
+        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        tokio::time::sleep(config.drain_timeout()).await;
+    };
+    tokio::select! {
+        served = serving => served.map_err(RepoError::Transport),
+        () = too_long => {
+            let waited_ms = config.drain_timeout_ms;
+            tracing::warn!(waited_ms, "calls or streams of the repo were still open at its end: cut off");
+            Ok(())
+        }
+    }
+}
+
+fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
+    let RepoParts { store, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+    let passwords = Passwords::new(&config)?;
+    let sessions = Cache::builder().max_capacity(config.user_sessions_max).time_to_live(USER_SESSION_LIFETIME).build();
+    Ok(Repo(Arc::new(RepoInner {
+        store,
+        log,
+        is_online,
+        signing_key,
+        clock,
+        group_changed,
+        config,
+        passwords,
+        ids: Mutex::new(Snowflake::new(instance)),
+        sessions,
+    })))
+}

@@ -1,0 +1,118 @@
+//! `ConversationService`.
+
+use schemas::admission::{self, Intent};
+use schemas::ids::ConversationId;
+use schemas::pb;
+use tonic::{Request, Response, Status};
+use topics::headers::TraceParent;
+
+use super::messages::message_to_pb;
+use super::upstream::trace_of;
+use super::{CallError, Repo, answer, input};
+use crate::repo::grpc::conversation_service_server::ConversationService;
+use crate::repo::model::{ConversationView, ConversationsAfter};
+
+/// Heads in one answer.
+const HEADS_MAX: usize = 1_000;
+/// A conversation's time is that of its newest message, which is stored a little later: heads are
+/// given again for so long, so that none is missed. A repeat is harmless.
+const HEADS_OVERLAP_MS: i64 = 120_000;
+
+#[tonic::async_trait]
+impl ConversationService for Repo {
+    async fn get_conversations(
+        &self,
+        request: Request<pb::GetConversationsRequest>,
+    ) -> Result<Response<pb::GetConversationsResponse>, Status> {
+        answer("GetConversations", self.conversations(request.into_inner()).await)
+    }
+
+    async fn get_conversation_messages(
+        &self,
+        request: Request<pb::GetConversationMessagesRequest>,
+    ) -> Result<Response<pb::GetConversationMessagesResponse>, Status> {
+        answer("GetConversationMessages", self.history(request.into_inner()).await)
+    }
+
+    async fn mark_as_read(&self, request: Request<pb::MarkAsReadRequest>) -> Result<Response<pb::Empty>, Status> {
+        let trace = trace_of(request.metadata());
+        answer("MarkAsRead", self.mark(request.into_inner(), trace).await)
+    }
+
+    async fn create_group(&self, request: Request<pb::CreateGroupRequest>) -> Result<Response<pb::Group>, Status> {
+        answer("CreateGroup", self.make_group(request.into_inner()).await)
+    }
+
+    async fn get_heads(&self, request: Request<pb::GetHeadsRequest>) -> Result<Response<pb::GetHeadsResponse>, Status> {
+        answer("GetHeads", self.heads(request.into_inner()).await)
+    }
+
+    async fn get_access(&self, request: Request<pb::GetAccessRequest>) -> Result<Response<pb::Access>, Status> {
+        answer("GetAccess", self.access(request.into_inner()).await)
+    }
+}
+
+impl Repo {
+    async fn conversations(
+        &self,
+        request: pb::GetConversationsRequest,
+    ) -> Result<pb::GetConversationsResponse, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        let limit = input::PAGE.read(request.limit)?;
+        let after = input::read_conversations_cursor(&request.cursor)?;
+        // One more than asked for shows whether there is a next page.
+        let mut views = self.store.conversations(user, after, limit + 1).await?;
+        let more = views.len() > limit;
+        views.truncate(limit);
+        let last = views.last().filter(|_| more);
+        let next = last.map(|view| ConversationsAfter { updated_at: view.updated_at, id: view.id });
+        Ok(pb::GetConversationsResponse {
+            next_cursor: next.map(input::conversations_cursor).unwrap_or_default(),
+            conversations: views.into_iter().map(view_to_pb).collect(),
+        })
+    }
+
+    async fn mark(&self, request: pb::MarkAsReadRequest, trace: Option<TraceParent>) -> Result<pb::Empty, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        let read = Intent::MarkRead { seq: request.seq_id };
+        let record = admission::admit(user, &request.conversation_id, "", read)?;
+        self.say(&record, trace).await?;
+        Ok(pb::Empty {})
+    }
+
+    async fn heads(&self, request: pb::GetHeadsRequest) -> Result<pb::GetHeadsResponse, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        let as_of = (self.clock.now_ms() - HEADS_OVERLAP_MS).max(request.changed_since);
+        let heads = self.store.heads(user, request.changed_since, HEADS_MAX).await?;
+        let head = |(id, seq): (ConversationId, schemas::ids::Seq)| pb::ConversationHead {
+            conversation_id: id.to_string(),
+            last_seq: seq.0,
+        };
+        Ok(pb::GetHeadsResponse { heads: heads.into_iter().map(head).collect(), as_of })
+    }
+
+    async fn access(&self, request: pb::GetAccessRequest) -> Result<pb::Access, CallError> {
+        let conversation = admission::conversation_id(&request.conversation_id)?;
+        let standing = self.standing(conversation, input::user_id("user_id", request.user_id)?).await?;
+        let role = standing.role.map(|role| role.name().to_owned()).unwrap_or_default();
+        Ok(pb::Access { member: standing.may_speak, role })
+    }
+}
+
+fn view_to_pb(view: ConversationView) -> pb::Conversation {
+    let kind = match view.id {
+        ConversationId::Single { .. } => "single",
+        ConversationId::Group(_) => "group",
+        ConversationId::World => "world",
+    };
+    pb::Conversation {
+        conversation_id: view.id.to_string(),
+        kind: kind.to_owned(),
+        title: view.title,
+        last_seq: view.last_seq.0,
+        read_seq: view.read_seq.0,
+        unread: view.unread,
+        last_message: view.last_message.map(message_to_pb),
+        updated_at: view.updated_at,
+    }
+}

@@ -1,0 +1,117 @@
+//! `MessageRepo`, and the history that `ConversationService` shows too.
+
+use schemas::admission::{self, Intent};
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::Seq;
+use schemas::pb;
+use tonic::{Request, Response, Status};
+use topics::headers::TraceParent;
+
+use super::upstream::trace_of;
+use super::{CallError, Repo, answer, input};
+use crate::repo::grpc::message_repo_server::MessageRepo;
+use crate::repo::model::{HistoryRange, Message};
+
+/// Ids in one GetMessages.
+const MESSAGE_IDS_MAX: usize = 200;
+
+#[tonic::async_trait]
+impl MessageRepo for Repo {
+    async fn get_message(&self, request: Request<pb::GetMessageRequest>) -> Result<Response<pb::Message>, Status> {
+        answer("GetMessage", self.message(request.into_inner()).await)
+    }
+
+    async fn get_messages(
+        &self,
+        request: Request<pb::GetMessagesRequest>,
+    ) -> Result<Response<pb::GetMessagesResponse>, Status> {
+        answer("GetMessages", self.messages(request.into_inner()).await)
+    }
+
+    async fn get_conversation_messages(
+        &self,
+        request: Request<pb::GetConversationMessagesRequest>,
+    ) -> Result<Response<pb::GetConversationMessagesResponse>, Status> {
+        answer("GetConversationMessages", self.history(request.into_inner()).await)
+    }
+
+    async fn save_message(&self, request: Request<pb::SaveMessageRequest>) -> Result<Response<pb::Empty>, Status> {
+        let trace = trace_of(request.metadata());
+        answer("SaveMessage", self.save(request.into_inner(), trace).await)
+    }
+}
+
+impl Repo {
+    async fn message(&self, request: pb::GetMessageRequest) -> Result<pb::Message, CallError> {
+        use pb::get_message_request::By;
+        let found = match request.by {
+            Some(By::MessageId(id)) => self.store.messages(&[input::message_id(id)?]).await?.pop(),
+            Some(By::Position(pb::MessagePosition { conversation_id, seq_id })) => {
+                let conversation = admission::conversation_id(&conversation_id)?;
+                self.store.message_at(conversation, Seq(input::positive("seq_id", seq_id)?)).await?
+            }
+            None => return Err(Refusal::invalid("message_id or position is to be set").into()),
+        };
+        let missing = || Refusal::new(ErrorCode::ConversationNotFound, "there is no such message");
+        Ok(message_to_pb(found.ok_or_else(missing)?))
+    }
+
+    async fn messages(&self, request: pb::GetMessagesRequest) -> Result<pb::GetMessagesResponse, CallError> {
+        input::check_count("message_ids", request.message_ids.len(), MESSAGE_IDS_MAX)?;
+        let ids = request.message_ids.into_iter().map(input::message_id).collect::<Result<Vec<_>, _>>()?;
+        let messages = self.store.messages(&ids).await?;
+        Ok(pb::GetMessagesResponse { messages: messages.into_iter().map(message_to_pb).collect() })
+    }
+
+    pub(super) async fn history(
+        &self,
+        request: pb::GetConversationMessagesRequest,
+    ) -> Result<pb::GetConversationMessagesResponse, CallError> {
+        let conversation = admission::conversation_id(&request.conversation_id)?;
+        let limit = input::PAGE.read(request.limit)?;
+        let range = match (request.before_seq, request.after_seq) {
+            (None, None) => HistoryRange::Newest,
+            (Some(seq), None) => HistoryRange::Before(Seq(input::positive("before_seq", seq)?)),
+            (None, Some(seq)) if seq >= 0 => HistoryRange::After(Seq(seq)),
+            (None, Some(_)) => return Err(Refusal::invalid("after_seq is not negative").into()),
+            (Some(_), Some(_)) => return Err(Refusal::invalid("before_seq or after_seq, not both").into()),
+        };
+        let first = match request.reader_id {
+            Some(reader) => self.reads_from(conversation, input::user_id("reader_id", reader)?).await?,
+            None => Seq(1),
+        };
+        let page = self.store.history(conversation, range, first, limit).await?;
+        Ok(pb::GetConversationMessagesResponse {
+            messages: page.messages.into_iter().map(message_to_pb).collect(),
+            has_more: page.has_more,
+            last_seq: page.last_seq.0,
+            first_seq: first.0,
+        })
+    }
+
+    async fn save(&self, request: pb::SaveMessageRequest, trace: Option<TraceParent>) -> Result<pb::Empty, CallError> {
+        let pb::SaveMessageRequest { conversation_id, sender_id, client_msg_id, message_type, content } = request;
+        let sender = input::user_id("sender_id", sender_id)?;
+        let said = Intent::Say { message_type, content };
+        let record = admission::admit(sender, &conversation_id, &client_msg_id, said)?;
+        self.say(&record, trace).await?;
+        Ok(pb::Empty {})
+    }
+}
+
+pub(super) fn message_to_pb(message: Message) -> pb::Message {
+    pb::Message {
+        conversation_id: message.conversation_id.to_string(),
+        message_id: message.message_id.0,
+        seq_id: message.seq_id.0,
+        sender_id: message.sender_id.0,
+        kind: message.kind.name().to_owned(),
+        content: message.content,
+        client_msg_id: message.client_msg_id,
+        created_at: message.created_at,
+        target_seq: message.target_seq.map(|seq| seq.0),
+        remove: message.remove,
+        edited_at: message.edited_at,
+        recalled: message.recalled,
+    }
+}

@@ -1,0 +1,53 @@
+//! The way into the chain: records on `upstream-messages`, admitted as the gateway admits them.
+
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::{ConversationId, Seq, UserId};
+use schemas::records::Upstream;
+use tonic::metadata::MetadataMap;
+use topics::catalogue::UPSTREAM;
+use topics::codec::Encoder;
+use topics::headers::{Headers, HopTimes, TRACE_HEADER, TraceParent};
+
+use super::{CallError, Repo};
+use crate::repo::model::Standing;
+
+/// The trace that a call belongs to.
+pub(super) fn trace_of(metadata: &MetadataMap) -> Option<TraceParent> {
+    metadata.get(TRACE_HEADER)?.to_str().ok()?.parse().ok()
+}
+
+impl Repo {
+    /// Puts a record on the topic, if its sender may speak there, and returns once it is durable.
+    pub(super) async fn say(&self, record: &Upstream, trace: Option<TraceParent>) -> Result<(), CallError> {
+        if !self.standing(record.conversation_id, record.sender_id).await?.may_speak {
+            return Err(denied().into());
+        }
+        let headers = Headers { trace, hops: Some(HopTimes::starting(self.clock.now_ms())), ..Headers::default() };
+        let mut encoder = Encoder::default();
+        encoder
+            .put(&UPSTREAM, &record.conversation_id, record, headers)
+            .map_err(|e| CallError::internal("a record could not be encoded", e))?;
+        self.log.append(encoder.finish()).await?;
+        Ok(())
+    }
+
+    /// What a user may do in a conversation.
+    pub(super) async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Standing, CallError> {
+        let absent = match conversation {
+            ConversationId::Single { .. } => Refusal::new(ErrorCode::UserNotFound, "there is no such user"),
+            ConversationId::Group(_) | ConversationId::World => {
+                Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
+            }
+        };
+        Ok(self.store.standing(conversation, user).await?.ok_or(absent)?)
+    }
+
+    /// From where on a user may read a conversation.
+    pub(super) async fn reads_from(&self, conversation: ConversationId, user: UserId) -> Result<Seq, CallError> {
+        Ok(self.standing(conversation, user).await?.reads_from.ok_or_else(denied)?)
+    }
+}
+
+fn denied() -> Refusal {
+    Refusal::new(ErrorCode::PermissionDenied, "you have no part in this conversation")
+}

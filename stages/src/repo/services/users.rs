@@ -1,0 +1,130 @@
+//! `UserRepo`.
+
+use schemas::admission::{self, ADDRESS_BYTES_MAX};
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::UserId;
+use schemas::pb;
+use tonic::{Request, Response, Status};
+
+use super::{CallError, Repo, answer, input};
+use crate::repo::group_rules::no_user;
+use crate::repo::grpc::user_repo_server::UserRepo;
+use crate::repo::model::{User, UserPatch, UserStatus};
+
+/// Bytes in the name of a gateway.
+const GATEWAY_ID_BYTES_MAX: usize = 255;
+
+#[tonic::async_trait]
+impl UserRepo for Repo {
+    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::User>, Status> {
+        let pb::CreateUserRequest { username, email, display_name } = request.into_inner();
+        let made = self.make_user(username, email, display_name, None).await;
+        answer("CreateUser", made.map(user_to_pb))
+    }
+
+    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::User>, Status> {
+        answer("GetUser", self.user(request.into_inner()).await)
+    }
+
+    async fn get_user_by_username(
+        &self,
+        request: Request<pb::GetUserByUsernameRequest>,
+    ) -> Result<Response<pb::User>, Status> {
+        answer("GetUserByUsername", self.user_by_name(request.into_inner()).await)
+    }
+
+    async fn update_user(&self, request: Request<pb::UpdateUserRequest>) -> Result<Response<pb::User>, Status> {
+        answer("UpdateUser", self.patch_user(request.into_inner()).await)
+    }
+
+    async fn get_user_session(
+        &self,
+        request: Request<pb::GetUserSessionRequest>,
+    ) -> Result<Response<pb::UserSession>, Status> {
+        answer("GetUserSession", self.session(request.into_inner()).await)
+    }
+
+    async fn set_user_session(&self, request: Request<pb::UserSession>) -> Result<Response<pb::Empty>, Status> {
+        answer("SetUserSession", self.keep_session(request.into_inner()).await)
+    }
+}
+
+impl Repo {
+    /// A new user. Without a display name they are shown by their username.
+    pub(super) async fn make_user(
+        &self,
+        username: String,
+        email: String,
+        display_name: String,
+        password_hash: Option<&str>,
+    ) -> Result<User, CallError> {
+        check_new_user(&username, &email, &display_name)?;
+        let user = User {
+            id: UserId(self.new_id()?),
+            display_name: if display_name.is_empty() { username.clone() } else { display_name },
+            username,
+            avatar_url: String::new(),
+            email,
+            status: UserStatus::Active,
+            created_at: self.clock.now_ms(),
+        };
+        self.store.create_user(&user, password_hash).await?;
+        Ok(user)
+    }
+
+    async fn user(&self, request: pb::GetUserRequest) -> Result<pb::User, CallError> {
+        let id = input::user_id("user_id", request.user_id)?;
+        Ok(self.store.user(id).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
+    }
+
+    async fn user_by_name(&self, request: pb::GetUserByUsernameRequest) -> Result<pb::User, CallError> {
+        admission::check_username(&request.username)?;
+        let found = self.store.credentials(&request.username).await?;
+        let missing = || Refusal::new(ErrorCode::UserNotFound, format!("there is no user named {}", request.username));
+        Ok(user_to_pb(found.ok_or_else(missing)?.user))
+    }
+
+    async fn patch_user(&self, request: pb::UpdateUserRequest) -> Result<pb::User, CallError> {
+        let id = input::user_id("user_id", request.user_id)?;
+        if let Some(name) = &request.display_name {
+            admission::check_name("display_name", name)?;
+        }
+        if let Some(url) = &request.avatar_url {
+            admission::check_text("avatar_url", url, ADDRESS_BYTES_MAX)?;
+        }
+        let patch = UserPatch { display_name: request.display_name, avatar_url: request.avatar_url };
+        Ok(self.store.update_user(id, &patch).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
+    }
+
+    async fn session(&self, request: pb::GetUserSessionRequest) -> Result<pb::UserSession, CallError> {
+        let id = input::user_id("user_id", request.user_id)?;
+        let missing = || Refusal::new(ErrorCode::UserNotFound, format!("user {id} is not connected anywhere"));
+        Ok(self.sessions.get(&id).await.ok_or_else(missing)?)
+    }
+
+    async fn keep_session(&self, session: pb::UserSession) -> Result<pb::Empty, CallError> {
+        let id = input::user_id("user_id", session.user_id)?;
+        admission::check_text("gateway_id", &session.gateway_id, GATEWAY_ID_BYTES_MAX)?;
+        self.sessions.insert(id, session).await;
+        Ok(pb::Empty {})
+    }
+}
+
+/// Judges what a new user says of themselves.
+pub(super) fn check_new_user(username: &str, email: &str, display_name: &str) -> Result<(), Refusal> {
+    admission::check_username(username)?;
+    admission::check_text("email", email, ADDRESS_BYTES_MAX)?;
+    if display_name.is_empty() { Ok(()) } else { admission::check_name("display_name", display_name) }
+}
+
+fn user_to_pb(user: User) -> pb::User {
+    pb::User {
+        user_id: user.id.0,
+        username: user.username,
+        display_name: user.display_name,
+        avatar_url: user.avatar_url,
+        email: user.email,
+        status: user.status.name().to_owned(),
+        created_at: user.created_at,
+    }
+}

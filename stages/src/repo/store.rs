@@ -1,0 +1,206 @@
+//! The seam between the repo and the database that keeps it.
+//!
+//! Everything here is in the words of [`model`](super::model): no statement, no row and no dialect
+//! shows. Each method is one transaction. Every implementation passes the one contract suite in
+//! `tests/repo/contract`.
+
+use async_trait::async_trait;
+use schemas::error::Refusal;
+use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::records::Sequenced;
+
+use super::model::{
+    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
+    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+};
+
+/// What to do about a [`StoreError`].
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Class {
+    /// The same call may succeed later; nothing happened.
+    Retry,
+    /// A person has to look.
+    Fatal,
+    /// Whoever asked is told so.
+    Refused(Refusal),
+}
+
+/// What can go wrong with a store. Each message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum StoreError {
+    /// The request breaks a rule that only the store can judge.
+    #[error("refused: {0}")]
+    Refused(Refusal),
+    /// The database does not answer now.
+    #[error(
+        "{store} could not {doing} now; nothing was changed. It is tried again: see whether its disk is full or it is locked by another program"
+    )]
+    Unavailable {
+        /// Which database.
+        store: String,
+        /// What was asked of it.
+        doing: &'static str,
+        /// What it says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The database refuses what must be right.
+    #[error("{store} failed to {doing}: check the file and its schema, restore it from a backup if it is damaged")]
+    Failed {
+        /// Which database.
+        store: String,
+        /// What was asked of it.
+        doing: &'static str,
+        /// What it says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A message id or position is taken by another message.
+    #[error(
+        "{conversation} seq {seq} is to be message {given}, but {stored} holds that place or id already: sequences were restarted. Do not go on; compare the topic sequenced-messages with the store"
+    )]
+    IdentityTaken {
+        /// The conversation.
+        conversation: ConversationId,
+        /// The position.
+        seq: Seq,
+        /// The message that was to be written.
+        given: MessageId,
+        /// What is there.
+        stored: String,
+    },
+    /// A record that no id-assign stage writes.
+    #[error("a record of {conversation} has seq {seq} and message id {message}, both must be positive")]
+    NoIdentity {
+        /// The conversation.
+        conversation: ConversationId,
+        /// Its position.
+        seq: Seq,
+        /// Its id.
+        message: MessageId,
+    },
+    /// What was stored cannot be read back.
+    #[error("{store} holds {what}, which is not valid: it was changed by hand, or by a newer version")]
+    Unreadable {
+        /// Which database.
+        store: String,
+        /// What it holds.
+        what: String,
+    },
+}
+
+impl StoreError {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::Refused(refusal) => Class::Refused(refusal.clone()),
+            Self::Unavailable { .. } => Class::Retry,
+            Self::Failed { .. } | Self::IdentityTaken { .. } | Self::NoIdentity { .. } | Self::Unreadable { .. } => {
+                Class::Fatal
+            }
+        }
+    }
+}
+
+impl From<Refusal> for StoreError {
+    fn from(refusal: Refusal) -> Self {
+        Self::Refused(refusal)
+    }
+}
+
+/// Keeps users, groups, conversations and messages.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// Writes a batch of the kinds that are stored: rows, the changes that edits and recalls make to
+    /// their targets, conversations, who has them, and read marks; all of it or nothing. A repeat
+    /// changes nothing.
+    ///
+    /// # Errors
+    /// [`StoreError::IdentityTaken`] when a row is there with another message id.
+    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<(), StoreError>;
+
+    /// The messages of these ids that exist, in the order asked for.
+    async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError>;
+
+    /// The message at a place.
+    async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError>;
+
+    /// A page of a history from `first` on. A conversation nobody wrote in has an empty one.
+    async fn history(
+        &self,
+        conversation: ConversationId,
+        range: HistoryRange,
+        first: Seq,
+        limit: usize,
+    ) -> Result<HistoryPage, StoreError>;
+
+    /// A user's conversations, newest first, `world` always among them.
+    async fn conversations(
+        &self,
+        user: UserId,
+        after: Option<ConversationsAfter>,
+        limit: usize,
+    ) -> Result<Vec<ConversationView>, StoreError>;
+
+    /// The newest seq of each of a user's conversations that changed at `since` (ms since 1970 UTC)
+    /// or later, newest first.
+    async fn heads(&self, user: UserId, since: i64, limit: usize) -> Result<Vec<(ConversationId, Seq)>, StoreError>;
+
+    /// What a user may do in a conversation. `None`: there is none.
+    async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError>;
+
+    /// Keeps a new user.
+    ///
+    /// # Errors
+    /// `UserExists` when the name is taken, whatever the case of its letters.
+    async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError>;
+
+    /// A user.
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
+
+    /// The user of that name, with what their password is checked against.
+    async fn credentials(&self, username: &str) -> Result<Option<Credentials>, StoreError>;
+
+    /// Changes a user. `None`: there is none.
+    async fn update_user(&self, id: UserId, patch: &UserPatch) -> Result<Option<User>, StoreError>;
+
+    /// Keeps the first refresh token of a sign-in, and drops what of the user's has expired.
+    async fn start_family(&self, user: UserId, family: i64, token: NewToken, now: i64) -> Result<(), StoreError>;
+
+    /// Uses a refresh token up and keeps the next in its place.
+    async fn rotate_token(&self, used: TokenHash, next: NewToken, now: i64) -> Result<Rotation, StoreError>;
+
+    /// Ends the sign-in that a refresh token descends from; nothing when it is unknown.
+    async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError>;
+
+    /// Makes a group of the actor, who owns it, and its event.
+    ///
+    /// # Errors
+    /// `UserNotFound`, `GroupFull`.
+    async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError>;
+
+    /// Changes a group, raises its version and writes the event, if the actor may. What would change
+    /// nothing succeeds without an event.
+    ///
+    /// # Errors
+    /// `ConversationNotFound`, `PermissionDenied`, `UserNotFound`, `GroupFull`, `InvalidInput`.
+    async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError>;
+
+    /// A group.
+    async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError>;
+
+    /// Members by user id, those above `after`.
+    async fn members(&self, group: GroupId, after: UserId, limit: usize) -> Result<Vec<Member>, StoreError>;
+
+    /// Those of these users that are members, by user id.
+    async fn members_among(&self, group: GroupId, users: &[UserId]) -> Result<Vec<Member>, StoreError>;
+
+    /// Everybody in a group, from the primary. `None`: there is no such group.
+    async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError>;
+
+    /// The oldest group events that were not published yet.
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Marks group events as published.
+    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError>;
+}

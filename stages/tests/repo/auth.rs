@@ -1,0 +1,148 @@
+//! Sign-in, over gRPC.
+
+use schemas::error::ErrorCode;
+use schemas::ids::UserId;
+use schemas::pb;
+use schemas::token::{Claims, TokenError};
+use stages::repo::RepoConfig;
+use stages::repo::model::{User, UserStatus};
+
+use crate::fixtures::{ANN, NOW, user};
+use crate::served::{Served, code, config};
+
+const PASSWORD: &str = "correct horse";
+
+async fn register(repo: &Served, username: &str) -> Result<pb::SignedIn, tonic::Status> {
+    let request = pb::RegisterRequest {
+        username: username.into(),
+        password: PASSWORD.into(),
+        email: format!("{username}@example.org"),
+        display_name: String::new(),
+    };
+    repo.auth().register(request).await.map(tonic::Response::into_inner)
+}
+
+async fn login(repo: &Served, username: &str, password: &str) -> Result<pb::SignedIn, tonic::Status> {
+    let request = pb::LoginRequest { username: username.into(), password: password.into() };
+    repo.auth().login(request).await.map(tonic::Response::into_inner)
+}
+
+async fn refresh(repo: &Served, token: &str) -> Result<pb::SignedIn, tonic::Status> {
+    let request = pb::RefreshTokenRequest { refresh_token: token.into() };
+    repo.auth().refresh_token(request).await.map(tonic::Response::into_inner)
+}
+
+fn claims(repo: &Served, signed_in: &pb::SignedIn) -> Result<Claims, TokenError> {
+    repo.key.verifying_key().verify(&signed_in.access_token, repo.clock.now_ms())
+}
+
+#[tokio::test]
+async fn who_registers_is_signed_in_and_can_sign_in_again() {
+    let repo = Served::start().await;
+    let first = register(&repo, "Ann").await.unwrap();
+    assert_eq!((first.username.as_str(), first.expires_in), ("Ann", 900));
+    let second = login(&repo, "ann", PASSWORD).await.unwrap();
+    assert_eq!((second.user_id, second.username.as_str()), (first.user_id, "Ann"));
+    let (a, b) = (claims(&repo, &first).unwrap(), claims(&repo, &second).unwrap());
+    assert_eq!((a.user_id, a.expires_at), (UserId(first.user_id), NOW + 900_000));
+    assert_ne!(a.session_id, b.session_id);
+    repo.clock.advance_ms(900_000);
+    assert_eq!(claims(&repo, &first), Err(TokenError::Expired));
+}
+
+#[tokio::test]
+async fn an_unknown_user_and_a_wrong_password_get_the_same_answer() {
+    let repo = Served::start().await;
+    register(&repo, "ann").await.unwrap();
+    repo.user("imported").await;
+    let wrong = login(&repo, "ann", "wrong horse").await.unwrap_err();
+    for (username, password) in [("nobody", PASSWORD), ("imported", ""), ("imported", PASSWORD), ("'--", PASSWORD)] {
+        let answer = login(&repo, username, password).await.unwrap_err();
+        assert_eq!((answer.code(), answer.message()), (wrong.code(), wrong.message()), "{username} {password}");
+    }
+    assert_eq!(code(Err::<(), _>(wrong)), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn of_registrations_of_one_name_at_once_one_wins() {
+    let repo = Served::start().await;
+    let (a, b, c) = tokio::join!(register(&repo, "ann"), register(&repo, "ANN"), register(&repo, "Ann"));
+    let (won, lost): (Vec<_>, Vec<_>) = [a, b, c].into_iter().partition(Result::is_ok);
+    assert_eq!((won.len(), lost.len()), (1, 2));
+    assert!(lost.into_iter().all(|answer| code(answer) == ErrorCode::UserExists));
+}
+
+#[tokio::test]
+async fn a_refresh_token_used_twice_ends_its_sign_in() {
+    let repo = Served::start().await;
+    let first = register(&repo, "ann").await.unwrap();
+    let other = login(&repo, "ann", PASSWORD).await.unwrap();
+    let second = refresh(&repo, &first.refresh_token).await.unwrap();
+    assert_eq!(claims(&repo, &second).unwrap().session_id, claims(&repo, &first).unwrap().session_id);
+    assert_eq!(code(refresh(&repo, &first.refresh_token).await), ErrorCode::Unauthenticated);
+    assert_eq!(code(refresh(&repo, &second.refresh_token).await), ErrorCode::Unauthenticated);
+    assert!(refresh(&repo, &other.refresh_token).await.is_ok(), "another sign-in is not touched");
+}
+
+#[tokio::test]
+async fn a_logout_ends_the_sign_in_and_an_unknown_token_is_nothing() {
+    let repo = Served::start().await;
+    let signed_in = register(&repo, "ann").await.unwrap();
+    for token in [signed_in.refresh_token.as_str(), "", "unknown", &"A".repeat(10_000)] {
+        repo.auth().logout(pb::LogoutRequest { refresh_token: token.into() }).await.unwrap();
+        assert_eq!(code(refresh(&repo, token).await), ErrorCode::Unauthenticated);
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_token_ends_after_thirty_days() {
+    let repo = Served::start().await;
+    let first = register(&repo, "ann").await.unwrap();
+    repo.clock.advance_ms(30 * 24 * 3_600_000 - 1);
+    let second = refresh(&repo, &first.refresh_token).await.unwrap();
+    repo.clock.advance_ms(30 * 24 * 3_600_000);
+    assert_eq!(code(refresh(&repo, &second.refresh_token).await), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn what_is_malformed_is_refused_before_it_costs_anything() {
+    let repo = Served::start().await;
+    let good = pb::RegisterRequest { username: "ann".into(), password: PASSWORD.into(), ..Default::default() };
+    let bad = [
+        pb::RegisterRequest { username: "a".into(), ..good.clone() },
+        pb::RegisterRequest { password: "short".into(), ..good.clone() },
+        pb::RegisterRequest { password: "x".repeat(129), ..good.clone() },
+        pb::RegisterRequest { display_name: "a\nb".into(), ..good.clone() },
+        pb::RegisterRequest { email: "x".repeat(256), ..good.clone() },
+    ];
+    for request in bad {
+        assert_eq!(code(repo.auth().register(request).await), ErrorCode::InvalidInput);
+    }
+}
+
+#[tokio::test]
+async fn a_banned_user_is_told_so_only_with_the_right_password() {
+    let repo = Served::start().await;
+    let hash = {
+        use argon2::password_hash::PasswordHasher;
+        let argon2 = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
+        argon2.hash_password_with_salt(PASSWORD.as_bytes(), b"0123456789abcdef").unwrap().to_string()
+    };
+    let banned = User { status: UserStatus::Banned, ..user(ANN, "ann") };
+    repo.store.create_user(&banned, Some(&hash)).await.unwrap();
+    assert_eq!(code(login(&repo, "ann", "wrong horse").await), ErrorCode::Unauthenticated);
+    assert_eq!(code(login(&repo, "ann", PASSWORD).await), ErrorCode::PermissionDenied);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sign_ins_over_the_bound_are_busy_and_the_rest_goes_on() {
+    // No queue, and hashes that take long enough to meet.
+    let slow = RepoConfig { password_queue_max: 0, password_memory_kib: 64 * 1_024, password_passes: 4, ..config() };
+    let repo = Served::start_with(slow).await;
+    let logins = (0..12).map(|_| login(&repo, "nobody", PASSWORD));
+    let asked = async { repo.users().get_user(pb::GetUserRequest { user_id: 1 }).await };
+    let (answers, found) = tokio::join!(futures::future::join_all(logins), asked);
+    let codes: Vec<_> = answers.into_iter().map(code).collect();
+    assert!(codes.contains(&ErrorCode::Busy) && codes.contains(&ErrorCode::Unauthenticated), "{codes:?}");
+    assert_eq!(code(found), ErrorCode::UserNotFound);
+}

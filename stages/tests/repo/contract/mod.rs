@@ -1,0 +1,75 @@
+//! What every store does, whatever database keeps it.
+//!
+//! `store_contract!(name, factory)` makes a module of tests of that name, each on a fresh store.
+
+pub mod groups;
+pub mod messages;
+pub mod users;
+
+/// All tests of the contract over the stores that a factory makes.
+macro_rules! store_contract {
+    ($name:ident, $factory:path) => {
+        mod $name {
+            $crate::contract::store_tests!($factory, messages: [
+                a_batch_written_twice_is_written_once,
+                a_place_taken_by_another_message_is_fatal,
+                an_id_taken_by_another_place_is_fatal,
+                a_batch_is_written_whole_or_not_at_all,
+                a_record_without_identity_is_fatal,
+                every_text_comes_back_as_it_was,
+                ids_reach_to_the_edge_of_64_bits,
+                edits_move_forward_only,
+                only_the_sender_changes_an_earlier_message,
+                a_recall_blanks_the_message_and_its_edits_for_good,
+                both_users_have_a_conversation_once_one_has_spoken,
+                unread_counts_from_the_later_of_mark_and_own_message,
+                read_marks_never_move_back_nor_beyond_the_end,
+                an_older_batch_does_not_move_a_conversation_back,
+                history_pages_in_both_directions,
+                conversations_come_newest_first_page_by_page,
+                heads_are_those_that_changed,
+                a_thousand_messages_of_many_conversations_are_all_there,
+            ]);
+            $crate::contract::store_tests!($factory, users: [
+                a_name_is_taken_whatever_its_case,
+                of_two_registrations_at_once_one_wins,
+                a_profile_changes_where_it_is_told_to,
+                a_refresh_token_works_once_and_its_reuse_ends_the_family,
+                an_expired_refresh_token_is_unknown,
+                a_banned_user_gets_no_new_token,
+                a_logout_ends_the_family_and_no_other,
+            ]);
+            $crate::contract::store_tests!($factory, groups: [
+                every_change_raises_the_version_and_leaves_one_event,
+                each_actor_may_do_what_the_rules_say,
+                a_full_group_takes_nobody,
+                what_changes_nothing_leaves_no_event,
+                a_new_member_reads_from_where_they_joined,
+                who_left_has_nothing_any_more,
+                a_group_once_large_stays_large,
+                an_unknown_user_is_named_and_nobody_is_added,
+                a_dissolved_group_keeps_its_history_only,
+                published_events_are_gone,
+                members_come_page_by_page,
+            ]);
+        }
+    };
+}
+pub(crate) use store_contract;
+
+/// One test function for each name, calling the one of that name in a module of the contract.
+macro_rules! store_tests {
+    ($factory:path, $module:ident: [$($test:ident,)*]) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let test = $factory().await;
+                let checked = $crate::contract::$module::$test(std::sync::Arc::clone(&test.store));
+                let bound = std::time::Duration::from_secs(60);
+                tokio::time::timeout(bound, checked).await.expect("a test takes no minute");
+                drop(test.dir);
+            }
+        )*
+    };
+}
+pub(crate) use store_tests;

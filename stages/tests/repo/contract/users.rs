@@ -1,0 +1,107 @@
+//! Users and their refresh tokens.
+
+use std::sync::Arc;
+
+use schemas::error::ErrorCode;
+use schemas::ids::UserId;
+use stages::repo::model::{NewToken, Rotation, TokenHash, UserPatch, UserStatus};
+use stages::repo::store::{Class, Store, StoreError};
+
+use crate::fixtures::{ANN, BEN, NOW, user, with_users};
+
+type Dyn = Arc<dyn Store>;
+
+pub fn code_of(error: &StoreError) -> ErrorCode {
+    match error.class() {
+        Class::Refused(refusal) => refusal.code,
+        Class::Retry | Class::Fatal => panic!("not a refusal: {error:?}"),
+    }
+}
+
+fn token(n: u8) -> NewToken {
+    NewToken { hash: hash(n), expires_at: NOW + 1_000 }
+}
+
+fn hash(n: u8) -> TokenHash {
+    [n; 32]
+}
+
+pub async fn a_name_is_taken_whatever_its_case(store: Dyn) {
+    store.create_user(&user(ANN, "Ann"), Some("hash")).await.unwrap();
+    let error = store.create_user(&user(BEN, "aNN"), None).await.unwrap_err();
+    assert_eq!(code_of(&error), ErrorCode::UserExists);
+    assert!(store.user(BEN).await.unwrap().is_none());
+    let found = store.credentials("ANN").await.unwrap().unwrap();
+    assert_eq!((found.user, found.password_hash.as_deref()), (user(ANN, "Ann"), Some("hash")));
+    assert!(store.credentials("an").await.unwrap().is_none());
+}
+
+pub async fn of_two_registrations_at_once_one_wins(store: Dyn) {
+    let tasks: Vec<_> = (1..=8)
+        .map(|id| {
+            let store = Arc::clone(&store);
+            tokio::spawn(async move { store.create_user(&user(UserId(id), "ann"), None).await })
+        })
+        .collect();
+    let mut won = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => won += 1,
+            Err(error) => assert_eq!(code_of(&error), ErrorCode::UserExists),
+        }
+    }
+    assert_eq!(won, 1);
+}
+
+pub async fn a_profile_changes_where_it_is_told_to(store: Dyn) {
+    with_users(&store).await;
+    let patch = UserPatch { display_name: Some("Änn 'O".into()), avatar_url: None };
+    assert_eq!(store.update_user(ANN, &patch).await.unwrap().unwrap().display_name, "Änn 'O");
+    let patch = UserPatch { display_name: None, avatar_url: Some("https://a/b.png".into()) };
+    let ann = store.update_user(ANN, &patch).await.unwrap().unwrap();
+    assert_eq!((ann.display_name.as_str(), ann.avatar_url.as_str()), ("Änn 'O", "https://a/b.png"));
+    assert_eq!(store.user(ANN).await.unwrap(), Some(ann));
+    assert!(store.update_user(UserId(5), &patch).await.unwrap().is_none());
+}
+
+pub async fn a_refresh_token_works_once_and_its_reuse_ends_the_family(store: Dyn) {
+    with_users(&store).await;
+    store.start_family(ANN, 70, token(1), NOW).await.unwrap();
+    let rotated = store.rotate_token(hash(1), token(2), NOW).await.unwrap();
+    assert_eq!(rotated, Rotation::Rotated { user: user(ANN, "ann"), family: 70 });
+    assert!(matches!(store.rotate_token(hash(2), token(3), NOW).await.unwrap(), Rotation::Rotated { .. }));
+    assert_eq!(store.rotate_token(hash(1), token(4), NOW).await.unwrap(), Rotation::Reused);
+    for n in [1, 2, 3, 4] {
+        assert_eq!(store.rotate_token(hash(n), token(9), NOW).await.unwrap(), Rotation::Unknown, "{n}");
+    }
+}
+
+pub async fn an_expired_refresh_token_is_unknown(store: Dyn) {
+    with_users(&store).await;
+    store.start_family(ANN, 70, token(1), NOW).await.unwrap();
+    assert_eq!(store.rotate_token(hash(1), token(2), NOW + 1_000).await.unwrap(), Rotation::Unknown);
+    assert!(matches!(store.rotate_token(hash(1), token(2), NOW + 999).await.unwrap(), Rotation::Rotated { .. }));
+    // The next sign-in drops what has expired.
+    store.start_family(ANN, 71, token(5), NOW + 1_000).await.unwrap();
+    assert_eq!(store.rotate_token(hash(1), token(6), NOW).await.unwrap(), Rotation::Unknown);
+}
+
+pub async fn a_banned_user_gets_no_new_token(store: Dyn) {
+    let mut banned = user(ANN, "ann");
+    banned.status = UserStatus::Banned;
+    store.create_user(&banned, None).await.unwrap();
+    store.start_family(ANN, 70, token(1), NOW).await.unwrap();
+    assert_eq!(store.rotate_token(hash(1), token(2), NOW).await.unwrap(), Rotation::Banned);
+    assert_eq!(store.rotate_token(hash(1), token(2), NOW).await.unwrap(), Rotation::Unknown);
+}
+
+pub async fn a_logout_ends_the_family_and_no_other(store: Dyn) {
+    with_users(&store).await;
+    store.start_family(ANN, 70, token(1), NOW).await.unwrap();
+    store.start_family(ANN, 71, token(2), NOW).await.unwrap();
+    store.rotate_token(hash(1), token(3), NOW).await.unwrap();
+    store.revoke_family(hash(1)).await.unwrap();
+    store.revoke_family(hash(99)).await.unwrap();
+    assert_eq!(store.rotate_token(hash(3), token(4), NOW).await.unwrap(), Rotation::Unknown);
+    assert!(matches!(store.rotate_token(hash(2), token(5), NOW).await.unwrap(), Rotation::Rotated { .. }));
+}

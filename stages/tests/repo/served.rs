@@ -1,0 +1,144 @@
+//! A repo that is served over a real connection, on a real log.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use schemas::avro::Record;
+use schemas::error::{ErrorCode, GRPC_CODE_METADATA};
+use schemas::ids::UserId;
+use schemas::pb;
+use schemas::records::Upstream;
+use schemas::token::SigningKey;
+use stages::repo::client::auth_service_client::AuthServiceClient;
+use stages::repo::client::conversation_service_client::ConversationServiceClient;
+use stages::repo::client::group_repo_client::GroupRepoClient;
+use stages::repo::client::message_repo_client::MessageRepoClient;
+use stages::repo::client::user_repo_client::UserRepoClient;
+use stages::repo::store::Store;
+use stages::repo::{RepoConfig, RepoError, RepoParts, serve};
+use tokio::net::TcpListener;
+use tokio::sync::Notify;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+use tonic::Status;
+use tonic::transport::Channel;
+use topics::catalogue::{Layout, UPSTREAM};
+use topics::clock::Clock;
+use topics::embedded::{EmbeddedConfig, EmbeddedLog};
+use topics::headers::Headers;
+use topics::log::{Log, StartAt};
+
+use crate::fixtures::{NOW, TestStore, sqlite_store};
+
+/// How long a test waits for what must come.
+pub const SOON: Duration = Duration::from_secs(20);
+
+pub struct Served {
+    pub store: Arc<dyn Store>,
+    pub log: Arc<dyn Log>,
+    pub clock: Clock,
+    pub key: Arc<SigningKey>,
+    pub group_changed: Arc<Notify>,
+    pub online: Arc<Mutex<Vec<UserId>>>,
+    pub channel: Channel,
+    pub shutdown: CancellationToken,
+    pub serving: JoinHandle<Result<(), RepoError>>,
+    _files: TestStore,
+}
+
+/// Password hashes at the least cost.
+pub fn config() -> RepoConfig {
+    RepoConfig { password_memory_kib: 8, password_passes: 1, ..RepoConfig::default() }
+}
+
+pub fn log_in(dir: &std::path::Path, clock: &Clock) -> Arc<dyn Log> {
+    let layout = Layout { chain_partitions: 4, gateway_slots: 2 };
+    EmbeddedLog::open(EmbeddedConfig::new(dir.join("log"), layout), clock.clone()).unwrap()
+}
+
+impl Served {
+    pub async fn start() -> Self {
+        Self::start_with(config()).await
+    }
+
+    pub async fn start_with(config: RepoConfig) -> Self {
+        let files = sqlite_store().await;
+        let clock = Clock::manual(NOW);
+        let log = log_in(files.dir.path(), &clock);
+        let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
+        let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let is_online = Arc::clone(&online);
+        let parts = RepoParts {
+            store: Arc::clone(&files.store),
+            log: Arc::clone(&log),
+            is_online: Arc::new(move |user| is_online.lock().unwrap().contains(&user)),
+            signing_key: Arc::clone(&key),
+            clock: clock.clone(),
+            group_changed: Arc::clone(&group_changed),
+            config,
+            instance: 3,
+        };
+        let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
+        let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
+        let store = Arc::clone(&files.store);
+        Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, _files: files }
+    }
+
+    pub fn users(&self) -> UserRepoClient<Channel> {
+        UserRepoClient::new(self.channel.clone())
+    }
+
+    pub fn messages(&self) -> MessageRepoClient<Channel> {
+        MessageRepoClient::new(self.channel.clone())
+    }
+
+    pub fn groups(&self) -> GroupRepoClient<Channel> {
+        GroupRepoClient::new(self.channel.clone())
+    }
+
+    pub fn conversations(&self) -> ConversationServiceClient<Channel> {
+        ConversationServiceClient::new(self.channel.clone())
+    }
+
+    pub fn auth(&self) -> AuthServiceClient<Channel> {
+        AuthServiceClient::new(self.channel.clone())
+    }
+
+    pub async fn user(&self, username: &str) -> i64 {
+        let request = pb::CreateUserRequest { username: username.into(), ..Default::default() };
+        self.users().create_user(request).await.unwrap().into_inner().user_id
+    }
+}
+
+/// The error code that a call was refused with.
+pub fn code<T: std::fmt::Debug>(answer: Result<T, Status>) -> ErrorCode {
+    let status = answer.unwrap_err();
+    let number = status.metadata().get(GRPC_CODE_METADATA).expect("a refusal has its code").to_str().unwrap();
+    let code = ErrorCode::from_code(number.parse().unwrap()).unwrap();
+    assert_eq!(status.code() as i32, code.grpc_code());
+    code
+}
+
+/// The first so many records of the upstream topic, once they are there, and what travels beside them.
+pub async fn upstream(log: &Arc<dyn Log>, count: usize) -> Vec<(Upstream, Headers)> {
+    let partitions: Vec<_> = (0..4).map(|partition| (partition, StartAt::Earliest)).collect();
+    let mut reader = log.read(&UPSTREAM.spec, &partitions).await.unwrap();
+    let mut found = Vec::new();
+    while found.len() < count {
+        let batch = reader.next(SOON).await.unwrap().expect("the records come in time");
+        found.extend(batch.records.into_iter().map(|r| (Upstream::decode(&r.value).unwrap(), r.headers)));
+    }
+    found
+}
+
+/// How many records the upstream topic holds.
+pub async fn upstream_count(log: &Arc<dyn Log>) -> u64 {
+    let mut count = 0;
+    for partition in 0..4 {
+        let bounds = log.bounds(&UPSTREAM.spec, partition).await.unwrap();
+        count += bounds.end - bounds.start;
+    }
+    count
+}

@@ -1,0 +1,50 @@
+//! The store in a SQLite file: the contract, and what only a file has.
+
+use sqlx::ConnectOptions;
+use sqlx::sqlite::SqliteConnectOptions;
+
+use crate::contract::store_contract;
+use crate::fixtures::{ANN, pair, sqlite_store, text, write};
+use schemas::ids::Seq;
+use stages::repo::sqlite::{SqliteConfig, SqliteStore};
+use stages::repo::store::{Class, Store};
+
+store_contract!(contract, crate::fixtures::sqlite_store);
+
+#[tokio::test]
+async fn what_was_written_is_there_after_opening_again() {
+    let test = sqlite_store().await;
+    write(&test.store, &[text(pair(), 1, ANN, "still here")]).await;
+    drop(test.store);
+    let again = SqliteStore::open(&test.dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap();
+    let message = again.message_at(pair(), Seq(1)).await.unwrap().unwrap();
+    assert_eq!(message.content, "still here");
+    again.close().await;
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused_by_name() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("notes.txt");
+    std::fs::write(&path, "this is not a database, whatever it is called, and it is long enough to see").unwrap();
+    let error = SqliteStore::open(&path, SqliteConfig::default()).await.unwrap_err();
+    assert_eq!(error.class(), Class::Fatal);
+    assert!(error.to_string().contains("notes.txt"), "{error}");
+}
+
+#[tokio::test]
+async fn a_locked_file_is_tried_again_and_nothing_was_changed() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("repo.db");
+    let impatient = SqliteConfig { busy_timeout_ms: 10, ..SqliteConfig::default() };
+    let store = SqliteStore::open(&path, impatient).await.unwrap();
+    let mut other = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
+    let message = text(pair(), 1, ANN, "hi");
+    let error = store.write_batch(&[&message]).await.unwrap_err();
+    assert_eq!(error.class(), Class::Retry, "{error:?}");
+    assert!(error.to_string().contains("repo.db"), "{error}");
+    sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
+    store.write_batch(&[&message]).await.unwrap();
+    assert_eq!(store.message_at(pair(), Seq(1)).await.unwrap().unwrap().content, "hi");
+}
