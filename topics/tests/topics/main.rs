@@ -1,5 +1,7 @@
-//! Tests of logs: the contract that every log keeps, run against each, and what is the embedded
+//! Tests of logs: the contract that every log keeps, run against each, and what is each
 //! log's own.
 
 mod contract;
 mod embedded;
+#[cfg(feature = "kafka")]
+mod kafka;

@@ -1,4 +1,7 @@
-//! The log on a real Kafka, whose address the environment gives.
+//! The log on a real Kafka, whose address the environment gives: the contract, and what is its own.
+
+mod setup;
+mod transactions;
 
 use std::sync::Arc;
 
