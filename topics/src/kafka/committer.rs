@@ -154,7 +154,7 @@ impl Committer {
         let deadline = Instant::now() + self.cluster.config.timeouts.delivery + self.cluster.config.timeouts.request;
         let delivered = self.produce(outputs, deadline).and_then(|()| self.await_delivery(deadline));
         delivered.map_err(|failure| match self.producer.client().fatal_error() {
-            Some(_) => self.break_off(Failure { advice: Advice::GiveUp, ..failure }),
+            Some(_) => self.break_off(failure),
             None => self.cluster.speaker("delivering outputs").error(failure),
         })
     }
@@ -223,9 +223,8 @@ impl Committer {
 
     fn break_off(&mut self, failure: Failure) -> LogError {
         self.broken = true;
-        if failure.is_fenced() || failure.code == Code::Fatal {
-            let fatal = self.producer.client().fatal_error();
-            tracing::debug!(%failure, ?fatal, "a member's producer can't go on");
+        let failure = failure.rooted(self.producer.client());
+        if failure.is_fenced() {
             return fenced(&self.spec);
         }
         LogError::Broken { doing: "committing", source: Box::new(failure) }

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
 use crate::log::{LogError, MemberSpec};
@@ -41,7 +43,7 @@ impl From<KafkaError> for Failure {
             KafkaError::Transaction(e) if e.txn_requires_abort() => Advice::Abort,
             KafkaError::Transaction(e) if e.is_retriable() => Advice::Retry,
             KafkaError::Transaction(_) | KafkaError::MessageConsumptionFatal(_) => Advice::GiveUp,
-            KafkaError::MessageProduction(Code::Fatal) => Advice::GiveUp,
+            _ if code == Code::Fatal => Advice::GiveUp,
             KafkaError::MessageProduction(_) => Advice::Abort,
             _ => Advice::Retry,
         };
@@ -53,6 +55,14 @@ impl Failure {
     /// Records that could not be delivered.
     pub fn undelivered(code: Code) -> Self {
         Self { code, advice: Advice::Abort, message: format!("a record was not taken: {code}") }
+    }
+
+    /// Puts the error that ended a client in the place of one that only says that it is ended.
+    pub fn rooted<C: ClientContext>(self, client: &Client<C>) -> Self {
+        match client.fatal_error() {
+            Some((code, message)) if self.code == Code::Fatal => Self { code, message, ..self },
+            _ => self,
+        }
     }
 
     /// Whether the broker knows a newer owner of this name, or of the partitions.

@@ -3,7 +3,8 @@
 //!
 //! It polls librdkafka only while its owner waits in `next`, so an owner that hangs is noticed: after
 //! `poll_interval_max` without a call the member leaves its group, and its owner is told when it comes
-//! back. Rebalances are in [`super::ownership`].
+//! back. What comes from librdkafka is in [`super::fetching`] and
+//! [`super::ownership`].
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,17 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::Duration;
 
-use rdkafka::Offset;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::error::RDKafkaErrorCode as Code;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::cluster::{Cluster, Topic, is_missing};
+use super::cluster::{Cluster, Topic};
 use super::committer::{Committer, Positions};
 use super::error::{Failure, fenced};
 use super::rebalance::Rebalances;
-use super::record::{Arrivals, Backlog};
+use super::record::Backlog;
 use crate::log::{Commit, Event, LogError, MemberSpec};
 
 /// What a membership's thread is told.
@@ -56,10 +56,6 @@ type Reply<T> = oneshot::Sender<Result<T, LogError>>;
 const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// After an answer to a rebalance, or a seek, that has to be tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
-/// Records fetched ahead of the owner, at least.
-const READ_AHEAD_RECORDS: usize = 4_096;
-/// Bytes fetched ahead of the owner.
-const READ_AHEAD_BYTES: usize = 8 << 20;
 
 /// Longest wait for the first records of partitions that were just started.
 pub(super) const SETTLE_MAX: Duration = Duration::from_millis(50);
@@ -251,59 +247,6 @@ impl Membership {
         Some(Ok(Event::Batch(batches)))
     }
 
-    fn is_settling(&mut self) -> bool {
-        let backlog = &self.backlog;
-        let waits = |(until, started): &(Instant, Vec<u32>)| {
-            Instant::now() < *until && started.iter().any(|&partition| !backlog.has(partition))
-        };
-        if !self.settling.as_ref().is_some_and(waits) {
-            self.settling = None;
-        }
-        self.settling.is_some()
-    }
-
-    /// Takes in what librdkafka has, up to the read-ahead.
-    fn poll(&mut self) {
-        let room = READ_AHEAD_RECORDS.max(self.spec.batch_records_max).saturating_sub(self.backlog.records());
-        let mut arrivals = Arrivals::default();
-        // What is no record answers with nothing, just as an empty queue does.
-        let mut nothing = 0;
-        while nothing < 2 && arrivals.len() < room && arrivals.bytes() < READ_AHEAD_BYTES {
-            match self.consumer.poll(Duration::ZERO) {
-                None => nothing += 1,
-                Some(Ok(message)) => {
-                    nothing = 0;
-                    arrivals.push(&message);
-                }
-                Some(Err(error)) => {
-                    let event = trouble(&self.cluster, &self.topic, &self.spec, &self.consumer, &self.owned, error);
-                    if let Some(error) = event {
-                        if matches!(error, LogError::Fenced { .. }) {
-                            self.standing = Standing::Fenced;
-                        }
-                        self.told.push_back(Err(error));
-                    }
-                }
-            }
-        }
-        let owned = &self.owned;
-        let wanted = |partition: u32, offset: u64| matches!(owned.get(&partition), Some(Reading::Running(from)) if offset >= *from);
-        self.backlog.extend(arrivals, wanted);
-    }
-
-    /// Moves positions past the marks that end transactions, where nothing else is before them.
-    fn pass_marks(&self, batches: &mut [crate::log::PartitionBatch]) {
-        let Ok(reached) = self.consumer.position() else { return };
-        for element in reached.elements() {
-            let partition = element.partition().cast_unsigned();
-            let batch = batches.iter_mut().find(|batch| batch.partition == partition);
-            if let (Offset::Offset(offset), Some(batch), false) = (element.offset(), batch, self.backlog.has(partition))
-            {
-                batch.next_offset = batch.next_offset.max(offset.cast_unsigned());
-            }
-        }
-    }
-
     fn commit(&mut self, commit: &Commit) -> Result<(), LogError> {
         self.committer.check(&commit.outputs)?;
         let lost = |&(partition, _): &(u32, u64)| !self.owned.contains_key(&partition);
@@ -330,7 +273,7 @@ impl Membership {
         loop {
             let failure = match self.consumer.commit(offsets, CommitMode::Sync) {
                 Ok(()) => return Ok(()),
-                Err(e) => Failure::from(e),
+                Err(e) => Failure::from(e).rooted(self.consumer.client()),
             };
             // A rebalance ends by itself; the member's client takes part in it in the background.
             let rebalancing = matches!(failure.code, Code::RebalanceInProgress | Code::IllegalGeneration);
@@ -346,55 +289,4 @@ impl Membership {
         let found = self.cluster.committed(&self.consumer, &self.topic, &[partition])?;
         Ok(found.get(&partition).copied())
     }
-}
-
-/// What the owner must know of an error that came instead of a record.
-fn trouble(
-    cluster: &Cluster,
-    topic: &Topic,
-    spec: &MemberSpec,
-    consumer: &BaseConsumer<Rebalances>,
-    owned: &BTreeMap<u32, Reading>,
-    error: KafkaError,
-) -> Option<LogError> {
-    let fatal = matches!(error, KafkaError::MessageConsumptionFatal(_));
-    let failure = Failure::from(error);
-    match failure.code {
-        _ if fatal || failure.code == Code::FencedInstanceId => {
-            Some(cluster.speaker("reading").member_error(spec, failure))
-        }
-        code if is_missing(code) => Some(LogError::NoSuchTopic { topic: topic.spec.name.to_owned() }),
-        Code::AutoOffsetReset => out_of_range(cluster, topic, consumer, owned),
-        // The client goes on by itself when the broker is back, and a rebalance follows a missed poll.
-        _ => match cluster.speaker("reading").error(failure) {
-            refused @ LogError::Refused { .. } => Some(refused),
-            _ => None,
-        },
-    }
-}
-
-/// Which partition's records were dropped before they were read.
-fn out_of_range(
-    cluster: &Cluster,
-    topic: &Topic,
-    consumer: &BaseConsumer<Rebalances>,
-    owned: &BTreeMap<u32, Reading>,
-) -> Option<LogError> {
-    let reached = consumer.position().ok()?;
-    for (&partition, reading) in owned {
-        let Reading::Running(from) = reading else { continue };
-        let offset = match reached.find_partition(&topic.name, partition.cast_signed()).map(|found| found.offset()) {
-            Some(Offset::Offset(offset)) => offset.cast_unsigned().max(*from),
-            _ => *from,
-        };
-        match cluster.bounds(topic, partition) {
-            Ok(bounds) if offset < bounds.start || offset > bounds.end => {
-                let (topic, start, end) = (topic.spec.name.to_owned(), bounds.start, bounds.end);
-                return Some(LogError::OffsetOutOfRange { topic, partition, offset, start, end });
-            }
-            Ok(_) => {}
-            Err(e) => return Some(e),
-        }
-    }
-    None
 }

@@ -14,6 +14,7 @@ mod committer;
 mod config;
 mod error;
 mod events;
+mod fetching;
 mod member;
 mod membership;
 mod native;

@@ -40,8 +40,9 @@ pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError>
         setup.check_layout(&metadata, topic)?;
     }
     setup.check_settings(&existing).await?;
-    setup.make(&missing).await?;
+    let made_by_others = setup.make(&missing).await?;
     setup.await_leaders(&topics).await?;
+    setup.check_settings(&made_by_others).await?;
     Ok(topics)
 }
 
@@ -116,9 +117,10 @@ impl Setup<'_> {
         Ok(())
     }
 
-    async fn make(&self, missing: &[&Topic]) -> Result<(), LogError> {
+    /// Makes topics; returns those that another process has made just before.
+    async fn make<'t>(&self, missing: &[&'t Topic]) -> Result<Vec<&'t Topic>, LogError> {
         if missing.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let speaker = self.speaker("making the topics");
         let all = |topic: &&Topic| [self.settings(topic), tuning(topic)].concat();
@@ -134,16 +136,19 @@ impl Setup<'_> {
             .collect();
         let options = self.options().operation_timeout(Some(self.config.timeouts.request));
         let answers = self.admin.create_topics(&wanted, &options).await.map_err(|e| speaker.error(e))?;
+        let mut made_by_others = Vec::new();
         for answer in answers {
             match answer {
                 Ok(_) => {}
-                // Another process was first, with the same catalogue.
-                Err((_, Code::TopicAlreadyExists)) => {}
+                Err((name, Code::TopicAlreadyExists)) => {
+                    made_by_others.extend(missing.iter().copied().filter(|topic| topic.name == name));
+                }
                 Err((_, code)) => return Err(speaker.error(KafkaError::AdminOp(code))),
             }
         }
-        tracing::info!(topics = missing.len(), brokers = self.config.brokers, "topics made");
-        Ok(())
+        let made = missing.len() - made_by_others.len();
+        tracing::info!(topics = made, brokers = self.config.brokers, "topics made");
+        Ok(made_by_others)
     }
 
     /// A topic can be used once each partition has a leader that the brokers agree on.
@@ -166,7 +171,7 @@ impl Setup<'_> {
             }
             sleep(LEADERS_LOOK).await;
         }
-        // Another process may have made some of them between the first look and `make`.
+        // Another process may have made some of them since the first look.
         let metadata = self.metadata().await.map_err(|e| self.speaker("checking the topics").error(e))?;
         topics.iter().try_for_each(|topic| self.check_layout(&metadata, topic))
     }
