@@ -1,5 +1,6 @@
 //! The log on a real Kafka, whose address the environment gives: the contract, and what is its own.
 
+mod outage;
 mod setup;
 mod transactions;
 
@@ -34,9 +35,12 @@ fn brokers() -> String {
 /// A configuration whose topics and groups no other test has.
 fn config() -> KafkaConfig {
     let prefix = format!("test-{:016x}-", rand::random::<u64>());
-    KafkaConfig { topic_prefix: prefix.clone(), group_prefix: prefix, ..KafkaConfig::new(brokers(), LAYOUT) }
+    // All three of a cluster of three.
+    let replicas = if brokers().contains(',') { 3 } else { 1 };
+    KafkaConfig { topic_prefix: prefix.clone(), group_prefix: prefix, replicas, ..KafkaConfig::new(brokers(), LAYOUT) }
 }
 
+/// A log of its own on the shared broker.
 async fn kafka() -> OnKafka {
     let config = config();
     let log = KafkaLog::connect(config.clone()).await.unwrap();

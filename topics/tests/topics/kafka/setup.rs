@@ -58,7 +58,9 @@ async fn a_topic_with_other_partitions_is_refused_and_said_how() {
 async fn a_topic_with_other_settings_is_refused_and_said_how() {
     let config = config();
     let name = format!("{}{}", config.topic_prefix, UPSTREAM.spec.name);
-    let other = NewTopic::new(&name, 4, TopicReplication::Fixed(1))
+    let in_sync = config.in_sync_min().to_string();
+    let other = NewTopic::new(&name, 4, TopicReplication::Fixed(i32::from(config.replicas)))
+        .set("min.insync.replicas", &in_sync)
         .set("message.timestamp.type", "LogAppendTime")
         .set("retention.ms", "60000");
     let made = admin().create_topics([&other], &AdminOptions::new()).await.unwrap();

@@ -153,11 +153,14 @@ async fn a_commit_takes_no_polling_interval() {
 }
 
 /// A stage that copies its input, and works batches again as a runner does.
-async fn copy(log: Arc<dyn Log>, spec: MemberSpec) {
+pub async fn copy(log: Arc<dyn Log>, spec: MemberSpec) {
     loop {
-        let member = log.join(spec.clone()).await.unwrap();
-        if let Err(error) = copy_as(&log, member).await {
-            assert_eq!(error.class(), Class::Rebuild, "{error}");
+        let ended = match log.join(spec.clone()).await {
+            Ok(member) => copy_as(&log, member).await,
+            Err(error) => Err(error),
+        };
+        if let Err(error) = ended {
+            assert!(matches!(error.class(), Class::Rebuild | Class::Retry), "{error}");
         }
     }
 }
