@@ -9,5 +9,7 @@ pub mod clock;
 pub mod codec;
 pub mod embedded;
 pub mod headers;
+#[cfg(feature = "kafka")]
+pub mod kafka;
 pub mod log;
 pub mod partition;

@@ -273,6 +273,50 @@ pub enum LogError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The brokers can't be reached, or can't do it now.
+    #[error(
+        "kafka at {brokers} did not do it while {doing}: is it running there, and reachable? It is tried again; deployment/scripts/health-check.sh looks at a local one"
+    )]
+    Unavailable {
+        /// Their addresses.
+        brokers: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The brokers refuse it, and always will: rights, settings, a version that is too old.
+    #[error(
+        "kafka at {brokers} refuses it while {doing}: check the rights of this client, its settings, and the brokers' version"
+    )]
+    Refused {
+        /// Their addresses.
+        brokers: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The transaction was aborted; nothing of it is visible.
+    #[error("a transaction on kafka at {brokers} was aborted: it is worked again")]
+    Aborted {
+        /// Their addresses.
+        brokers: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The client's state is of no use any more.
+    #[error("the kafka client can't go on while {doing}: it is made anew")]
+    Broken {
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
     /// The log is being closed.
     #[error("the log is closed")]
     Closed,
@@ -282,8 +326,9 @@ impl LogError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } => Class::Retry,
-            Self::Fenced { .. } => Class::Rebuild,
+            Self::DiskFull { .. } | Self::Unavailable { .. } => Class::Retry,
+            Self::Aborted { .. } => Class::Abort,
+            Self::Fenced { .. } | Self::Broken { .. } => Class::Rebuild,
             Self::NoSuchTopic { .. }
             | Self::NoSuchPartition { .. }
             | Self::TopicDiffers { .. }
@@ -293,6 +338,7 @@ impl LogError {
             | Self::Corrupt { .. }
             | Self::TooLarge { .. }
             | Self::Storage { .. }
+            | Self::Refused { .. }
             | Self::Closed => Class::Fatal,
         }
     }
@@ -385,7 +431,8 @@ pub trait Member: Send {
 /// Reads partitions of one topic from given places on.
 #[async_trait]
 pub trait Reader: Send {
-    /// The next records of one of the partitions, or `None` when nothing came within `max_wait`.
+    /// The next records of one of the partitions, or `None` when nothing came within `max_wait`, or
+    /// only what is not to be seen: then [`position`](Self::position) has moved.
     /// Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors

@@ -1,0 +1,185 @@
+//! Appending outside of groups: one idempotent producer for all callers, polled by a thread of its own.
+
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
+
+use rdkafka::ClientContext;
+use rdkafka::config::RDKafkaLogLevel;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use super::cluster::{Cluster, is_missing};
+use super::config::RECORD_BYTES_MAX;
+use super::error::Failure;
+use super::{events, let_go, record};
+use crate::log::{LogError, Outgoing, Place};
+
+/// Room that a record's overhead takes in the limit of its size, bytes.
+const RECORD_OVERHEAD_BYTES: usize = 1_024;
+
+pub(super) struct Appender {
+    cluster: Arc<Cluster>,
+    /// Replaced after a fatal error, which a producer does not recover from.
+    producer: RwLock<Arc<ThreadedProducer<Acknowledgements>>>,
+    /// A permit a record that is not acknowledged yet.
+    room: Arc<Semaphore>,
+}
+
+/// The records of one call of `append`.
+struct Call {
+    state: Mutex<CallState>,
+    /// Given back with the last record.
+    _room: OwnedSemaphorePermit,
+}
+
+struct CallState {
+    places: Vec<Place>,
+    unanswered: usize,
+    failed: Option<Code>,
+    done: Option<oneshot::Sender<Result<Vec<Place>, Code>>>,
+}
+
+/// One record of a call.
+struct Ticket {
+    call: Arc<Call>,
+    index: usize,
+}
+
+impl Call {
+    fn answer(&self, index: usize, answer: Result<Place, Code>) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        match answer {
+            Ok(place) => state.places[index] = place,
+            Err(code) => {
+                state.failed.get_or_insert(code);
+            }
+        }
+        state.unanswered -= 1;
+        if state.unanswered == 0
+            && let Some(done) = state.done.take()
+        {
+            let answer = match state.failed {
+                Some(code) => Err(code),
+                None => Ok(std::mem::take(&mut state.places)),
+            };
+            let _caller_gone = done.send(answer);
+        }
+    }
+}
+
+/// Hears which records the brokers have.
+struct Acknowledgements;
+
+impl ClientContext for Acknowledgements {
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        events::log(level, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        events::passing(&error, reason);
+    }
+}
+
+impl ProducerContext for Acknowledgements {
+    type DeliveryOpaque = Box<Ticket>;
+
+    fn delivery(&self, result: &DeliveryResult<'_>, ticket: Box<Ticket>) {
+        let answer = match result {
+            Ok(message) => {
+                Ok(Place { partition: message.partition().cast_unsigned(), offset: message.offset().cast_unsigned() })
+            }
+            Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
+        };
+        ticket.call.answer(ticket.index, answer);
+    }
+}
+
+impl Appender {
+    pub fn new(cluster: Arc<Cluster>) -> Result<Self, LogError> {
+        let room = Arc::new(Semaphore::new(cluster.config.append_queue_records_max as usize));
+        let producer = RwLock::new(create(&cluster)?);
+        Ok(Self { cluster, producer, room })
+    }
+
+    pub async fn append(&self, records: &[Outgoing]) -> Result<Vec<Place>, LogError> {
+        let mut places = Vec::with_capacity(records.len());
+        for record in records {
+            check_size(record)?;
+            places.push(self.cluster.place(record)?);
+        }
+        if records.is_empty() {
+            return Ok(Vec::new());
+        }
+        let room_max = self.cluster.config.append_queue_records_max;
+        let room = u32::try_from(records.len()).unwrap_or(room_max).min(room_max);
+        let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_closed| LogError::Closed)?;
+        let (done, answered) = oneshot::channel();
+        let state = CallState {
+            places: vec![Place { partition: 0, offset: 0 }; records.len()],
+            unanswered: records.len(),
+            failed: None,
+            done: Some(done),
+        };
+        let call = Arc::new(Call { state: Mutex::new(state), _room: room });
+        let producer = Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner));
+        for (index, (outgoing, (topic, partition))) in records.iter().zip(places).enumerate() {
+            let ticket = Box::new(Ticket { call: Arc::clone(&call), index });
+            let mut wanted = BaseRecord::with_opaque_to(&topic.name, ticket)
+                .partition(partition)
+                .key(outgoing.key.as_ref())
+                .payload(outgoing.value.as_ref());
+            wanted.headers = record::to_kafka(&outgoing.headers);
+            if let Err((error, wanted)) = producer.send(wanted) {
+                let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+                call.answer(wanted.delivery_opaque.index, Err(code));
+            }
+        }
+        drop(call);
+        match answered.await {
+            Ok(Ok(places)) => Ok(places),
+            Ok(Err(code)) => Err(self.failed(&producer, code, records)),
+            Err(_producer_gone) => Err(LogError::Closed),
+        }
+    }
+
+    fn failed(&self, producer: &Arc<ThreadedProducer<Acknowledgements>>, code: Code, records: &[Outgoing]) -> LogError {
+        if producer.client().fatal_error().is_some() {
+            let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&current, producer) {
+                match create(&self.cluster) {
+                    Ok(fresh) => let_go(std::mem::replace(&mut *current, fresh)),
+                    Err(e) => return e,
+                }
+            }
+        }
+        match (code, records.first()) {
+            (Code::MessageSizeTooLarge | Code::InvalidMessageSize, _) => {
+                let bytes = records.iter().map(|record| record.key.len() + record.value.len()).max().unwrap_or(0);
+                LogError::TooLarge { what: "a record", bytes, max: RECORD_BYTES_MAX }
+            }
+            (code, Some(first)) if is_missing(code) => LogError::NoSuchTopic { topic: first.topic.name.to_owned() },
+            // After a fatal error too: the next call finds the fresh producer.
+            (code, _) => self.cluster.speaker("appending records").error(Failure::undelivered(code)),
+        }
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        // Its thread is awaited, which takes up to 100 ms.
+        let_go(Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner)));
+    }
+}
+
+fn create(cluster: &Cluster) -> Result<Arc<ThreadedProducer<Acknowledgements>>, LogError> {
+    let producer = cluster.config.appender().create_with_context::<_, ThreadedProducer<_>>(Acknowledgements);
+    producer.map(Arc::new).map_err(|e| cluster.speaker("making a producer").settings_error(e))
+}
+
+/// Refuses a record that no broker would take.
+pub(super) fn check_size(record: &Outgoing) -> Result<(), LogError> {
+    let bytes = record.key.len() + record.value.len();
+    let max = RECORD_BYTES_MAX - RECORD_OVERHEAD_BYTES;
+    if bytes > max { Err(LogError::TooLarge { what: "a record", bytes, max }) } else { Ok(()) }
+}

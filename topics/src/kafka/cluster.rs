@@ -1,0 +1,178 @@
+//! What is known of a cluster: the names and sizes of its topics, their bounds, positions of groups.
+//!
+//! Every call here waits for a broker: not to be made on a thread of the async runtime.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
+
+use super::config::{Isolation, KafkaConfig};
+use super::error::{Failure, Speaker};
+use super::events::Events;
+use crate::catalogue::TopicSpec;
+use crate::log::{Bounds, LogError, Outgoing};
+use crate::partition::partition_of;
+
+/// Clients kept for asking for the positions of groups; beyond it the oldest knowledge goes.
+const GROUP_CLIENTS_MAX: usize = 16;
+/// A pause after a retriable answer that came at once.
+const RETRY_PAUSE: Duration = Duration::from_millis(20);
+
+/// A topic as it is named and laid out here.
+#[derive(Debug)]
+pub(super) struct Topic {
+    pub spec: &'static TopicSpec,
+    pub name: String,
+    pub partitions: u32,
+}
+
+pub(super) struct Cluster {
+    pub config: KafkaConfig,
+    topics: HashMap<&'static str, Arc<Topic>>,
+    /// Sees open transactions, so that an end is the true one.
+    lookup: BaseConsumer<Events>,
+    group_clients: Mutex<HashMap<String, Arc<BaseConsumer<Events>>>>,
+}
+
+impl Cluster {
+    pub fn new(config: KafkaConfig, topics: Vec<Topic>) -> Result<Self, LogError> {
+        let lookup = create(&config, &config.consumer("lookup", None, Isolation::Uncommitted))?;
+        let topics = topics.into_iter().map(|topic| (topic.spec.name, Arc::new(topic))).collect();
+        Ok(Self { config, topics, lookup, group_clients: Mutex::default() })
+    }
+
+    pub fn speaker(&self, doing: &'static str) -> Speaker<'_> {
+        Speaker { brokers: &self.config.brokers, doing }
+    }
+
+    pub fn topic(&self, spec: &TopicSpec) -> Result<&Arc<Topic>, LogError> {
+        self.topics.get(spec.name).ok_or_else(|| LogError::NoSuchTopic { topic: spec.name.to_owned() })
+    }
+
+    /// The partition that a record belongs to.
+    pub fn place(&self, record: &Outgoing) -> Result<(&Topic, i32), LogError> {
+        let topic = self.topic(record.topic)?;
+        let partition = record.partition.unwrap_or_else(|| partition_of(&record.key, topic.partitions));
+        Ok((topic, topic.checked(partition)?))
+    }
+
+    pub fn bounds(&self, topic: &Topic, partition: u32) -> Result<Bounds, LogError> {
+        let number = topic.checked(partition)?;
+        serve(&self.lookup);
+        let ask = |timeout| self.lookup.client().fetch_watermarks(&topic.name, number, timeout);
+        let (start, end) = self.ask("looking up the bounds of a partition", ask)?;
+        Ok(Bounds { start: start.cast_unsigned(), end: end.cast_unsigned() })
+    }
+
+    pub fn offset_at(&self, topic: &Topic, partition: u32, time_ms: i64) -> Result<u64, LogError> {
+        let number = topic.checked(partition)?;
+        let ask = |timeout| {
+            let mut times = TopicPartitionList::new();
+            times.add_partition_offset(&topic.name, number, Offset::Offset(time_ms.max(0)))?;
+            self.lookup.offsets_for_times(times, timeout)
+        };
+        let found = self.ask("looking up the offset of a time", ask)?;
+        match found.elements().first().map(|element| element.offset()) {
+            Some(Offset::Offset(offset)) => Ok(offset.cast_unsigned()),
+            _ => Ok(self.bounds(topic, partition)?.end),
+        }
+    }
+
+    /// The committed position of each partition of a topic.
+    pub fn positions(&self, group: &str, topic: &Topic) -> Result<Vec<Option<u64>>, LogError> {
+        let client = {
+            let mut clients = self.group_clients.lock().unwrap_or_else(PoisonError::into_inner);
+            if !clients.contains_key(group) {
+                if clients.len() >= GROUP_CLIENTS_MAX {
+                    clients.clear();
+                }
+                // Committed: it waits for the transaction that is just about to commit a position.
+                let settings = self.config.consumer("positions", Some(group), Isolation::Committed);
+                clients.insert(group.to_owned(), Arc::new(create(&self.config, &settings)?));
+            }
+            Arc::clone(&clients[group])
+        };
+        serve(&client);
+        let partitions: Vec<u32> = (0..topic.partitions).collect();
+        let found = self.committed(&client, topic, &partitions)?;
+        Ok(partitions.iter().map(|partition| found.get(partition).copied()).collect())
+    }
+
+    /// Committed positions, asked through a client of the group.
+    pub fn committed<C: rdkafka::consumer::ConsumerContext>(
+        &self,
+        client: &BaseConsumer<C>,
+        topic: &Topic,
+        partitions: &[u32],
+    ) -> Result<HashMap<u32, u64>, LogError> {
+        let ask = |timeout| {
+            let mut wanted = TopicPartitionList::with_capacity(partitions.len());
+            for &partition in partitions {
+                wanted.add_partition(&topic.name, partition.cast_signed());
+            }
+            let found = client.committed_offsets(wanted, timeout)?;
+            found.elements().iter().try_for_each(|element| element.error())?;
+            Ok(found)
+        };
+        let found = self.ask("looking up committed positions", ask)?;
+        let known = found.elements().into_iter().filter_map(|element| match element.offset() {
+            Offset::Offset(offset) => Some((element.partition().cast_unsigned(), offset.cast_unsigned())),
+            _ => None,
+        });
+        Ok(known.collect())
+    }
+
+    /// Asks until there is an answer, within the timeout of a request: a leader may just have changed,
+    /// a position may still be part of an open transaction.
+    fn ask<T>(&self, doing: &'static str, ask: impl Fn(Duration) -> KafkaResult<T>) -> Result<T, LogError> {
+        let timeout = self.config.timeouts.request;
+        let deadline = tokio::time::Instant::now() + timeout;
+        loop {
+            let left = deadline.saturating_duration_since(tokio::time::Instant::now());
+            let error = match ask(left.max(RETRY_PAUSE)) {
+                Ok(answer) => return Ok(answer),
+                Err(e) => self.speaker(doing).error(Failure::from(e)),
+            };
+            let passes = matches!(error, LogError::Unavailable { .. });
+            if !passes || left <= RETRY_PAUSE {
+                return Err(error);
+            }
+            std::thread::sleep(RETRY_PAUSE);
+        }
+    }
+}
+
+impl Topic {
+    /// The partition as Kafka numbers it, when there is one.
+    pub fn checked(&self, partition: u32) -> Result<i32, LogError> {
+        if partition >= self.partitions {
+            let (topic, partitions) = (self.spec.name.to_owned(), self.partitions);
+            return Err(LogError::NoSuchPartition { topic, partition, partitions });
+        }
+        Ok(partition.cast_signed())
+    }
+}
+
+fn create(config: &KafkaConfig, settings: &ClientConfig) -> Result<BaseConsumer<Events>, LogError> {
+    let speaker = Speaker { brokers: &config.brokers, doing: "making a client" };
+    settings.create_with_context(Events).map_err(|e| speaker.settings_error(e))
+}
+
+/// Takes in what a client that is never read from has to say: log lines and errors.
+fn serve<C: ClientContext + rdkafka::consumer::ConsumerContext>(client: &BaseConsumer<C>) {
+    const EVENTS_MAX: usize = 16;
+    for _ in 0..EVENTS_MAX {
+        if client.poll(Duration::ZERO).is_none() {
+            break;
+        }
+    }
+}
+
+/// Whether an answer says that something is not there, rather than that it can't be reached.
+pub(super) fn is_missing(code: Code) -> bool {
+    matches!(code, Code::UnknownTopicOrPartition | Code::UnknownTopic | Code::UnknownPartition)
+}

@@ -1,0 +1,141 @@
+//! What librdkafka says went wrong, as errors of the log.
+
+use std::fmt;
+
+use rdkafka::ClientContext;
+use rdkafka::client::Client;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+
+use crate::log::{LogError, MemberSpec};
+
+/// An error of librdkafka with what it says about going on.
+#[derive(Debug, Clone)]
+pub(super) struct Failure {
+    pub code: Code,
+    pub advice: Advice,
+    pub message: String,
+}
+
+/// What librdkafka says about going on after an error in a transaction.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Advice {
+    /// The same call may succeed.
+    Retry,
+    /// The transaction must be aborted.
+    Abort,
+    /// The client can't go on.
+    GiveUp,
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+impl std::error::Error for Failure {}
+
+impl From<KafkaError> for Failure {
+    fn from(error: KafkaError) -> Self {
+        let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
+        let advice = match &error {
+            KafkaError::Transaction(e) if e.is_fatal() => Advice::GiveUp,
+            KafkaError::Transaction(e) if e.txn_requires_abort() => Advice::Abort,
+            KafkaError::Transaction(e) if e.is_retriable() => Advice::Retry,
+            KafkaError::Transaction(_) | KafkaError::MessageConsumptionFatal(_) => Advice::GiveUp,
+            _ if code == Code::Fatal => Advice::GiveUp,
+            KafkaError::MessageProduction(_) => Advice::Abort,
+            _ => Advice::Retry,
+        };
+        Self { code, advice, message: error.to_string() }
+    }
+}
+
+impl Failure {
+    /// Records that could not be delivered.
+    pub fn undelivered(code: Code) -> Self {
+        Self { code, advice: Advice::Abort, message: format!("a record was not taken: {code}") }
+    }
+
+    /// Puts the error that ended a client in the place of one that only says that it is ended.
+    pub fn rooted<C: ClientContext>(self, client: &Client<C>) -> Self {
+        match client.fatal_error() {
+            Some((code, message)) if self.code == Code::Fatal => Self { code, message, ..self },
+            _ => self,
+        }
+    }
+
+    /// Whether the broker knows a newer owner of this name, or of the partitions.
+    pub fn is_fenced(&self) -> bool {
+        matches!(
+            self.code,
+            Code::Fenced
+                | Code::ProducerFenced
+                | Code::InvalidProducerEpoch
+                | Code::FencedInstanceId
+                | Code::UnknownMemberId
+                | Code::InvalidProducerIdMapping
+        )
+    }
+}
+
+/// Who was speaking with the brokers, for messages.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Speaker<'a> {
+    pub brokers: &'a str,
+    pub doing: &'static str,
+}
+
+impl Speaker<'_> {
+    /// The error of a call that is not part of a transaction.
+    pub fn error(self, failure: impl Into<Failure>) -> LogError {
+        let (failure, brokers, doing) = (failure.into(), self.brokers.to_owned(), self.doing);
+        if is_refusal(failure.code) {
+            return LogError::Refused { brokers, doing, source: Box::new(failure) };
+        }
+        match failure.advice {
+            Advice::GiveUp => LogError::Broken { doing, source: Box::new(failure) },
+            Advice::Retry | Advice::Abort => LogError::Unavailable { brokers, doing, source: Box::new(failure) },
+        }
+    }
+
+    /// The error of a member's call: like [`error`](Self::error), or that it was fenced.
+    pub fn member_error(self, spec: &MemberSpec, failure: impl Into<Failure>) -> LogError {
+        let failure = failure.into();
+        if failure.is_fenced() { fenced(spec) } else { self.error(failure) }
+    }
+}
+
+/// The error of a member that another has taken over from.
+pub(super) fn fenced(spec: &MemberSpec) -> LogError {
+    LogError::Fenced { group: spec.group.clone(), instance: spec.instance.clone() }
+}
+
+/// Codes that no retry changes: rights, settings, an old broker.
+fn is_refusal(code: Code) -> bool {
+    matches!(
+        code,
+        Code::TopicAuthorizationFailed
+            | Code::GroupAuthorizationFailed
+            | Code::ClusterAuthorizationFailed
+            | Code::TransactionalIdAuthorizationFailed
+            | Code::SaslAuthenticationFailed
+            | Code::Authentication
+            | Code::UnsupportedSASLMechanism
+            | Code::UnsupportedVersion
+            | Code::UnsupportedFeature
+            | Code::InvalidConfig
+            | Code::InvalidReplicationFactor
+            | Code::InvalidSessionTimeout
+            | Code::InvalidTransactionTimeout
+            | Code::PolicyViolation
+            | Code::InvalidTopic
+    )
+}
+
+impl Speaker<'_> {
+    /// The error of a client that could not even be made.
+    pub fn settings_error(self, error: rdkafka::error::KafkaError) -> LogError {
+        LogError::Refused { brokers: self.brokers.to_owned(), doing: self.doing, source: Box::new(error) }
+    }
+}

@@ -1,0 +1,96 @@
+//! A member of a consumer group, as its owner holds it: the work is done by a [`Membership`] on a
+//! thread of its own, since the calls of librdkafka that matter here block.
+
+use std::sync::mpsc::Sender;
+
+use async_trait::async_trait;
+use tokio::sync::{mpsc, oneshot};
+
+use super::error::fenced;
+use super::membership::{Membership, Signal};
+use crate::log::{Commit, Event, LogError, Member, MemberSpec};
+
+pub(super) struct KafkaMember {
+    spec: MemberSpec,
+    /// Holds one request at most: its owner waits for the answer to each.
+    signals: Sender<Signal>,
+    /// Holds one event at most: each is asked for.
+    events: mpsc::Receiver<Result<Event, LogError>>,
+    /// An event was asked for and has not been taken yet.
+    asked: bool,
+    /// An event that was taken out of `events` to be looked at.
+    kept: Option<Result<Event, LogError>>,
+}
+
+impl KafkaMember {
+    /// Starts the thread.
+    pub fn start(spec: MemberSpec, membership: Membership, events: mpsc::Receiver<Result<Event, LogError>>) -> Self {
+        let signals = membership.signals();
+        std::thread::spawn(move || membership.run());
+        Self { spec, signals, events, asked: false, kept: None }
+    }
+
+    async fn request<T>(
+        &self,
+        signal: impl FnOnce(oneshot::Sender<Result<T, LogError>>) -> Signal,
+    ) -> Result<T, LogError> {
+        let (reply, answer) = oneshot::channel();
+        self.signals.send(signal(reply)).map_err(|_thread_ended| fenced(&self.spec))?;
+        answer.await.unwrap_or_else(|_thread_ended| Err(fenced(&self.spec)))
+    }
+
+    /// Takes records of a partition that moved out of the event that is already on its way.
+    fn discard(&mut self, partition: u32) {
+        if self.kept.is_none() {
+            self.kept = self.events.try_recv().ok();
+        }
+        if let Some(Ok(Event::Batch(batches))) = &mut self.kept {
+            batches.retain(|batch| batch.partition != partition);
+            if batches.is_empty() {
+                self.kept = None;
+                self.asked = false;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Member for KafkaMember {
+    async fn next(&mut self) -> Result<Event, LogError> {
+        if let Some(event) = self.kept.take() {
+            self.asked = false;
+            return event;
+        }
+        if !self.asked {
+            self.signals.send(Signal::Next).map_err(|_thread_ended| fenced(&self.spec))?;
+            self.asked = true;
+        }
+        let event = self.events.recv().await;
+        self.asked = false;
+        event.unwrap_or_else(|| Err(fenced(&self.spec)))
+    }
+
+    async fn start(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
+        self.request(|reply| Signal::Start { partition, offset, reply }).await?;
+        self.discard(partition);
+        Ok(())
+    }
+
+    async fn commit(&mut self, commit: Commit) -> Result<(), LogError> {
+        self.request(|reply| Signal::Commit { commit, reply }).await
+    }
+
+    async fn committed(&mut self, partition: u32) -> Result<Option<u64>, LogError> {
+        self.request(|reply| Signal::Committed { partition, reply }).await
+    }
+
+    async fn leave(self: Box<Self>) -> Result<(), LogError> {
+        self.request(|reply| Signal::Leave { reply }).await
+    }
+}
+
+impl Drop for KafkaMember {
+    fn drop(&mut self) {
+        let _thread_ended = self.signals.send(Signal::Gone);
+    }
+}

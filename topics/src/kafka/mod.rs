@@ -1,0 +1,131 @@
+//! The log on Apache Kafka.
+//!
+//! [`setup`] makes and checks the topics of the catalogue. [`append`] is one idempotent producer for
+//! all callers. Each member of a group is a [`membership`] on a thread of its own, with a [`committer`]
+//! that puts outputs and positions into one transaction; a [`reader`] belongs to no group. [`cluster`]
+//! answers questions about bounds and positions.
+//!
+//! Needs brokers of 2.5 or later: a commit names the member and its generation (KIP-447), so that the
+//! commit of a member that lost its partitions is refused.
+
+mod append;
+mod cluster;
+mod committer;
+mod config;
+mod error;
+mod events;
+mod fetching;
+mod member;
+mod membership;
+mod native;
+mod ownership;
+mod reader;
+mod rebalance;
+mod record;
+mod setup;
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use tokio::sync::mpsc;
+
+use self::append::Appender;
+use self::cluster::Cluster;
+use self::member::KafkaMember;
+use self::membership::Membership;
+use self::reader::KafkaReader;
+use crate::catalogue::{Layout, TopicSpec};
+use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
+
+pub use self::config::{KafkaConfig, Security, Timeouts};
+#[cfg(feature = "kafka-tls")]
+pub use self::config::{Scram, Tls};
+
+/// The topics of the catalogue on a Kafka cluster.
+pub struct KafkaLog {
+    cluster: Arc<Cluster>,
+    appender: Appender,
+}
+
+impl KafkaLog {
+    /// Waits until a broker answers, makes the topics that are missing, and checks the others.
+    ///
+    /// # Errors
+    /// [`LogError::Unavailable`] when no broker answers in time, [`LogError::Refused`] when one does not
+    /// let this client in, [`LogError::TopicDiffers`] when a topic is not as the catalogue has it.
+    pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
+        let topics = setup::topics(&config).await?;
+        let cluster = blocking(move || Cluster::new(config, topics)).await.map(Arc::new)?;
+        let appender = Appender::new(Arc::clone(&cluster))?;
+        Ok(Arc::new(Self { cluster, appender }))
+    }
+}
+
+#[async_trait]
+impl Log for KafkaLog {
+    fn layout(&self) -> Layout {
+        self.cluster.config.layout
+    }
+
+    async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError> {
+        self.appender.append(&records).await
+    }
+
+    async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
+        let (events, received) = mpsc::channel(1);
+        let (cluster, of_member) = (Arc::clone(&self.cluster), spec.clone());
+        let membership = blocking(move || Membership::join(cluster, of_member, events)).await?;
+        Ok(Box::new(KafkaMember::start(spec, membership, received)))
+    }
+
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+        let topic = Arc::clone(self.cluster.topic(topic)?);
+        let (cluster, from) = (Arc::clone(&self.cluster), from.to_vec());
+        Ok(Box::new(blocking(move || KafkaReader::open(cluster, topic, &from)).await?))
+    }
+
+    async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
+        let topic = Arc::clone(self.cluster.topic(topic)?);
+        let cluster = Arc::clone(&self.cluster);
+        blocking(move || cluster.bounds(&topic, partition)).await
+    }
+
+    async fn offset_at(&self, topic: &'static TopicSpec, partition: u32, time_ms: i64) -> Result<u64, LogError> {
+        let topic = Arc::clone(self.cluster.topic(topic)?);
+        let cluster = Arc::clone(&self.cluster);
+        blocking(move || cluster.offset_at(&topic, partition, time_ms)).await
+    }
+
+    async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
+        let topic = Arc::clone(self.cluster.topic(topic)?);
+        let (cluster, group) = (Arc::clone(&self.cluster), group.to_owned());
+        blocking(move || {
+            let positions = cluster.positions(&group, &topic)?;
+            let row = |(partition, committed): (u32, Option<u64>)| {
+                let Bounds { start, end } = cluster.bounds(&topic, partition)?;
+                let records = end.saturating_sub(committed.unwrap_or(start).max(start));
+                Ok(PartitionLag { partition, committed, end, records })
+            };
+            (0..topic.partitions).zip(positions).map(row).collect()
+        })
+        .await
+    }
+}
+
+impl std::fmt::Debug for KafkaLog {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("config", &self.cluster.config).finish_non_exhaustive()
+    }
+}
+
+/// Runs what waits for brokers away from the async runtime.
+async fn blocking<T: Send + 'static>(
+    call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
+) -> Result<T, LogError> {
+    tokio::task::spawn_blocking(call).await.unwrap_or(Err(LogError::Closed))
+}
+
+/// Drops what waits for threads of its own when it is dropped.
+fn let_go<T: Send + 'static>(value: T) {
+    std::thread::spawn(move || drop(value));
+}

@@ -1,0 +1,53 @@
+//! The two calls of librdkafka that rdkafka has no fitting form of.
+
+use std::ffi::CStr;
+use std::time::Duration;
+
+use rdkafka::bindings;
+use rdkafka::message::BorrowedMessage;
+use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
+use rdkafka::types::RDKafkaRespErr;
+
+/// Waits until no record is in flight, at most this long; returns whether that is so.
+///
+/// `Producer::flush` looks again every 100 ms; this wakes with the last acknowledgement. It serves no
+/// delivery reports: a failed record counts as in flight until the caller has polled.
+#[allow(unsafe_code, reason = "see SAFETY")]
+pub(super) fn flush<C: ProducerContext>(producer: &BaseProducer<C>, timeout: Duration) -> bool {
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    // SAFETY: the handle belongs to `producer`, which is borrowed until the call returns, and
+    // rd_kafka_flush may be called from any thread.
+    let answer = unsafe { bindings::rd_kafka_flush(producer.client().native_ptr(), timeout_ms) };
+    answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Gives each header of a record to `take`, in order. A header without a value is an empty one.
+///
+/// rdkafka's own iterator panics on a name that is not UTF-8, which any program could write; such a
+/// name is given with replacement characters.
+#[allow(unsafe_code, reason = "see SAFETY")]
+pub(super) fn for_each_header(message: &BorrowedMessage<'_>, mut take: impl FnMut(&str, &[u8])) {
+    let mut headers = std::ptr::null_mut();
+    // SAFETY: the message is borrowed for the whole function, so its native form stays alive; the
+    // headers that the call hands out belong to it.
+    let answer = unsafe { bindings::rd_kafka_message_headers(message.ptr(), &raw mut headers) };
+    if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+        return;
+    }
+    for index in 0.. {
+        let (mut name, mut value, mut size) = (std::ptr::null(), std::ptr::null(), 0);
+        // SAFETY: `headers` is what the call above handed out, and the three places are valid for
+        // writing. Past the last header the call answers with an error.
+        let answer =
+            unsafe { bindings::rd_kafka_header_get_all(headers, index, &raw mut name, &raw mut value, &raw mut size) };
+        if answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR {
+            return;
+        }
+        // SAFETY: librdkafka ends names with NUL, and both name and value live as long as the message.
+        let (name, value) = unsafe {
+            let value = if value.is_null() { &[][..] } else { std::slice::from_raw_parts(value.cast::<u8>(), size) };
+            (CStr::from_ptr(name).to_string_lossy(), value)
+        };
+        take(&name, value);
+    }
+}

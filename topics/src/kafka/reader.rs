@@ -1,0 +1,193 @@
+//! Reading partitions outside of groups.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::{Offset, TopicPartitionList};
+use tokio::sync::Notify;
+use tokio::time::{Instant, timeout_at};
+
+use super::cluster::{Cluster, Topic, is_missing};
+use super::config::Isolation;
+use super::events::Events;
+use super::let_go;
+use super::record::{Arrivals, Backlog};
+use crate::log::{LogError, PartitionBatch, Reader, StartAt};
+
+/// Records in one batch.
+const BATCH_RECORDS_MAX: usize = 4_096;
+/// Bytes in one batch; one record may exceed it alone.
+const BATCH_BYTES_MAX: usize = 4 << 20;
+
+pub(super) struct KafkaReader {
+    cluster: Arc<Cluster>,
+    topic: Arc<Topic>,
+    /// `None` only while it is being dropped.
+    consumer: Option<BaseConsumer<Events>>,
+    /// Told when the consumer has something after it had nothing.
+    arrival: Arc<Notify>,
+    backlog: Backlog,
+    /// Where each partition was read to, by batches that were handed out or skipped.
+    positions: HashMap<u32, u64>,
+}
+
+impl KafkaReader {
+    /// Looks up where to start, and starts. Waits for brokers: not for a thread of the async runtime.
+    pub fn open(cluster: Arc<Cluster>, topic: Arc<Topic>, from: &[(u32, StartAt)]) -> Result<Self, LogError> {
+        let speaker = cluster.speaker("starting a reader");
+        // Assigning needs the name of a group, although none is joined.
+        let settings = cluster.config.consumer("reader", Some("readers"), Isolation::Committed);
+        let mut consumer: BaseConsumer<Events> =
+            settings.create_with_context(Events).map_err(|e| speaker.settings_error(e))?;
+        let arrival = Arc::new(Notify::new());
+        let told = Arc::clone(&arrival);
+        consumer.set_nonempty_callback(move || told.notify_one());
+        let mut positions = HashMap::new();
+        let mut assignment = TopicPartitionList::with_capacity(from.len());
+        for &(partition, at) in from {
+            let offset = start(&cluster, &topic, partition, at)?;
+            let number = topic.checked(partition)?;
+            assignment
+                .add_partition_offset(&topic.name, number, Offset::Offset(offset.cast_signed()))
+                .map_err(|e| speaker.error(e))?;
+            positions.insert(partition, offset);
+        }
+        consumer.assign(&assignment).map_err(|e| speaker.error(e))?;
+        Ok(Self { cluster, topic, consumer: Some(consumer), arrival, backlog: Backlog::default(), positions })
+    }
+
+    /// Takes in what has come; returns whether any partition went on.
+    fn drain(&mut self) -> Result<bool, Trouble> {
+        let Some(consumer) = &self.consumer else { return Ok(false) };
+        let mut arrivals = Arrivals::default();
+        // What is no record answers with nothing, just as an empty queue does.
+        let mut nothing = 0;
+        while nothing < 2 && arrivals.len() < BATCH_RECORDS_MAX && arrivals.bytes() < BATCH_BYTES_MAX {
+            match consumer.poll(Duration::ZERO) {
+                None => nothing += 1,
+                Some(Ok(message)) => {
+                    nothing = 0;
+                    arrivals.push(&message);
+                }
+                Some(Err(KafkaError::MessageConsumption(Code::AutoOffsetReset))) => return Err(Trouble::OutOfRange),
+                Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_missing) => return Err(Trouble::Missing),
+                Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => return Err(Trouble::Other(e)),
+                // The client goes on by itself when the broker is back.
+                Some(Err(_)) => nothing = 0,
+            }
+        }
+        let came = arrivals.len() > 0;
+        self.backlog.extend(arrivals, |_, _| true);
+        Ok(came | self.skip())
+    }
+
+    /// Moves the positions of partitions of which nothing is left to hand out past what is never
+    /// handed out: aborted records, and the marks that end transactions.
+    fn skip(&mut self) -> bool {
+        let Some(Ok(reached)) = self.consumer.as_ref().map(|consumer| consumer.position()) else { return false };
+        let mut moved = false;
+        for element in reached.elements() {
+            let partition = element.partition().cast_unsigned();
+            if let (Offset::Offset(offset), false) = (element.offset(), self.backlog.has(partition))
+                && let Some(position) = self.positions.get_mut(&partition)
+                && *position < offset.cast_unsigned()
+            {
+                *position = offset.cast_unsigned();
+                moved = true;
+            }
+        }
+        moved
+    }
+
+    fn hand_out(&mut self) -> Option<PartitionBatch> {
+        if self.backlog.is_empty() {
+            return None;
+        }
+        let mut batch = self.backlog.take_one(BATCH_RECORDS_MAX, BATCH_BYTES_MAX)?;
+        self.positions.insert(batch.partition, batch.next_offset);
+        self.skip();
+        batch.next_offset = self.positions[&batch.partition];
+        Some(batch)
+    }
+
+    /// Which partition's records were dropped before they were read.
+    async fn out_of_range(&self) -> LogError {
+        for (&partition, &offset) in &self.positions {
+            let (cluster, topic) = (Arc::clone(&self.cluster), Arc::clone(&self.topic));
+            let looked_up = super::blocking(move || cluster.bounds(&topic, partition)).await;
+            match looked_up {
+                Ok(bounds) if offset < bounds.start || offset > bounds.end => {
+                    let (topic, start, end) = (self.topic.spec.name.to_owned(), bounds.start, bounds.end);
+                    return LogError::OffsetOutOfRange { topic, partition, offset, start, end };
+                }
+                Ok(_) => {}
+                Err(e) => return e,
+            }
+        }
+        self.cluster.speaker("reading").error(KafkaError::MessageConsumption(Code::AutoOffsetReset))
+    }
+}
+
+/// Why nothing more can be read.
+enum Trouble {
+    OutOfRange,
+    Missing,
+    Other(KafkaError),
+}
+
+fn start(cluster: &Cluster, topic: &Topic, partition: u32, at: StartAt) -> Result<u64, LogError> {
+    let bounds = cluster.bounds(topic, partition)?;
+    match at {
+        StartAt::Earliest => Ok(bounds.start),
+        StartAt::Latest => Ok(bounds.end),
+        StartAt::Time(time_ms) => cluster.offset_at(topic, partition, time_ms),
+        StartAt::Offset(offset) if offset > bounds.end => {
+            let (topic, start, end) = (topic.spec.name.to_owned(), bounds.start, bounds.end);
+            Err(LogError::OffsetOutOfRange { topic, partition, offset, start, end })
+        }
+        StartAt::Offset(offset) => Ok(offset.max(bounds.start)),
+    }
+}
+
+#[async_trait]
+impl Reader for KafkaReader {
+    async fn next(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError> {
+        let deadline = Instant::now() + max_wait;
+        loop {
+            if let Some(batch) = self.hand_out() {
+                return Ok(Some(batch));
+            }
+            let moved = match self.drain() {
+                Ok(moved) => moved,
+                Err(Trouble::OutOfRange) => return Err(self.out_of_range().await),
+                Err(Trouble::Missing) => {
+                    return Err(LogError::NoSuchTopic { topic: self.topic.spec.name.to_owned() });
+                }
+                Err(Trouble::Other(e)) => return Err(self.cluster.speaker("reading").error(e)),
+            };
+            if let Some(batch) = self.hand_out() {
+                return Ok(Some(batch));
+            }
+            if moved || timeout_at(deadline, self.arrival.notified()).await.is_err() {
+                return Ok(None);
+            }
+        }
+    }
+
+    fn position(&self, partition: u32) -> Option<u64> {
+        self.positions.get(&partition).copied()
+    }
+}
+
+impl Drop for KafkaReader {
+    fn drop(&mut self) {
+        // Closing waits for the client's threads.
+        if let Some(consumer) = self.consumer.take() {
+            let_go(consumer);
+        }
+    }
+}

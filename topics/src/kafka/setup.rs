@@ -1,0 +1,214 @@
+//! Making the topics of the catalogue, and checking those that are there already.
+
+use std::time::Duration;
+
+use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
+use rdkafka::metadata::Metadata;
+use tokio::time::{Instant, sleep};
+
+use super::cluster::Topic;
+use super::config::KafkaConfig;
+use super::error::{Failure, Speaker};
+use super::events::Events;
+use crate::catalogue::{ALL, Cleanup};
+use crate::log::LogError;
+
+/// How long one try at reaching a broker takes, and so how often it is said that none answers.
+const CONNECT_TRY: Duration = Duration::from_secs(3);
+/// How often it is looked whether a topic that was made has its leaders.
+const LEADERS_LOOK: Duration = Duration::from_millis(50);
+
+/// Waits for the brokers, makes the topics that are missing and checks the others.
+pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError> {
+    let speaker = |doing| Speaker { brokers: &config.brokers, doing };
+    let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
+    let admin = std::sync::Arc::new(admin.map_err(|e| speaker("making a client").settings_error(e))?);
+    let setup = Setup { config, admin, deadline: Instant::now() + config.timeouts.connect };
+    let topics: Vec<Topic> = ALL
+        .iter()
+        .map(|&spec| Topic {
+            spec,
+            name: format!("{}{}", config.topic_prefix, spec.name),
+            partitions: config.layout.partitions(spec),
+        })
+        .collect();
+    let metadata = setup.connect().await?;
+    let missing: Vec<&Topic> = topics.iter().filter(|topic| found(&metadata, topic).is_none()).collect();
+    let existing: Vec<&Topic> = topics.iter().filter(|topic| found(&metadata, topic).is_some()).collect();
+    for topic in &existing {
+        setup.check_layout(&metadata, topic)?;
+    }
+    setup.check_settings(&existing).await?;
+    let made_by_others = setup.make(&missing).await?;
+    setup.await_leaders(&topics).await?;
+    setup.check_settings(&made_by_others).await?;
+    Ok(topics)
+}
+
+struct Setup<'a> {
+    config: &'a KafkaConfig,
+    admin: std::sync::Arc<AdminClient<Events>>,
+    deadline: Instant,
+}
+
+impl Setup<'_> {
+    fn speaker(&self, doing: &'static str) -> Speaker<'_> {
+        Speaker { brokers: &self.config.brokers, doing }
+    }
+
+    fn options(&self) -> AdminOptions {
+        AdminOptions::new().request_timeout(Some(self.config.timeouts.request))
+    }
+
+    async fn metadata(&self) -> Result<Metadata, Failure> {
+        let admin = std::sync::Arc::clone(&self.admin);
+        let ask = move || admin.inner().fetch_metadata(None, CONNECT_TRY);
+        let answer = tokio::task::spawn_blocking(ask).await;
+        answer.unwrap_or(Err(KafkaError::Canceled)).map_err(Failure::from)
+    }
+
+    /// Waits until a broker answers, and says so while none does.
+    async fn connect(&self) -> Result<Metadata, LogError> {
+        loop {
+            let tried = Instant::now();
+            let failure = match self.metadata().await {
+                Ok(metadata) => return Ok(metadata),
+                Err(failure) => failure,
+            };
+            let error = self.speaker("connecting").error(failure);
+            if Instant::now() >= self.deadline || !matches!(error, LogError::Unavailable { .. }) {
+                return Err(error);
+            }
+            tracing::warn!(brokers = self.config.brokers, "no Kafka broker answers yet: is it running there?");
+            tokio::time::sleep_until(tried + CONNECT_TRY).await;
+        }
+    }
+
+    fn check_layout(&self, metadata: &Metadata, topic: &Topic) -> Result<(), LogError> {
+        let Some(found) = found(metadata, topic) else { return Ok(()) };
+        let partitions = found.partitions().len();
+        if partitions != topic.partitions as usize {
+            return Err(differs(topic, format!("it has {partitions} partitions, not {}", topic.partitions)));
+        }
+        let replicas = found.partitions().iter().map(|partition| partition.replicas().len()).min().unwrap_or(0);
+        if replicas < usize::from(self.config.replicas) {
+            return Err(differs(topic, format!("it has {replicas} replicas, not {}", self.config.replicas)));
+        }
+        Ok(())
+    }
+
+    async fn check_settings(&self, existing: &[&Topic]) -> Result<(), LogError> {
+        if existing.is_empty() {
+            return Ok(());
+        }
+        let speaker = self.speaker("reading the topics' settings");
+        let asked: Vec<_> = existing.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        let answers = self.admin.describe_configs(&asked, &self.options()).await.map_err(|e| speaker.error(e))?;
+        for (topic, answer) in existing.iter().zip(answers) {
+            let found: ConfigResource = answer.map_err(|code| speaker.error(KafkaError::AdminOp(code)))?;
+            for (name, wanted) in self.settings(topic) {
+                let value = found.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("unknown");
+                if value != wanted {
+                    return Err(differs(topic, format!("its {name} is {value}, not {wanted}")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes topics; returns those that another process has made just before.
+    async fn make<'t>(&self, missing: &[&'t Topic]) -> Result<Vec<&'t Topic>, LogError> {
+        if missing.is_empty() {
+            return Ok(Vec::new());
+        }
+        let speaker = self.speaker("making the topics");
+        let all = |topic: &&Topic| [self.settings(topic), tuning(topic)].concat();
+        let settings: Vec<_> = missing.iter().map(all).collect();
+        let wanted: Vec<NewTopic<'_>> = missing
+            .iter()
+            .zip(&settings)
+            .map(|(topic, settings)| {
+                let replication = TopicReplication::Fixed(i32::from(self.config.replicas));
+                let new = NewTopic::new(&topic.name, topic.partitions.cast_signed(), replication);
+                settings.iter().fold(new, |new, (name, value)| new.set(name, value.as_str()))
+            })
+            .collect();
+        let options = self.options().operation_timeout(Some(self.config.timeouts.request));
+        let answers = self.admin.create_topics(&wanted, &options).await.map_err(|e| speaker.error(e))?;
+        let mut made_by_others = Vec::new();
+        for answer in answers {
+            match answer {
+                Ok(_) => {}
+                Err((name, Code::TopicAlreadyExists)) => {
+                    made_by_others.extend(missing.iter().copied().filter(|topic| topic.name == name));
+                }
+                Err((_, code)) => return Err(speaker.error(KafkaError::AdminOp(code))),
+            }
+        }
+        let made = missing.len() - made_by_others.len();
+        tracing::info!(topics = made, brokers = self.config.brokers, "topics made");
+        Ok(made_by_others)
+    }
+
+    /// A topic can be used once each partition has a leader that the brokers agree on.
+    async fn await_leaders(&self, topics: &[Topic]) -> Result<(), LogError> {
+        loop {
+            let waiting_for = match self.metadata().await {
+                Ok(metadata) => topics.iter().find(|topic| {
+                    found(&metadata, topic).is_none_or(|found| found.partitions().iter().any(|p| p.leader() < 0))
+                }),
+                Err(failure) if Instant::now() >= self.deadline => {
+                    return Err(self.speaker("waiting for the topics' leaders").error(failure));
+                }
+                Err(_) => topics.first(),
+            };
+            let Some(topic) = waiting_for else { break };
+            if Instant::now() >= self.deadline {
+                let failure = Failure::from(KafkaError::MetadataFetch(Code::LeaderNotAvailable));
+                tracing::warn!(topic = topic.name, "has a partition without a leader");
+                return Err(self.speaker("waiting for the topics' leaders").error(failure));
+            }
+            sleep(LEADERS_LOOK).await;
+        }
+        // Another process may have made some of them since the first look.
+        let metadata = self.metadata().await.map_err(|e| self.speaker("checking the topics").error(e))?;
+        topics.iter().try_for_each(|topic| self.check_layout(&metadata, topic))
+    }
+
+    /// The settings that a topic's entry in the catalogue asks for.
+    fn settings(&self, topic: &Topic) -> Vec<(&'static str, String)> {
+        let mut settings = vec![
+            ("message.timestamp.type", "LogAppendTime".to_owned()),
+            ("min.insync.replicas", self.config.in_sync_min().to_string()),
+        ];
+        match topic.spec.cleanup {
+            Cleanup::Delete(after) => {
+                settings.push(("cleanup.policy", "delete".to_owned()));
+                settings.push(("retention.ms", after.as_millis().to_string()));
+            }
+            Cleanup::Compact => settings.push(("cleanup.policy", "compact".to_owned())),
+        }
+        settings
+    }
+}
+
+/// Settings that a topic is made with, but that whoever runs the cluster may change.
+fn tuning(topic: &Topic) -> Vec<(&'static str, String)> {
+    match topic.spec.cleanup {
+        Cleanup::Delete(_) => Vec::new(),
+        // Only closed segments are compacted, and a restart reads whatever is not.
+        Cleanup::Compact => {
+            vec![("segment.bytes", (32 << 20).to_string()), ("min.cleanable.dirty.ratio", "0.2".to_owned())]
+        }
+    }
+}
+
+fn found<'a>(metadata: &'a Metadata, topic: &Topic) -> Option<&'a rdkafka::metadata::MetadataTopic> {
+    let same = |found: &&rdkafka::metadata::MetadataTopic| found.name() == topic.name && !found.partitions().is_empty();
+    metadata.topics().iter().find(same)
+}
+
+fn differs(topic: &Topic, difference: String) -> LogError {
+    LogError::TopicDiffers { topic: topic.name.clone(), difference }
+}
