@@ -5,5 +5,7 @@
 mod bad_input;
 mod chat;
 mod crash;
+mod kafka;
 mod page;
 mod start;
+mod talk;
