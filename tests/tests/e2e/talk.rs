@@ -15,21 +15,21 @@ use stages::invariants::{
 use stages::repo::client::user_repo_client::UserRepoClient;
 use tests::api::{Account, Api};
 use tests::client::{Client, Say};
-use tests::ledger::{Ledger, held};
+use tests::ledger::held;
 use topics::clock::Clock;
 
 /// Users who talk.
-pub const USERS: usize = 50;
+const USERS: usize = 50;
 const SMALL_GROUP: usize = 20;
 const LARGE_GROUP: usize = 501;
 /// Messages that are said in all.
-pub const MESSAGES: usize = 20_000;
+const MESSAGES: usize = 20_000;
 const RESEND_WINDOW_MS: i64 = 600_000;
 const SEED: u64 = 20_261_121;
 /// How long all of the talking may take, on a machine that does other things too.
-pub const TALK_TIME_MAX: Duration = Duration::from_secs(300);
+const TALK_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long it may take until everybody is back, and has everything.
-pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(90);
+const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// Who talks where.
 struct Cast {
@@ -100,48 +100,51 @@ impl Cast {
 pub struct Talk {
     cast: Cast,
     clients: Vec<Client>,
+    /// What is still to be said, in order.
+    script: std::vec::IntoIter<(usize, Say)>,
 }
 
 impl Talk {
-    /// Signs everybody up, makes the groups, connects, and begins to say the script.
+    /// Signs everybody up, makes the groups, and connects.
     pub async fn begin(gateways: &[SocketAddr], grpc: SocketAddr) -> Self {
         println!("seed {SEED}");
         let cast = Cast::gather(gateways[0], grpc).await;
         let start = |(n, account): (usize, &Account)| {
-            let mut gateways = gateways.to_vec();
-            gateways.rotate_left(n % gateways.len());
-            Client::start(n as u64, gateways, account)
+            let (later, first) = gateways.split_at(n % gateways.len());
+            Client::start(n as u64, [first, later].concat(), account)
         };
         let clients: Vec<_> = cast.accounts.iter().enumerate().map(start).collect();
-        for (speaker, say) in cast.script() {
-            clients[speaker].say(say);
-        }
-        Self { cast, clients }
+        let script = cast.script().into_iter();
+        Self { cast, clients, script }
     }
 
-    /// Waits until some user has this many acknowledgements.
-    pub async fn until_acked(&mut self, acked: usize) {
-        let talked = self.clients[0].until(TALK_TIME_MAX, |ledger| ledger.acked.len() >= acked).await;
+    /// Goes on with the next part of the script, one of `parts` equal ones.
+    pub fn say_part(&mut self, parts: usize) {
+        for (speaker, say) in self.script.by_ref().take(MESSAGES.div_ceil(parts)) {
+            self.clients[speaker].say(say);
+        }
+    }
+
+    /// Waits until a user has one acknowledgement more than now: the chain goes on.
+    pub async fn goes_on(&mut self) {
+        let acked = self.clients[0].ledger.lock().await.acked.len();
+        let talked = self.clients[0].until(TALK_TIME_MAX, |ledger| ledger.acked.len() > acked).await;
         talked.expect("messages are acknowledged");
     }
 
-    /// How many acknowledgements that user has.
-    pub async fn acked(&self) -> usize {
-        self.clients[0].ledger.lock().await.acked.len()
-    }
-
-    /// Waits until everybody is connected again, as `back` tells, then until everything is said and
-    /// everybody has everything; and judges.
-    pub async fn end(mut self, http: SocketAddr, back: impl Fn(&Ledger) -> bool) {
+    /// Waits until everybody is connected again, says the rest, waits until everybody has
+    /// everything; and judges.
+    pub async fn end(mut self, http: SocketAddr) {
         for client in &mut self.clients {
-            client.until(CATCH_UP_TIME_MAX, &back).await.expect("clients come back");
+            client.until(CATCH_UP_TIME_MAX, |ledger| ledger.online).await.expect("clients come back");
         }
         let all_online = Clock::system().now_ms();
+        self.say_part(1);
         for client in &mut self.clients {
             let said = MESSAGES / USERS;
             client.until(TALK_TIME_MAX, |ledger| ledger.acked.len() >= said).await.expect("all is acknowledged");
         }
-        let Self { cast, mut clients } = self;
+        let Self { cast, mut clients, .. } = self;
         let history = histories(&Api::new(http), &cast).await;
         for (n, client) in clients.iter_mut().enumerate() {
             for conversation in cast.of(n) {
