@@ -209,10 +209,10 @@ impl Committer {
         if failure.advice == Advice::GiveUp {
             return self.break_off(failure);
         }
-        let timeout = self.cluster.config.timeouts.transaction;
-        let aborted = self.insist(Instant::now() + timeout, || self.producer.abort_transaction(timeout));
-        // What the abort threw away was reported as failed.
-        self.producer.poll(Duration::ZERO);
+        // In short steps: it ends only when what it throws away was polled, as failed.
+        let deadline = Instant::now() + self.cluster.config.timeouts.transaction;
+        let aborted = self.insist(deadline, || self.producer.abort_transaction(FAILURE_LOOK));
+        self.producer.poll(RETRY_PAUSE);
         self.producer.context().take();
         match aborted {
             Err(of_abort) => self.break_off(of_abort),
