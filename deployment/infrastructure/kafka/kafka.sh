@@ -171,6 +171,8 @@ share.coordinator.state.topic.num.partitions=1
 offsets.retention.minutes=525600
 # What a stage that died left open is ended a second after its timeout, not ten.
 transaction.abort.timed.out.transaction.cleanup.interval.ms=1000
+# A node gets its partitions with a heartbeat: sooner after a start, then.
+broker.heartbeat.interval.ms=500
 # Members are static and few: nothing is gained by waiting for more of them.
 group.initial.rebalance.delay.ms=50
 

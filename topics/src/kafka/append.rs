@@ -20,8 +20,8 @@ const RECORD_OVERHEAD_BYTES: usize = 1_024;
 
 pub(super) struct Appender {
     cluster: Arc<Cluster>,
-    /// Replaced after a fatal error, which a producer does not recover from.
-    producer: RwLock<Arc<ThreadedProducer<Acknowledgements>>>,
+    /// Replaced when it can't go on. `None` only while it is being dropped.
+    producer: RwLock<Option<Arc<ThreadedProducer<Acknowledgements>>>>,
     /// A permit a record that is not acknowledged yet.
     room: Arc<Semaphore>,
 }
@@ -98,7 +98,7 @@ impl ProducerContext for Acknowledgements {
 impl Appender {
     pub fn new(cluster: Arc<Cluster>) -> Result<Self, LogError> {
         let room = Arc::new(Semaphore::new(cluster.config.append_queue_records_max as usize));
-        let producer = RwLock::new(create(&cluster)?);
+        let producer = RwLock::new(Some(create(&cluster)?));
         Ok(Self { cluster, producer, room })
     }
 
@@ -122,7 +122,7 @@ impl Appender {
             done: Some(done),
         };
         let call = Arc::new(Call { state: Mutex::new(state), _room: room });
-        let producer = Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner));
+        let producer = self.producer.read().unwrap_or_else(PoisonError::into_inner).clone().ok_or(LogError::Closed)?;
         for (index, (outgoing, (topic, partition))) in records.iter().zip(places).enumerate() {
             let ticket = Box::new(Ticket { call: Arc::clone(&call), index });
             let mut wanted = BaseRecord::with_opaque_to(&topic.name, ticket)
@@ -144,11 +144,13 @@ impl Appender {
     }
 
     fn failed(&self, producer: &Arc<ThreadedProducer<Acknowledgements>>, code: Code, records: &[Outgoing]) -> LogError {
-        if producer.client().fatal_error().is_some() {
+        // A client may never hear of a leader that came back (confluentinc/librdkafka#5430), and does not
+        // recover from a fatal error: a fresh one does.
+        if code == Code::MessageTimedOut || producer.client().fatal_error().is_some() {
             let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&current, producer) {
+            if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
                 match create(&self.cluster) {
-                    Ok(fresh) => let_go(std::mem::replace(&mut *current, fresh)),
+                    Ok(fresh) => let_go(current.replace(fresh)),
                     Err(e) => return e,
                 }
             }
@@ -159,7 +161,6 @@ impl Appender {
                 LogError::TooLarge { what: "a record", bytes, max: RECORD_BYTES_MAX }
             }
             (code, Some(first)) if is_missing(code) => LogError::NoSuchTopic { topic: first.topic.name.to_owned() },
-            // After a fatal error too: the next call finds the fresh producer.
             (code, _) => self.cluster.speaker("appending records").error(Failure::undelivered(code)),
         }
     }
@@ -168,7 +169,7 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         // Its thread is awaited, which takes up to 100 ms.
-        let_go(Arc::clone(&self.producer.read().unwrap_or_else(PoisonError::into_inner)));
+        let_go(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

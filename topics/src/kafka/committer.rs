@@ -153,9 +153,11 @@ impl Committer {
         // Each record gives up before this does.
         let deadline = Instant::now() + self.cluster.config.timeouts.delivery + self.cluster.config.timeouts.request;
         let delivered = self.produce(outputs, deadline).and_then(|()| self.await_delivery(deadline));
-        delivered.map_err(|failure| match self.producer.client().fatal_error() {
-            Some(_) => self.break_off(failure),
-            None => self.cluster.speaker("delivering outputs").error(failure),
+        delivered.map_err(|failure| {
+            if failure.code == Code::MessageTimedOut || self.producer.client().fatal_error().is_some() {
+                return self.break_off(failure);
+            }
+            self.cluster.speaker("delivering outputs").error(failure)
         })
     }
 
@@ -209,18 +211,22 @@ impl Committer {
         if failure.advice == Advice::GiveUp {
             return self.break_off(failure);
         }
-        let timeout = self.cluster.config.timeouts.transaction;
-        let aborted = self.insist(Instant::now() + timeout, || self.producer.abort_transaction(timeout));
-        // What the abort threw away was reported as failed.
-        self.producer.poll(Duration::ZERO);
+        // In short steps: it ends only when what it throws away was polled, as failed.
+        let deadline = Instant::now() + self.cluster.config.timeouts.transaction;
+        let aborted = self.insist(deadline, || self.producer.abort_transaction(FAILURE_LOOK));
+        self.producer.poll(RETRY_PAUSE);
         self.producer.context().take();
         match aborted {
             Err(of_abort) => self.break_off(of_abort),
             Ok(()) if failure.is_fenced() => fenced(&self.spec),
+            Ok(()) if failure.code == Code::MessageTimedOut => self.break_off(failure),
             Ok(()) => LogError::Aborted { brokers: self.cluster.config.brokers.clone(), source: Box::new(failure) },
         }
     }
 
+    /// Ends this producer: after a fatal error, when it is unknown how a commit ended, and when records
+    /// could not be delivered in time, since a client may never hear of a leader that came back
+    /// (confluentinc/librdkafka#5430).
     fn break_off(&mut self, failure: Failure) -> LogError {
         self.broken = true;
         let failure = failure.rooted(self.producer.client());

@@ -75,9 +75,11 @@ impl KafkaReader {
                 }
                 Some(Err(KafkaError::MessageConsumption(Code::AutoOffsetReset))) => return Err(Trouble::OutOfRange),
                 Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_missing) => return Err(Trouble::Missing),
-                Some(Err(e @ KafkaError::MessageConsumptionFatal(_))) => return Err(Trouble::Other(e)),
-                // The client goes on by itself when the broker is back.
-                Some(Err(_)) => nothing = 0,
+                Some(Err(e)) => match self.cluster.speaker("reading").error(e) {
+                    // The client goes on by itself when the broker is back.
+                    LogError::Unavailable { .. } => nothing = 0,
+                    lasting => return Err(Trouble::Other(lasting)),
+                },
             }
         }
         let came = arrivals.len() > 0;
@@ -136,7 +138,7 @@ impl KafkaReader {
 enum Trouble {
     OutOfRange,
     Missing,
-    Other(KafkaError),
+    Other(LogError),
 }
 
 fn start(cluster: &Cluster, topic: &Topic, partition: u32, at: StartAt) -> Result<u64, LogError> {
@@ -167,7 +169,7 @@ impl Reader for KafkaReader {
                 Err(Trouble::Missing) => {
                     return Err(LogError::NoSuchTopic { topic: self.topic.spec.name.to_owned() });
                 }
-                Err(Trouble::Other(e)) => return Err(self.cluster.speaker("reading").error(e)),
+                Err(Trouble::Other(e)) => return Err(e),
             };
             if let Some(batch) = self.hand_out() {
                 return Ok(Some(batch));
