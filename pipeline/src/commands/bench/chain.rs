@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bench::copy::copy;
-use bench::delivered::Watch;
+use bench::delivered::{Watch, next_records};
 use bench::report::Report;
 use bench::usage::{Stopwatch, Took};
 use bench::workload::Workload;
@@ -132,8 +132,18 @@ async fn bare_copy(
     }
     let last = hops.last().copied().unwrap_or(&DELIVERIES.spec);
     let watch = Stopwatch::start();
-    let bytes = feed(&log, workload, args.messages).await?;
-    arrived(&log, last, args.messages).await?;
+    let work = async {
+        let bytes = feed(&log, workload, args.messages).await?;
+        arrived(&log, last, args.messages).await?;
+        Ok::<_, CommandError>(bytes)
+    };
+    let bytes = tokio::select! {
+        bytes = work => bytes?,
+        Some(ended) = copies.join_next() => {
+            ended??;
+            return Err("a copy ended before the work was done".into());
+        }
+    };
     let took = watch.took();
     stop.cancel();
     while let Some(ended) = copies.join_next().await {
@@ -150,7 +160,7 @@ async fn arrived(log: &Arc<dyn Log>, topic: &'static TopicSpec, expected: u64) -
     let mut reader = log.read(topic, &from).await?;
     let mut seen = 0;
     while seen < expected {
-        let batch = reader.next(std::time::Duration::from_secs(30)).await?.ok_or("the copy stalled for 30 s")?;
+        let batch = next_records(&mut *reader).await?.ok_or("the copy stalled for 30 s")?;
         seen += batch.records.len() as u64;
     }
     Ok(())
