@@ -24,7 +24,7 @@ use crate::edge::{Edge, trace_from};
 use crate::repo::Repo;
 use crate::rest::{auth, conversations, groups, users};
 use crate::views::ErrorView;
-use crate::{health, socket, web};
+use crate::{health, oversize, socket, web};
 
 /// All routes.
 pub fn router(edge: Arc<Edge>) -> Router {
@@ -54,6 +54,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(edge.config.body_bytes_max))
+        .layer(from_fn_with_state(edge.clone(), oversize::refuse))
         .layer(from_fn(observe))
         .with_state(edge)
 }
@@ -171,12 +172,9 @@ impl<T: DeserializeOwned> FromRequest<Arc<Edge>> for Body<T> {
 
     async fn from_request(request: Request, edge: &Arc<Edge>) -> Result<Self, Failure> {
         let bytes = axum::body::Bytes::from_request(request, edge).await.map_err(|rejection| {
-            let max = edge.config.body_bytes_max;
             match rejection.into_response().status() {
-                StatusCode::PAYLOAD_TOO_LARGE => {
-                    Refusal::new(ErrorCode::TooLarge, format!("a body has at most {max} bytes"))
-                }
-                _ => Refusal::invalid("the body could not be read"),
+                StatusCode::PAYLOAD_TOO_LARGE => oversize::too_large(edge.config.body_bytes_max),
+                _ => Refusal::invalid("the body could not be read").into(),
             }
         })?;
         let parsed = serde_json::from_slice(&bytes);

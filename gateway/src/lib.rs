@@ -14,6 +14,7 @@ mod frames;
 mod health;
 mod http;
 mod lag;
+mod oversize;
 mod presence;
 mod rate;
 mod repo;

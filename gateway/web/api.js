@@ -32,9 +32,10 @@ export class Api {
 
   /** Signs out here at once, and on the server as far as it can be reached. */
   async logout() {
-    const refreshToken = this.session.current?.refreshToken;
+    if (!this.session.current) return;
+    const { accessToken, refreshToken } = this.session.current;
     this.session.clear();
-    if (refreshToken) await this.#request("POST", "/auth/logout", { refreshToken }).catch(() => {});
+    await this.#request("POST", "/auth/logout", { refreshToken }, accessToken).catch(() => {});
   }
 
   /** A token that is good for a while yet. `renewed`: take a new one in any case. */

@@ -20,7 +20,8 @@ pub struct Cli {
 const RUN_EXAMPLES: &str = "Examples:
   gochat                                    everything in this process, data in ./data, page at http://127.0.0.1:8080
   gochat run --data /var/lib/gochat --http 0.0.0.0:80
-  gochat run --config gochat.toml
+  gochat run --config deployment/config/kafka.toml --roles dedupe,persist,fan-out --instance 1
+  gochat run --config deployment/config/kafka.toml --roles gateway --instance 2 --slot 1
   gochat bench chain --log embedded         messages a second through all five stages
   GOCHAT__TELEMETRY__FILTER=debug gochat    any setting from the environment";
 
@@ -50,9 +51,15 @@ pub struct RunArgs {
     /// Address of gRPC [default: 127.0.0.1:9090]; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub grpc: Option<SocketAddr>,
-    /// What to run here, separated by commas [default: all].
+    /// What to run here, separated by commas [default: all]. On Kafka the rest runs in other processes.
     #[arg(long, value_name = "ROLES", value_delimiter = ',')]
     pub roles: Vec<Role>,
+    /// Number of this process among those that share a log [default: 0]; each has its own.
+    #[arg(long, value_name = "N")]
+    pub instance: Option<u16>,
+    /// The gateway's partition of the deliveries [default: 0]; each gateway has its own.
+    #[arg(long, value_name = "N")]
+    pub slot: Option<u32>,
 }
 
 /// A part of GoChat that a process runs.
@@ -80,6 +87,7 @@ pub enum BenchCommand {
     /// All five stages between a real log and a real store.
     #[command(after_help = "Examples:
   gochat bench chain --log embedded
+  gochat bench chain --log kafka --brokers 127.0.0.1:19092
   gochat bench chain --messages 1000000 --partitions 8 --unfused")]
     Chain(ChainBenchArgs),
     /// One stage alone, without any I/O.
@@ -95,11 +103,14 @@ pub struct ChainBenchArgs {
     /// Which log.
     #[arg(long, value_enum, default_value = "embedded")]
     pub log: LogKind,
+    /// The brokers, for the log kafka. Each run makes topics of its own, which stay.
+    #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:19092")]
+    pub brokers: String,
     /// How many messages.
     #[arg(long, default_value_t = 500_000)]
     pub messages: u64,
-    /// Bytes of content in each.
-    #[arg(long, default_value_t = 128)]
+    /// Bytes of content in each; 195 make an upstream record of 256.
+    #[arg(long, default_value_t = 195)]
     pub content_bytes: usize,
     /// Between how many conversations they are spread.
     #[arg(long, default_value_t = 10_000)]
@@ -108,10 +119,10 @@ pub struct ChainBenchArgs {
     #[arg(long, default_value_t = 8)]
     pub partitions: u32,
     /// Most records in a batch.
-    #[arg(long, default_value_t = 4_096)]
+    #[arg(long, default_value_t = 8_192)]
     pub batch: usize,
     /// Tasks of each stage.
-    #[arg(long, default_value_t = 1)]
+    #[arg(long, default_value_t = 2)]
     pub tasks: u16,
     /// dedupe and id-assign in tasks of their own.
     #[arg(long)]
@@ -126,6 +137,8 @@ pub struct ChainBenchArgs {
 pub enum LogKind {
     /// On the local disk.
     Embedded,
+    /// On Kafka.
+    Kafka,
 }
 
 /// Arguments of `bench stage`.

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use config::{Config as Layers, Environment, File, FileFormat};
 use gateway::GatewayConfig;
+use schemas::snowflake::INSTANCES;
 use serde::{Deserialize, Serialize};
 use stages::repo::RepoConfig;
 use topics::catalogue::{DEDUPE_WINDOW_MAX, Layout};
@@ -21,6 +22,9 @@ use crate::runner::RunnerConfig;
 pub struct Config {
     /// Where the log, the store and the keys are kept.
     pub data_dir: PathBuf,
+    /// Number of this process among those that share a log, below 64: names its stage tasks, and keeps
+    /// the ids that it makes apart from those of others.
+    pub instance: u16,
     /// How long a stop may take before what is left is abandoned, in seconds. Nothing is lost by
     /// that: it is worked again at the next start.
     pub grace_seconds: u64,
@@ -40,10 +44,38 @@ pub struct Config {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
+    /// `embedded`, on the local disk, or `kafka`.
+    pub kind: LogKind,
     /// Partitions of every chain topic. Fixed once the log is made.
     pub chain_partitions: u32,
     /// How many gateways there can be. Fixed once the log is made.
     pub gateway_slots: u32,
+    /// Where Kafka is, for the kind `kafka`.
+    pub kafka: KafkaSection,
+}
+
+/// Which log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogKind {
+    /// On the local disk, inside one process.
+    Embedded,
+    /// On a Kafka cluster, shared by the processes of an installation.
+    Kafka,
+}
+
+/// A Kafka cluster.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaSection {
+    /// Some of the brokers, `host:port,host:port`.
+    pub brokers: String,
+    /// Begins the name of each topic, where installations share a cluster.
+    pub topic_prefix: String,
+    /// Begins the name of each consumer group and transactional id, for the same reason.
+    pub group_prefix: String,
+    /// On how many brokers each partition is kept; with 3 or more, all but one must acknowledge.
+    pub replicas: u16,
 }
 
 /// The stages and their tasks.
@@ -110,6 +142,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             data_dir: "data".into(),
+            instance: 0,
             grace_seconds: 20,
             log: LogConfig::default(),
             stages: StagesConfig::default(),
@@ -122,7 +155,14 @@ impl Default for Config {
 
 impl Default for LogConfig {
     fn default() -> Self {
-        Self { chain_partitions: 8, gateway_slots: 16 }
+        Self { kind: LogKind::Embedded, chain_partitions: 8, gateway_slots: 16, kafka: KafkaSection::default() }
+    }
+}
+
+impl Default for KafkaSection {
+    fn default() -> Self {
+        let (topic_prefix, group_prefix) = (String::new(), String::new());
+        Self { brokers: "127.0.0.1:9092".into(), topic_prefix, group_prefix, replicas: 1 }
     }
 }
 
@@ -132,7 +172,7 @@ impl Default for StagesConfig {
         Self {
             dedupe_window_seconds: 600,
             fuse_dedupe_and_id_assign: true,
-            tasks_per_stage: 1,
+            tasks_per_stage: 2,
             batch_records_max: runner.batch_records_max,
             batch_bytes_max: runner.batch_bytes_max,
         }
@@ -156,6 +196,9 @@ impl Default for TelemetryConfig {
         Self { filter: "info".into(), format: LogFormat::Auto }
     }
 }
+
+/// Tasks of one stage in a process: each task of id-assign has an instance id of its own.
+const TASKS_PER_STAGE_MAX: u16 = 16;
 
 /// Configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
@@ -220,10 +263,17 @@ impl Config {
         in_range("log.gateway_slots", self.log.gateway_slots, 1, PARTITIONS_MAX)?;
         in_range("gateway.slot", self.gateway.slot, 0, self.log.gateway_slots - 1)?;
         in_range("stages.dedupe_window_seconds", self.stages.dedupe_window_seconds, 1, DEDUPE_WINDOW_MAX.as_secs())?;
-        in_range("stages.tasks_per_stage", self.stages.tasks_per_stage, 1, 64)?;
+        in_range("stages.tasks_per_stage", self.stages.tasks_per_stage, 1, TASKS_PER_STAGE_MAX)?;
+        in_range("instance", self.instance, 0, INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
+        in_range("log.kafka.replicas", self.log.kafka.replicas, 1, 9)?;
         in_range("stages.batch_records_max", self.stages.batch_records_max, 1, 100_000)?;
         in_range("stages.batch_bytes_max", self.stages.batch_bytes_max, 64 << 10, 64 << 20)?;
         in_range("grace_seconds", self.grace_seconds, 1, 600)
+    }
+
+    /// The first of the instance ids that tasks of this process make message ids with.
+    pub fn first_instance_id(&self) -> u16 {
+        self.instance * TASKS_PER_STAGE_MAX
     }
 
     /// How many partitions the topics have.

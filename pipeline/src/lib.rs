@@ -6,6 +6,7 @@ pub mod commands;
 pub mod config;
 mod coordination;
 mod health;
+pub mod log;
 mod members;
 mod presence;
 pub mod process;

@@ -16,13 +16,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use topics::clock::Clock;
-use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::log::Log;
 
 use crate::cli::Role;
 use crate::config::Config;
 use crate::coordination::Local;
 use crate::health::Health;
+use crate::log::OpenLog;
 use crate::runner::Surroundings;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
@@ -103,7 +103,7 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
 struct Process {
     supervisor: Supervisor,
     stops: Stops,
-    log: Arc<EmbeddedLog>,
+    log: OpenLog,
     http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
 }
@@ -128,8 +128,8 @@ impl Process {
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
         make_dir(&config.data_dir)?;
-        let embedded = EmbeddedConfig::new(config.data_dir.join("log"), config.layout());
-        let log = EmbeddedLog::open(embedded, clock.clone()).map_err(start_error("the log"))?;
+        let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
+        let log = open.log();
         let store: Arc<dyn Store> = SqliteStore::open(&config.data_dir.join("repo.db"), SqliteConfig::default())
             .await
             .map_err(start_error("the store"))?;
@@ -152,7 +152,7 @@ impl Process {
                 signing_key: Arc::new(signing_key),
                 clock: clock.clone(),
                 config: config.repo.limits.clone(),
-                instance: 0,
+                instance: config.first_instance_id(),
                 group_changed: changed.clone(),
             };
             supervisor.start(REPO, stages::repo::serve(parts, listener, stops.repo.clone()));
@@ -201,7 +201,7 @@ impl Process {
         } else {
             None
         };
-        Ok(Self { supervisor, stops, log, http, grpc: repo })
+        Ok(Self { supervisor, stops, log: open, http, grpc: repo })
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
@@ -229,7 +229,7 @@ impl Process {
 
 /// What the stage tasks need.
 struct Chain {
-    log: Arc<EmbeddedLog>,
+    log: Arc<dyn Log>,
     clock: Clock,
     store: Arc<dyn Store>,
     presence: SharedPresence,
@@ -253,7 +253,7 @@ impl Chain {
         let parts = topology::Parts {
             dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),
             fused,
-            first_instance: 0,
+            first_instance: config.first_instance_id(),
             store: self.store,
             presence: self.presence,
             members: self.members,

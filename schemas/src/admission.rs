@@ -225,6 +225,7 @@ mod tests {
         Intent::Say { message_type: "text".into(), content: content.into() }
     }
 
+    #[allow(clippy::needless_pass_by_value, reason = "a table of cases reads better")]
     fn check(conversation: &str, client_msg_id: &str, intent: Intent, expected: Result<Kind, ErrorCode>) {
         let answer = admit(UserId(1), conversation, client_msg_id, intent.clone());
         let answer = answer.map(|record| record.kind).map_err(|refusal| refusal.code);

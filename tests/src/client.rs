@@ -84,8 +84,9 @@ pub async fn receive_type(socket: &mut Socket, kind: &str) -> Result<Value, Stri
 }
 
 impl Client {
-    /// Connects and stays connected until it is stopped.
-    pub fn start(number: u64, at: SocketAddr, account: &Account) -> Self {
+    /// Connects to one of these gateways and stays connected until it is stopped; where one does not
+    /// answer, the next one is tried.
+    pub fn start(number: u64, at: Vec<SocketAddr>, account: &Account) -> Self {
         let user = account.user_id.parse().expect("a user id");
         let ledger = Arc::new(Mutex::new(Ledger::new(number, user)));
         let (tell, news) = watch::channel(0);
@@ -129,7 +130,7 @@ impl Client {
 
 /// The state of a client.
 struct Life {
-    at: SocketAddr,
+    at: Vec<SocketAddr>,
     token: String,
     ledger: Arc<Mutex<Ledger>>,
     tell: watch::Sender<u64>,
@@ -145,18 +146,23 @@ impl Life {
     async fn live(mut self) {
         loop {
             let mut socket = self.connect().await;
-            self.ledger.lock().await.connections += 1;
+            let mut ledger = self.ledger.lock().await;
+            (ledger.connections, ledger.online) = (ledger.connections + 1, true);
+            drop(ledger);
+            self.tell.send_modify(|n| *n += 1);
             self.sent = 0;
             self.syncing.clear();
             // The socket broke: connect again.
             let _ = self.converse(&mut socket).await;
+            self.ledger.lock().await.online = false;
         }
     }
 
-    async fn connect(&self) -> Socket {
+    async fn connect(&mut self) -> Socket {
         let deadline = Instant::now() + CONNECT_TIME_MAX;
         loop {
-            match connect(self.at, &self.token).await {
+            self.at.rotate_left(1);
+            match connect(self.at[0], &self.token).await {
                 Ok(socket) => return socket,
                 Err(e) => assert!(Instant::now() < deadline, "no connection for {CONNECT_TIME_MAX:?}: {e}"),
             }

@@ -26,6 +26,8 @@ pub struct Ledger {
     pub errors: Vec<Value>,
     /// How often the client connected.
     pub connections: u64,
+    /// Whether it is connected now.
+    pub online: bool,
     newest: HashMap<ConversationId, Seq>,
     heard_of: BTreeMap<ConversationId, Seq>,
 }
@@ -53,6 +55,7 @@ impl Ledger {
             synced: Vec::new(),
             errors: Vec::new(),
             connections: 0,
+            online: false,
             newest: HashMap::new(),
             heard_of: BTreeMap::new(),
         }

@@ -2,6 +2,7 @@
 //! protocol to the letter, and a browser.
 
 pub mod api;
+pub mod broker;
 pub mod browser;
 pub mod client;
 pub mod ledger;

@@ -18,9 +18,9 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(30);
 /// A running `gochat`.
 pub struct Server {
     child: Child,
-    /// Where it answers HTTP.
+    /// Where it answers HTTP; of no use where it has no gateway.
     pub http: SocketAddr,
-    /// Where it answers gRPC.
+    /// Where it answers gRPC; of no use where it has no repo.
     pub grpc: SocketAddr,
     /// What it says its start took, in ms.
     pub startup_ms: u64,
@@ -34,27 +34,44 @@ pub fn binary() -> PathBuf {
     beside
 }
 
+/// Any free port of loopback.
+pub fn any_port() -> SocketAddr {
+    SocketAddr::from(([127, 0, 0, 1], 0))
+}
+
 impl Server {
-    /// Starts it on free ports.
+    /// Starts everything in one process, on free ports.
     pub async fn start(data: &Path) -> Self {
-        let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        Self::start_at(data, any, any).await
+        Self::start_at(data, any_port(), any_port()).await
     }
 
-    /// Starts it on these ports.
+    /// Starts everything in one process, on these ports.
     pub async fn start_at(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Self {
-        let mut child = command(data, http, grpc).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+        Self::start_with(data, http, grpc, &[]).await
+    }
+
+    /// Starts it with further arguments.
+    pub async fn start_with(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
+        let mut command = command(data, http, grpc);
+        let mut child = command.args(args).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let ready = timeout(START_TIME_MAX, ready_line(&mut lines)).await.expect("it is ready in time");
         // Its log goes on; nobody may block on a full pipe.
         tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let field = |name: &str| ready[name].as_str().unwrap_or_else(|| panic!("{name} in {ready}")).to_owned();
+        let field = |name: &str| ready[name].as_str();
         Self {
             child,
-            http: field("http").trim_start_matches("http://").parse().expect("an address"),
-            grpc: field("grpc").parse().expect("an address"),
+            http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
+            grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
         }
+    }
+
+    /// Sends it a signal, by name.
+    pub async fn signal(&self, name: &str) {
+        let pid = self.child.id().expect("it runs").to_string();
+        let told = Command::new("kill").args([&format!("-{name}"), &pid]).status().await.expect("kill is there");
+        assert!(told.success());
     }
 
     /// Dies at once, as by a power cut to the process.
@@ -65,9 +82,7 @@ impl Server {
 
     /// Stops in good order.
     pub async fn stop(mut self) -> ExitStatus {
-        let pid = self.child.id().expect("it runs").to_string();
-        let told = Command::new("kill").args(["-TERM", &pid]).status().await.expect("kill is there");
-        assert!(told.success());
+        self.signal("TERM").await;
         timeout(STOP_TIME_MAX, self.child.wait()).await.expect("it stops in time").expect("it ends")
     }
 

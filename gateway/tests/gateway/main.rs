@@ -1,4 +1,5 @@
 //! The gateway from outside: a real listener, real sockets, a repo over real gRPC.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod bad_input;
 mod closing;

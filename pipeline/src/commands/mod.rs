@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use tokio::time::Instant;
 
 use crate::cli::{BenchCommand, Cli, Command, Role, RunArgs};
-use crate::config::Config;
+use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
 
 /// What went wrong, with its causes.
@@ -31,13 +31,30 @@ async fn run(args: RunArgs, started: Instant) -> Result<(), CommandError> {
     config.data_dir = args.data.unwrap_or(config.data_dir);
     config.gateway.listen = args.http.unwrap_or(config.gateway.listen);
     config.repo.listen = args.grpc.unwrap_or(config.repo.listen);
+    config.instance = args.instance.unwrap_or(config.instance);
+    config.gateway.slot = args.slot.unwrap_or(config.gateway.slot);
     config.check()?;
     telemetry::start_logs(&config.telemetry)?;
-    let mut roles = args.roles;
-    if roles.is_empty() {
-        roles = Role::value_variants().to_vec();
-    } else {
-        tracing::warn!(?roles, "the embedded log lives in this process: roles that are left out run nowhere");
-    }
+    let roles = roles(&config, &args.roles, args.instance, args.slot)?;
     Ok(process::run(config, &roles, started).await?)
+}
+
+/// What runs here; refused when it could get in the way of other processes.
+fn roles(config: &Config, named: &[Role], instance: Option<u16>, slot: Option<u32>) -> Result<Vec<Role>, CommandError> {
+    if named.is_empty() {
+        return Ok(Role::value_variants().to_vec());
+    }
+    match config.log.kind {
+        LogKind::Embedded => {
+            tracing::warn!(roles = ?named, "the embedded log lives in this process: roles left out run nowhere");
+        }
+        LogKind::Kafka if instance.is_none() => {
+            return Err("roles in processes of their own need --instance N, another N in each".into());
+        }
+        LogKind::Kafka if named.contains(&Role::Gateway) && slot.is_none() => {
+            return Err("a gateway beside others needs --slot N, another N for each gateway".into());
+        }
+        LogKind::Kafka => {}
+    }
+    Ok(named.to_vec())
 }

@@ -34,7 +34,7 @@ pub struct RunnerConfig {
 impl Default for RunnerConfig {
     fn default() -> Self {
         Self {
-            batch_records_max: 4_096,
+            batch_records_max: 8_192,
             batch_bytes_max: 4 << 20,
             poll_interval_max: Duration::from_secs(300),
             retry_wait_min: Duration::from_millis(50),

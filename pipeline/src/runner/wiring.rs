@@ -8,6 +8,9 @@ use topics::headers::Hop;
 
 type Decode<T> = fn(&[u8]) -> Result<T, AvroError>;
 
+/// Reads a record and turns it into what a stage restores from.
+type Restore<C> = Box<dyn Fn(&[u8]) -> Result<C, AvroError> + Send + Sync>;
+
 /// Writes a stage's output to the topic, or topics, that it belongs to.
 pub type Emit<T> = Box<dyn Fn(&Output<T>, &mut Encoder) -> Result<(), AvroError> + Send + Sync>;
 
@@ -45,7 +48,7 @@ pub enum Changelog<C> {
 /// A topic that a stage's state is restored from.
 pub struct ChangelogTopic<C> {
     pub(super) topic: &'static TopicSpec,
-    pub(super) decode: Box<dyn Fn(&[u8]) -> Result<C, AvroError> + Send + Sync>,
+    pub(super) decode: Restore<C>,
 }
 
 impl<C> ChangelogTopic<C> {

@@ -126,7 +126,7 @@ async fn a_saved_message_is_on_the_topic_with_its_trace() {
     let with_nobody = ConversationId::single(UserId(ann), UserId(i64::MAX)).to_string();
     let refused = [
         (pb::SaveMessageRequest { sender_id: carl, ..save.clone() }, ErrorCode::PermissionDenied),
-        (pb::SaveMessageRequest { conversation_id: with_nobody, ..save.clone() }, ErrorCode::ConversationNotFound),
+        (pb::SaveMessageRequest { conversation_id: with_nobody, ..save.clone() }, ErrorCode::UserNotFound),
         (pb::SaveMessageRequest { conversation_id: "group_5".into(), ..save.clone() }, ErrorCode::ConversationNotFound),
         (pb::SaveMessageRequest { conversation_id: "single_2_1".into(), ..save.clone() }, ErrorCode::InvalidInput),
         (pb::SaveMessageRequest { client_msg_id: "k".repeat(65), ..save.clone() }, ErrorCode::InvalidInput),

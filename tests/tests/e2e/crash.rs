@@ -1,197 +1,23 @@
-//! Fifty users talk in pairs, in groups, in a group of 501 and to the world; a fifth of what they say
-//! is sent twice; the server is killed in the middle. Judged by the named invariants.
+//! The one process on the embedded log is killed while fifty users talk.
 
-use std::time::Duration;
-
-use rand::rngs::StdRng;
-use rand::{RngExt, SeedableRng};
-use schemas::ids::{ConversationId, UserId};
-use schemas::pb::CreateUserRequest;
-use stages::invariants::{
-    Due, Finding, Held, Key, check_acked, check_arrives, check_gapless, check_once, check_order, check_stable,
-    check_whole,
-};
-use stages::repo::client::user_repo_client::UserRepoClient;
-use tests::api::{Account, Api};
-use tests::client::{Client, Say};
-use tests::ledger::held;
 use tests::server::Server;
-use topics::clock::Clock;
 
-const USERS: usize = 50;
-const SMALL_GROUP: usize = 20;
-const LARGE_GROUP: usize = 501;
-const MESSAGES: usize = 20_000;
-/// Acknowledgements of the first user after which the server is killed, each time.
-const KILLS_AFTER: [usize; 2] = [MESSAGES / USERS / 3, MESSAGES / USERS * 2 / 3];
-const RESEND_WINDOW_MS: i64 = 600_000;
-const SEED: u64 = 20_261_121;
-/// How long all of the talking may take, on a machine that does other things too.
-const TALK_TIME_MAX: Duration = Duration::from_secs(300);
-const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(90);
+use crate::talk::Talk;
 
-/// Who talks where.
-struct Cast {
-    accounts: Vec<Account>,
-    small: ConversationId,
-    large: ConversationId,
-}
-
-impl Cast {
-    async fn gather(server: &Server) -> Self {
-        let api = Api::new(server.http);
-        let mut accounts = Vec::new();
-        for n in 0..USERS {
-            accounts.push(api.register(&format!("user{n}")).await);
-        }
-        let ids = |count: usize| accounts[1..count].iter().map(|account| account.user_id.clone()).collect::<Vec<_>>();
-        let small = api.group(&accounts[0], "small", &ids(SMALL_GROUP)).await;
-        let mut everybody = ids(USERS);
-        let mut repo = UserRepoClient::connect(format!("http://{}", server.grpc)).await.unwrap();
-        for n in USERS..LARGE_GROUP {
-            let request = CreateUserRequest { username: format!("quiet{n}"), ..CreateUserRequest::default() };
-            everybody.push(repo.create_user(request).await.unwrap().into_inner().user_id.to_string());
-        }
-        let large = api.group(&accounts[0], "large", &everybody).await;
-        Self { accounts, small: small.parse().unwrap(), large: large.parse().unwrap() }
-    }
-
-    /// Conversations of a user among the fifty.
-    fn of(&self, n: usize) -> Vec<ConversationId> {
-        let beside = [(n + 1) % USERS, (n + USERS - 1) % USERS];
-        let mut all: Vec<_> = beside.iter().map(|&other| self.pair(n, other)).collect();
-        all.extend([self.large, ConversationId::World]);
-        all.extend((n < SMALL_GROUP).then_some(self.small));
-        all
-    }
-
-    fn pair(&self, a: usize, b: usize) -> ConversationId {
-        self.accounts[a].pair_with(&self.accounts[b]).parse().unwrap()
-    }
-
-    fn all(&self) -> Vec<ConversationId> {
-        let mut all: Vec<_> = (0..USERS).flat_map(|n| self.of(n)).collect();
-        all.sort_unstable();
-        all.dedup();
-        all
-    }
-
-    /// What each user says, in order; the same for the same seed.
-    fn script(&self) -> Vec<(usize, Say)> {
-        let mut random = StdRng::seed_from_u64(SEED);
-        let line = |n: usize| {
-            let speaker = n % USERS;
-            let conversation = match random.random_range(0..100) {
-                0..4 => ConversationId::World,
-                4..10 => self.large,
-                10..30 if speaker < SMALL_GROUP => self.small,
-                _ => self.pair(speaker, (speaker + 1) % USERS),
-            };
-            let client_msg_id = format!("{speaker}-{n}");
-            let content = format!("line {n} of the script, said by user {speaker}");
-            (speaker, Say { client_msg_id, conversation, content, twice: random.random_bool(0.2) })
-        };
-        (0..MESSAGES).map(line).collect()
-    }
-}
+const KILLS: usize = 2;
 
 #[tokio::test(flavor = "multi_thread")]
 async fn twenty_thousand_messages_survive_kill_9_in_the_middle() {
-    println!("seed {SEED}");
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::start(data.path()).await;
-    let cast = Cast::gather(&server).await;
-    let start = |(n, account)| Client::start(n as u64, server.http, account);
-    let mut clients: Vec<_> = cast.accounts.iter().enumerate().map(start).collect();
-    for (speaker, say) in cast.script() {
-        clients[speaker].say(say);
-    }
-    for acked in KILLS_AFTER {
-        let talked = clients[0].until(TALK_TIME_MAX, |ledger| ledger.acked.len() >= acked).await;
-        talked.expect("messages are acknowledged");
+    let mut talk = Talk::begin(&[server.http], server.grpc).await;
+    for _ in 0..KILLS {
+        talk.say_part(KILLS + 1);
+        talk.goes_on().await;
         let (http, grpc) = (server.http, server.grpc);
         server.kill().await;
         server = Server::start_at(data.path(), http, grpc).await;
     }
-    for client in &mut clients {
-        let again = |ledger: &tests::ledger::Ledger| ledger.connections > KILLS_AFTER.len() as u64;
-        client.until(CATCH_UP_TIME_MAX, again).await.expect("clients come back");
-    }
-    let all_online = Clock::system().now_ms();
-    for client in &mut clients {
-        let said = MESSAGES / USERS;
-        client.until(TALK_TIME_MAX, |ledger| ledger.acked.len() >= said).await.expect("all is acknowledged");
-    }
-
-    let api = Api::new(server.http);
-    let history = histories(&api, &cast).await;
-    for (n, client) in clients.iter_mut().enumerate() {
-        for conversation in cast.of(n) {
-            let end = history.iter().filter(|held| held.key.conversation == conversation).map(|held| held.seq).max();
-            let caught_up = client.until(CATCH_UP_TIME_MAX, |ledger| Some(ledger.position(conversation)) >= end).await;
-            caught_up.unwrap_or_else(|e| panic!("user {n} has not all of {conversation}, up to {end:?}: {e}"));
-        }
-    }
-    judge(&cast, clients, &history, all_online).await;
+    talk.end(server.http).await;
     assert!(server.stop().await.success());
-}
-
-/// Everything that the store holds of the script, and of the groups' own events. The store may still
-/// take up what was acknowledged last.
-async fn histories(api: &Api, cast: &Cast) -> Vec<Held> {
-    let deadline = tokio::time::Instant::now() + CATCH_UP_TIME_MAX;
-    loop {
-        let mut history = Vec::new();
-        for conversation in cast.all() {
-            let reader = (0..USERS).find(|&n| cast.of(n).contains(&conversation)).expect("somebody reads it");
-            let messages = api.history(&cast.accounts[reader], &conversation.to_string()).await;
-            history.extend(messages.iter().map(|message| held(message, UserId(0))));
-        }
-        let said = history.iter().filter(|held| !held.key.client_msg_id.starts_with("outbox")).count();
-        if said >= MESSAGES || tokio::time::Instant::now() > deadline {
-            return history;
-        }
-    }
-}
-
-async fn judge(cast: &Cast, clients: Vec<Client>, history: &[Held], all_online: i64) {
-    let (mut acked, mut told, mut seen, mut synced, mut due) = (vec![], vec![], vec![], vec![], vec![]);
-    let script = cast.script();
-    for (n, client) in clients.into_iter().enumerate() {
-        let ledger = client.stop();
-        let ledger = ledger.lock().await;
-        assert!(ledger.errors.is_empty(), "user {n} was refused: {:?}", ledger.errors);
-        let own = script.iter().filter(|(speaker, say)| *speaker == n && ledger.acked.contains(&say.client_msg_id));
-        acked.extend(own.map(|(_, say)| Key {
-            conversation: say.conversation,
-            sender: ledger.user,
-            client_msg_id: say.client_msg_id.as_str().into(),
-        }));
-        let late = history.iter().filter(|held| held.time_ms > all_online);
-        let theirs = late.filter(|held| cast.of(n).contains(&held.key.conversation));
-        due.extend(theirs.map(|held| Due {
-            client: ledger.client,
-            conversation: held.key.conversation,
-            seq: held.seq,
-            stored_ms: held.time_ms,
-        }));
-        told.extend(ledger.told.iter().cloned());
-        seen.extend(ledger.seen.iter().cloned());
-        synced.extend(ledger.synced.iter().cloned());
-    }
-    let findings = [
-        check_acked(&acked, history),
-        check_once(history, RESEND_WINDOW_MS),
-        check_gapless(history),
-        check_stable(&told, history),
-        check_order(&seen),
-        check_whole(&synced),
-        check_arrives(&due, &seen, Clock::system().now_ms()),
-    ];
-    findings.iter().for_each(|finding| println!("{finding}"));
-    assert!(findings.iter().all(Finding::holds), "{findings:#?}");
-    assert!(findings.iter().all(|finding| finding.looked_at > 0), "a check that looks at nothing proves nothing");
-    assert_eq!(acked.len(), MESSAGES);
-    let said = history.iter().filter(|held| !held.key.client_msg_id.starts_with("outbox")).count();
-    assert_eq!(said, MESSAGES, "what was said once or twice is there once");
 }

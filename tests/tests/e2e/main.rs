@@ -1,8 +1,11 @@
 //! The whole product from outside: the binary as a process, clients over HTTP and WebSocket, a
 //! browser; judged by the named invariants.
+#![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed, and says its seed")]
 
 mod bad_input;
 mod chat;
 mod crash;
+mod kafka;
 mod page;
 mod start;
+mod talk;

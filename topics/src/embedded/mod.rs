@@ -109,6 +109,7 @@ impl EmbeddedLog {
     /// # Errors
     /// [`LogError::InUse`] when another process has it open, [`LogError::TopicDiffers`] when it was
     /// made with another layout, [`LogError::Unusable`] when the directory can't be a log.
+    #[allow(clippy::needless_pass_by_value, reason = "configuration is handed over")]
     pub fn open(config: EmbeddedConfig, clock: Clock) -> Result<Arc<Self>, LogError> {
         let dir = config.dir.as_path();
         let lock = open::lock(dir)?;

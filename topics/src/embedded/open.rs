@@ -86,7 +86,7 @@ impl Files {
 /// [`LogError::TopicDiffers`] when a topic is there with other settings.
 pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError> {
     let fail = |e| failure::of_reading("preparing the topics", e);
-    for topic in catalogue::ALL.iter().filter(|topic| layout.partitions(topic) == 0) {
+    if let Some(topic) = catalogue::ALL.iter().find(|topic| layout.partitions(topic) == 0) {
         let difference = "no partition is asked for, and there is at least one".into();
         return Err(LogError::TopicDiffers { topic: topic.name.into(), difference });
     }
@@ -209,8 +209,11 @@ fn stored(db: &Connection, id: u32, last_txn: i64, committed: &Committed) -> rus
     Ok(stored)
 }
 
+/// A topic, and a group's position in each of its partitions.
+type Positions = (&'static TopicSpec, Vec<Option<u64>>);
+
 fn groups(topics: &Topics, places: &HashMap<u32, (&'static TopicSpec, u32)>, committed: Committed) -> Groups {
-    let mut positions: HashMap<(String, &'static str), (&'static TopicSpec, Vec<Option<u64>>)> = HashMap::new();
+    let mut positions: HashMap<(String, &'static str), Positions> = HashMap::new();
     for ((group, id), offset) in committed {
         // A topic that the catalogue no longer has.
         let Some(&(topic, partition)) = places.get(&id) else { continue };

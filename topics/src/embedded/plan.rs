@@ -189,12 +189,13 @@ impl Plan {
         });
         let base = *end;
         *end += chunk.records;
-        if let Some(growing) = open.get_mut(&chunk.partition) {
-            if growing.txn == txn && growing.body.len() + chunk.body.len() <= BATCH_BYTES_TARGET {
-                growing.body.extend_from_slice(&chunk.body);
-                growing.records += chunk.records;
-                return base;
-            }
+        if let Some(growing) = open.get_mut(&chunk.partition)
+            && growing.txn == txn
+            && growing.body.len() + chunk.body.len() <= BATCH_BYTES_TARGET
+        {
+            growing.body.extend_from_slice(&chunk.body);
+            growing.records += chunk.records;
+            return base;
         }
         let opened = Growing { txn, base, time: *time, records: chunk.records, body: chunk.body };
         if let Some(full) = open.insert(chunk.partition, opened) {

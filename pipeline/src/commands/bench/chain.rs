@@ -20,15 +20,16 @@ use stages::presence::SharedPresence;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{ACCEPTED, DELIVERIES, Keyed, Layout, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
+use topics::catalogue::{ACCEPTED, DELIVERIES, Keyed, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 use topics::codec::Encoder;
-use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::headers::{Headers, HopTimes, Origin};
-use topics::log::{Log, LogError, Outgoing};
+use topics::log::{Log, Outgoing};
 
-use crate::cli::{ChainBenchArgs, LogKind, Role};
+use crate::cli::{self, ChainBenchArgs, Role};
 use crate::commands::CommandError;
+use crate::config::{Config, LogKind};
+use crate::log::OpenLog;
 use crate::runner::{RunnerConfig, Surroundings};
 use crate::tasks::StageTasks;
 use crate::topology::{self, StageRole};
@@ -47,7 +48,6 @@ const SEED: u64 = 1;
 /// # Errors
 /// When a part fails, or a message is lost, doubled or out of order.
 pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
-    let LogKind::Embedded = args.log;
     let workload = Workload {
         seed: SEED,
         conversations: args.conversations.max(1),
@@ -70,7 +70,7 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
 
     let mut report = Report::new("gochat bench chain");
     report
-        .setting("log", "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic")
+        .setting("log", described(args.log))
         .setting("store", "SQLite, WAL, synchronous=FULL")
         .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
         .setting("tasks a stage", args.tasks)
@@ -87,14 +87,33 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
+fn described(log: cli::LogKind) -> &'static str {
+    match log {
+        cli::LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
+        cli::LogKind::Kafka => "Kafka, one replica, acks=all, transactions; the broker flushes as it is set to",
+    }
+}
+
 #[allow(clippy::print_stdout, reason = "the report is what the command is for")]
 pub(super) fn print(report: &Report) {
     println!("{report}");
 }
 
-fn open(dir: &Path, args: &ChainBenchArgs) -> Result<Arc<EmbeddedLog>, LogError> {
-    let layout = Layout { chain_partitions: args.partitions, gateway_slots: SLOTS };
-    EmbeddedLog::open(EmbeddedConfig::new(dir.join("log"), layout), Clock::system())
+/// A log of its own for a part of the run.
+async fn open(dir: &Path, args: &ChainBenchArgs) -> Result<OpenLog, CommandError> {
+    let part = dir.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = format!("bench-{}-{part}-", Clock::system().now_ms());
+    let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
+    config.log.chain_partitions = args.partitions;
+    config.log.gateway_slots = SLOTS;
+    config.log.kind = match args.log {
+        cli::LogKind::Embedded => LogKind::Embedded,
+        cli::LogKind::Kafka => LogKind::Kafka,
+    };
+    config.log.kafka.brokers.clone_from(&args.brokers);
+    config.log.kafka.topic_prefix.clone_from(&prefix);
+    config.log.kafka.group_prefix = prefix;
+    Ok(OpenLog::open(&config, Clock::system()).await?)
 }
 
 async fn bare_copy(
@@ -104,8 +123,8 @@ async fn bare_copy(
     hops: &[&'static TopicSpec],
 ) -> Result<(u64, Took), CommandError> {
     std::fs::create_dir_all(dir)?;
-    let embedded = open(dir, args)?;
-    let log: Arc<dyn Log> = embedded.clone();
+    let open = open(dir, args).await?;
+    let log = open.log();
     let stop = CancellationToken::new();
     let mut copies = JoinSet::new();
     for hop in hops.windows(2) {
@@ -120,7 +139,7 @@ async fn bare_copy(
     while let Some(ended) = copies.join_next().await {
         ended??;
     }
-    embedded.close().await;
+    open.close().await;
     Ok((bytes / args.messages.max(1), took))
 }
 
@@ -143,8 +162,8 @@ async fn through_the_stages(
     workload: &Workload,
 ) -> Result<(u64, Took), CommandError> {
     std::fs::create_dir_all(dir)?;
-    let embedded = open(dir, args)?;
-    let log: Arc<dyn Log> = embedded.clone();
+    let open = open(dir, args).await?;
+    let log = open.log();
     let clock = Clock::system();
     let presence = SharedPresence::default();
     everybody_online(&presence, workload, &clock);
@@ -184,7 +203,7 @@ async fn through_the_stages(
     while let Some(ended) = tasks.ended().await {
         ended?;
     }
-    embedded.close().await;
+    open.close().await;
     Ok((deliveries, took))
 }
 

@@ -32,6 +32,8 @@ const CONVERSATIONS: u64 = 1_000_000;
 /// Members of the groups that fan-out and large-group are measured with.
 const GROUP_MEMBERS: i64 = 500;
 const LARGE_GROUP_MEMBERS: i64 = 10_000;
+/// Members of all groups are numbered from here: the first users of the workload.
+const FIRST_MEMBER: i64 = 1_000_000;
 const SLOTS: i32 = 2;
 
 /// Measures a stage and prints the figures.
@@ -110,7 +112,7 @@ async fn fan_out(args: &StageBenchArgs, addressed: fn(Upstream) -> Upstream) -> 
 }
 
 async fn large_group(args: &StageBenchArgs) -> Result<Figures, CommandError> {
-    let presence = online((0..LARGE_GROUP_MEMBERS).map(UserId));
+    let presence = online((0..LARGE_GROUP_MEMBERS).map(|n| UserId(FIRST_MEMBER + n)));
     let mut stage = assigned(LargeGroup::new(presence, groups_of(LARGE_GROUP_MEMBERS), large_group::Config::default()));
     let pages = i32::try_from(LARGE_GROUP_MEMBERS / 500)?;
     let tasks = sequenced(workload().messages()).zip((0..pages).cycle()).map(move |(message, page)| GroupTask {
@@ -161,7 +163,10 @@ fn pair(message: Upstream) -> Upstream {
 
 fn group(message: Upstream) -> Upstream {
     const GROUPS: i64 = 100;
-    Upstream { conversation_id: ConversationId::Group(GroupId(1 + message.sender_id.0 % GROUPS)), ..message }
+    let conversation_id = ConversationId::Group(GroupId(1 + message.sender_id.0 % GROUPS));
+    // One of the members speaks.
+    let sender_id = UserId(FIRST_MEMBER + message.sender_id.0 % GROUP_MEMBERS);
+    Upstream { conversation_id, sender_id, ..message }
 }
 
 fn sequenced(messages: impl Iterator<Item = Upstream>) -> impl Iterator<Item = Sequenced> {
@@ -183,14 +188,14 @@ fn online(users: impl Iterator<Item = UserId>) -> SharedPresence {
     presence
 }
 
-/// Groups of users 0, 1, 2 …
+/// Groups that all have the same members.
 fn groups_of(members: i64) -> MembershipSource {
     Arc::new(move |groups: Vec<GroupId>| {
         let of = |group_id| Membership {
             group_id,
             version: 1,
             large: members > 500,
-            members: (0..members).map(|n| UserId(1_000_000 * i64::from(members <= 500) + n)).collect(),
+            members: (0..members).map(|n| UserId(FIRST_MEMBER + n)).collect(),
         };
         Box::pin(std::future::ready(Ok(groups.into_iter().map(of).collect())))
     })

@@ -198,7 +198,7 @@ macro_rules! reading {
         let run = async {
             let mut connection = $self.readers.acquire().await?;
             let $conn: &mut SqliteConnection = &mut connection;
-            Ok::<_, Fault>($work.await?)
+            $work.await
         };
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
     }};

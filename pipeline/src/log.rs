@@ -1,0 +1,83 @@
+//! Opens the log that is configured, and closes it.
+
+use std::sync::Arc;
+
+use topics::clock::Clock;
+use topics::embedded::{EmbeddedConfig, EmbeddedLog};
+use topics::log::{Log, LogError};
+
+use crate::config::{Config, LogKind};
+
+/// A log that could not be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The log says why.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// This binary was built without it.
+    #[cfg(not(feature = "kafka"))]
+    #[error("log.kind is kafka, but this gochat was built without it: build it with --features kafka")]
+    NotBuiltIn,
+}
+
+/// An open log.
+pub enum OpenLog {
+    /// On the local disk, in this process alone.
+    Embedded(Arc<EmbeddedLog>),
+    /// On a cluster, shared with other processes.
+    #[cfg(feature = "kafka")]
+    Kafka(Arc<topics::kafka::KafkaLog>),
+}
+
+impl OpenLog {
+    /// Opens what `config` says. On Kafka this waits for a broker, up to a minute.
+    ///
+    /// # Errors
+    /// [`OpenError`].
+    pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        match config.log.kind {
+            LogKind::Embedded => {
+                let embedded = EmbeddedConfig::new(config.data_dir.join("log"), config.layout());
+                Ok(Self::Embedded(EmbeddedLog::open(embedded, clock)?))
+            }
+            LogKind::Kafka => Self::connect(config).await,
+        }
+    }
+
+    #[cfg(feature = "kafka")]
+    async fn connect(config: &Config) -> Result<Self, OpenError> {
+        let kafka = &config.log.kafka;
+        let settings = topics::kafka::KafkaConfig {
+            topic_prefix: kafka.topic_prefix.clone(),
+            group_prefix: kafka.group_prefix.clone(),
+            replicas: kafka.replicas,
+            ..topics::kafka::KafkaConfig::new(&kafka.brokers, config.layout())
+        };
+        tracing::info!(brokers = kafka.brokers, "connecting to kafka");
+        Ok(Self::Kafka(topics::kafka::KafkaLog::connect(settings).await?))
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    #[allow(clippy::unused_async, reason = "the same signature with and without the feature")]
+    async fn connect(_config: &Config) -> Result<Self, OpenError> {
+        Err(OpenError::NotBuiltIn)
+    }
+
+    /// The log itself.
+    pub fn log(&self) -> Arc<dyn Log> {
+        match self {
+            Self::Embedded(log) => log.clone(),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(log) => log.clone(),
+        }
+    }
+
+    /// Writes what is queued and lets go of it.
+    pub async fn close(self) {
+        match self {
+            Self::Embedded(log) => log.close().await,
+            #[cfg(feature = "kafka")]
+            Self::Kafka(log) => drop(log),
+        }
+    }
+}

@@ -1,0 +1,124 @@
+//! The chain on a real Kafka, its roles in processes of their own, twice each: every role and the broker
+//! are killed while fifty users talk, and one stage is stopped until it has become a zombie.
+
+use std::net::SocketAddr;
+use std::path::Path;
+use std::time::Duration;
+
+use tempfile::TempDir;
+use tests::broker::Broker;
+use tests::server::{Server, any_port};
+
+use crate::talk::Talk;
+
+/// Longer than the session timeout of 6 s: the group has given its partitions away.
+const ZOMBIE_TIME: Duration = Duration::from_secs(9);
+/// The script is said in so many portions: one for each of the eight faults, and one after them.
+const PORTIONS: usize = 9;
+
+/// What runs in a process of its own.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Part {
+    roles: &'static str,
+    instance: u16,
+    slot: u16,
+}
+
+const fn part(roles: &'static str, instance: u16, slot: u16) -> Part {
+    Part { roles, instance, slot }
+}
+
+const PARTS: [Part; 11] = [
+    part("repo", 0, 0),
+    part("dedupe,id-assign", 1, 0),
+    part("dedupe,id-assign", 2, 0),
+    part("persist", 3, 0),
+    part("persist", 4, 0),
+    part("fan-out", 5, 0),
+    part("fan-out", 6, 0),
+    part("large-group", 7, 0),
+    part("large-group", 8, 0),
+    part("gateway", 9, 0),
+    part("gateway", 10, 1),
+];
+
+/// The processes of an installation.
+struct Cluster {
+    dir: TempDir,
+    broker: Broker,
+    servers: Vec<Server>,
+    /// Where the repo answers.
+    grpc: SocketAddr,
+}
+
+impl Cluster {
+    async fn start() -> Self {
+        let (dir, broker) = (tempfile::tempdir().unwrap(), Broker::start().await);
+        let brokers = broker.address();
+        let config = format!(
+            "[log]\nkind = \"kafka\"\nchain_partitions = 4\ngateway_slots = 2\n\
+             [log.kafka]\nbrokers = \"{brokers}\"\n[stages]\ntasks_per_stage = 1\n"
+        );
+        std::fs::write(dir.path().join("kafka.toml"), config).unwrap();
+        let repo = launch(dir.path(), PARTS[0], any_port(), any_port()).await;
+        let grpc = repo.grpc;
+        let mut cluster = Self { dir, broker, servers: vec![repo], grpc };
+        for part in &PARTS[1..] {
+            let server = launch(cluster.dir.path(), *part, any_port(), grpc).await;
+            cluster.servers.push(server);
+        }
+        cluster
+    }
+
+    fn gateways(&self) -> Vec<SocketAddr> {
+        let of = |(part, server): (&Part, &Server)| (part.roles == "gateway").then_some(server.http);
+        PARTS.iter().zip(&self.servers).filter_map(of).collect()
+    }
+
+    /// Kills a process and starts it again.
+    async fn crash(&mut self, at: usize) {
+        let server = self.servers.remove(at);
+        let http = server.http;
+        server.kill().await;
+        let again = launch(self.dir.path(), PARTS[at], http, self.grpc).await;
+        self.servers.insert(at, again);
+    }
+}
+
+async fn launch(dir: &Path, part: Part, http: SocketAddr, grpc: SocketAddr) -> Server {
+    let config = dir.join("kafka.toml").display().to_string();
+    let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
+    let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
+    Server::start_with(&dir.join("data"), http, grpc, &args.map(str::to_owned)).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
+    let mut cluster = Cluster::start().await;
+    let gateways = cluster.gateways();
+    let mut talk = Talk::begin(&gateways, cluster.grpc).await;
+
+    // One of each role; the other takes over.
+    for at in [1, 3, 5, 7, 9, 0] {
+        println!("kill {:?}", PARTS[at]);
+        talk.say_part(PORTIONS);
+        talk.goes_on().await;
+        cluster.crash(at).await;
+    }
+    println!("zombie {:?}", PARTS[2]);
+    talk.say_part(PORTIONS);
+    talk.goes_on().await;
+    cluster.servers[2].signal("STOP").await;
+    tokio::time::sleep(ZOMBIE_TIME).await;
+    cluster.servers[2].signal("CONT").await;
+    println!("kill the broker");
+    talk.say_part(PORTIONS);
+    talk.goes_on().await;
+    cluster.broker.kill().await;
+    cluster.broker.start_again().await;
+
+    talk.end(gateways[0]).await;
+    for server in cluster.servers.drain(..).rev() {
+        assert!(server.stop().await.success());
+    }
+}
