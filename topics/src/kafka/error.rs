@@ -112,7 +112,7 @@ pub(super) fn fenced(spec: &MemberSpec) -> LogError {
 }
 
 /// Codes that no retry changes: rights, settings, an old broker.
-fn is_refusal(code: Code) -> bool {
+pub(super) fn is_refusal(code: Code) -> bool {
     matches!(
         code,
         Code::TopicAuthorizationFailed
@@ -121,6 +121,7 @@ fn is_refusal(code: Code) -> bool {
             | Code::TransactionalIdAuthorizationFailed
             | Code::SaslAuthenticationFailed
             | Code::Authentication
+            | Code::SSL
             | Code::UnsupportedSASLMechanism
             | Code::UnsupportedVersion
             | Code::UnsupportedFeature

@@ -1,15 +1,17 @@
 //! Making the topics of the catalogue, and checking those that are there already.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigResource, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::metadata::Metadata;
 use tokio::time::{Instant, sleep};
 
 use super::cluster::Topic;
-use super::config::KafkaConfig;
-use super::error::{Failure, Speaker};
+use super::config::{Isolation, KafkaConfig};
+use super::error::{Failure, Speaker, is_refusal};
 use super::events::Events;
 use crate::catalogue::{ALL, Cleanup};
 use crate::log::LogError;
@@ -23,8 +25,10 @@ const LEADERS_LOOK: Duration = Duration::from_millis(50);
 pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError> {
     let speaker = |doing| Speaker { brokers: &config.brokers, doing };
     let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
-    let admin = std::sync::Arc::new(admin.map_err(|e| speaker("making a client").settings_error(e))?);
-    let setup = Setup { config, admin, deadline: Instant::now() + config.timeouts.connect };
+    let admin = admin.map_err(|e| speaker("making a client").settings_error(e))?;
+    let lookup = config.consumer("setup", None, Isolation::Uncommitted).create_with_context(Events);
+    let lookup = Arc::new(lookup.map_err(|e| speaker("making a client").settings_error(e))?);
+    let setup = Setup { config, admin, lookup, deadline: Instant::now() + config.timeouts.connect };
     let topics: Vec<Topic> = ALL
         .iter()
         .map(|&spec| Topic {
@@ -48,7 +52,8 @@ pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError>
 
 struct Setup<'a> {
     config: &'a KafkaConfig,
-    admin: std::sync::Arc<AdminClient<Events>>,
+    admin: AdminClient<Events>,
+    lookup: Arc<BaseConsumer<Events>>,
     deadline: Instant,
 }
 
@@ -62,10 +67,9 @@ impl Setup<'_> {
     }
 
     async fn metadata(&self) -> Result<Metadata, Failure> {
-        let admin = std::sync::Arc::clone(&self.admin);
-        let ask = move || admin.inner().fetch_metadata(None, CONNECT_TRY);
-        let answer = tokio::task::spawn_blocking(ask).await;
-        answer.unwrap_or(Err(KafkaError::Canceled)).map_err(Failure::from)
+        let lookup = Arc::clone(&self.lookup);
+        let ask = move || lookup.fetch_metadata(None, CONNECT_TRY).map_err(|error| reason(&lookup, error));
+        tokio::task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled)).map_err(Failure::from)
     }
 
     /// Waits until a broker answers, and says so while none does.
@@ -191,6 +195,15 @@ impl Setup<'_> {
         }
         settings
     }
+}
+
+/// Why a call was not answered in time, when the client knows: it hears by itself of brokers that do not
+/// let it in.
+fn reason(client: &BaseConsumer<Events>, unanswered: KafkaError) -> KafkaError {
+    const EVENTS_MAX: usize = 64;
+    let events = (0..EVENTS_MAX).filter_map(|_| client.poll(Duration::ZERO)?.err());
+    let refused = |error: &KafkaError| error.rdkafka_error_code().is_some_and(is_refusal);
+    events.into_iter().find(refused).unwrap_or(unanswered)
 }
 
 /// Settings that a topic is made with, but that whoever runs the cluster may change.

@@ -1,5 +1,6 @@
 //! The log on a real Kafka, whose address the environment gives: the contract, and what is its own.
 
+mod kill;
 mod outage;
 mod setup;
 mod transactions;
@@ -34,10 +35,15 @@ fn brokers() -> String {
 
 /// A configuration whose topics and groups no other test has.
 fn config() -> KafkaConfig {
-    let prefix = format!("test-{:016x}-", rand::random::<u64>());
+    config_of(&format!("test-{:016x}-", rand::random::<u64>()))
+}
+
+/// A configuration whose topics and groups begin with this.
+fn config_of(prefix: &str) -> KafkaConfig {
     // All three of a cluster of three.
     let replicas = if brokers().contains(',') { 3 } else { 1 };
-    KafkaConfig { topic_prefix: prefix.clone(), group_prefix: prefix, replicas, ..KafkaConfig::new(brokers(), LAYOUT) }
+    let (topic_prefix, group_prefix) = (prefix.to_owned(), prefix.to_owned());
+    KafkaConfig { topic_prefix, group_prefix, replicas, ..KafkaConfig::new(brokers(), LAYOUT) }
 }
 
 /// A log of its own on the shared broker.

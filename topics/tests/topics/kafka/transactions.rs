@@ -205,7 +205,7 @@ fn copies(batches: &[PartitionBatch]) -> Vec<Outgoing> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn members_that_come_go_and_die_copy_each_record_exactly_once() {
+async fn members_that_come_and_go_copy_each_record_exactly_once() {
     const ROUNDS: usize = 60;
     let harness = kafka().await;
     let log = harness.log();
