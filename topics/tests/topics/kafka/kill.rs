@@ -26,9 +26,9 @@ const RECORDS_OF_A_PARTITION: usize = 3_000;
 #[test]
 fn a_killed_owner_leaves_nothing_half_done() {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
-    match std::env::var(PREFIX_OF_CHILD) {
-        Ok(prefix) => runtime.block_on(child(&prefix)),
-        Err(_) => runtime.block_on(kill_owners()),
+    match std::env::var_os(PREFIX_OF_CHILD) {
+        Some(prefix) => runtime.block_on(child(prefix.to_str().unwrap())),
+        None => runtime.block_on(kill_owners()),
     }
 }
 
