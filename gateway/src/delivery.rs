@@ -12,8 +12,9 @@ use schemas::records::{Delivery, Sequenced};
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::DELIVERIES;
 use topics::clock::Clock;
+use topics::dead_letter::{self, Reason, dead_letter};
 use topics::headers::{HopTimes, Origin};
-use topics::log::{Class, Incoming, Log, LogError, Reader, StartAt};
+use topics::log::{Class, Incoming, Log, LogError, Outgoing, Reader, StartAt};
 
 use crate::frames::frame;
 use crate::presence::SlotLease;
@@ -50,10 +51,12 @@ pub async fn run(
         let Some(read) = stop.run_until_cancelled(reader.next(READ_WAIT)).await else { return Ok(()) };
         match read {
             Ok(Some(batch)) => {
+                let mut dead = Vec::new();
                 for turn in batch.records.chunks(TURN_DELIVERIES) {
-                    turn.iter().for_each(|record| deliver(record, lease, sessions));
+                    dead.extend(turn.iter().filter_map(|record| deliver(record, lease, sessions).err()));
                     tokio::task::yield_now().await;
                 }
+                dead_letter::append(log, dead).await;
                 observe(&batch.records, clock.now_ms());
             }
             Ok(None) => {}
@@ -85,16 +88,15 @@ async fn reopened(
     log.read(&DELIVERIES.spec, &[(lease.slot, from)]).await
 }
 
-fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) {
-    let delivery = match Delivery::decode(&record.value) {
-        Ok(delivery) => delivery,
-        Err(error) => {
-            tracing::error!(%error, offset = record.offset, "not a delivery");
-            return;
-        }
-    };
+/// Hands a delivery to its recipients' sockets. Bytes that are none are given back as a dead letter.
+fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Result<(), Outgoing> {
+    let delivery = Delivery::decode(&record.value).map_err(|error| {
+        tracing::error!(%error, offset = record.offset, "not a delivery: set aside as a dead letter");
+        let reason = Reason { reader: "gateway", error: &error.to_string() };
+        dead_letter(&DELIVERIES.spec, lease.slot, record, reason)
+    })?;
     if delivery.epoch != lease.epoch {
-        return; // Addressed to a former owner of the slot.
+        return Ok(()); // Addressed to a former owner of the slot.
     }
     let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
     let origin = record.headers.origin.filter(own).map(|origin| origin.socket);
@@ -105,6 +107,7 @@ fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) {
     for &user in &delivery.recipients {
         sessions.for_user(user, |socket| frames.push_to(socket));
     }
+    Ok(())
 }
 
 /// What the recipients of one message get.

@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
-#[command(name = "gochat", version, about, args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
+#[command(name = "gochat", version, about = ABOUT, args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
 pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
@@ -16,6 +16,8 @@ pub struct Cli {
     #[command(flatten)]
     pub run: RunArgs,
 }
+
+const ABOUT: &str = "An instant-messaging backend as a stream-processing pipeline";
 
 const RUN_EXAMPLES: &str = "Examples:
   gochat                                    everything in this process, data in ./data, page at http://127.0.0.1:8080

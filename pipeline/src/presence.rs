@@ -1,6 +1,6 @@
 //! Follows the presence topic into the table that fan-out, large-group and the repo share.
 
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use schemas::avro::{PresenceEvent, Record};
@@ -8,7 +8,10 @@ use stages::presence::SharedPresence;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::PRESENCE;
-use topics::log::{Log, LogError, StartAt};
+use topics::dead_letter::{self, Reason, dead_letter};
+use topics::log::{Log, LogError, Outgoing, PartitionBatch, StartAt};
+
+use crate::runner::work::causes;
 
 /// How long one read waits for news.
 const READ_WAIT: Duration = Duration::from_secs(5);
@@ -43,12 +46,29 @@ pub async fn follow(
             batch = reader.next(READ_WAIT) => batch?,
         };
         let Some(batch) = batch else { continue };
-        let mut table = presence.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-        for record in &batch.records {
-            match PresenceEvent::decode(&record.value) {
-                Ok(event) => table.apply(&event),
-                Err(e) => tracing::warn!(offset = record.offset, error = %e, "not a presence record: passed over"),
+        // What lay there at the start was met by an earlier run.
+        let known = ends.iter().find(|(partition, _)| *partition == batch.partition).map_or(0, |(_, end)| *end);
+        let mut dead = apply(&presence, &batch);
+        dead.retain(|(offset, _)| *offset >= known);
+        let dead = dead.into_iter().map(|(_, letter)| letter).collect();
+        dead_letter::append(&*log, dead).await;
+    }
+}
+
+/// Applies what a batch tells; returns the dead letters of what is no record, with their offsets.
+fn apply(presence: &SharedPresence, batch: &PartitionBatch) -> Vec<(u64, Outgoing)> {
+    let mut table = presence.write().unwrap_or_else(PoisonError::into_inner);
+    let mut dead = Vec::new();
+    for record in &batch.records {
+        match PresenceEvent::decode(&record.value) {
+            Ok(event) => table.apply(&event),
+            Err(e) => {
+                let error = causes(&e);
+                tracing::error!(offset = record.offset, error, "not a presence record: set aside as a dead letter");
+                let reason = Reason { reader: "presence", error: &error };
+                dead.push((record.offset, dead_letter(&PRESENCE.spec, batch.partition, record, reason)));
             }
         }
     }
+    dead
 }

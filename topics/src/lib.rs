@@ -7,7 +7,9 @@
 pub mod catalogue;
 pub mod clock;
 pub mod codec;
+pub mod dead_letter;
 pub mod embedded;
+pub mod error;
 pub mod headers;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -4,7 +4,7 @@
 
 mod restore;
 mod wiring;
-mod work;
+pub(crate) mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -190,7 +190,7 @@ impl<S: Stage> Task<'_, S> {
                 }
                 Event::Revoked(partitions) | Event::Lost(partitions) => {
                     for partition in partitions {
-                        tracing::info!(stage = self.stage.name(), partition, "partition given up");
+                        tracing::debug!(stage = self.stage.name(), partition, "partition given up");
                         self.stage.revoked(partition);
                     }
                 }

@@ -2,14 +2,12 @@
 
 use std::time::Duration;
 
-use bytes::Bytes;
 use rand::RngExt;
 use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{DEAD_LETTERS, Raw, RawKey};
 use topics::codec::Encoder;
-use topics::headers::Headers;
+use topics::dead_letter::{Reason, dead_letter};
 use topics::log::{Class, Commit, Incoming, Member, PartitionBatch};
 use tracing::Instrument;
 
@@ -75,6 +73,7 @@ impl<S: Stage> Task<'_, S> {
         let Decoded { inputs, dead } = self.decode(batch);
         self.stage.prepare(&inputs).await.map_err(failed)?;
         let now_ms = self.around.clock.now_ms();
+        // Instance ids are fixed by configuration, not leased: nothing ends them.
         let cx = Context { now_ms, ids_not_after_ms: None };
         let mut out = Outputs::default();
         self.stage.process(inputs, &mut out, &cx).map_err(failed)?;
@@ -133,31 +132,18 @@ impl<S: Stage> Task<'_, S> {
                 emit(*partition, change, &mut encoder)?;
             }
         }
-        for dead in dead {
-            let (key, value) = (RawKey(dead.record.key.clone()), Raw(dead.record.value.clone()));
-            encoder.put(&DEAD_LETTERS, &key, &value, self.provenance(dead))?;
-        }
         metrics::counter!("gochat_stage_outputs_total", "stage" => self.stage.name()).increment(encoder.len() as u64);
-        Ok(encoder.finish())
-    }
-
-    /// What a dead letter says about itself, beside the headers it came with.
-    fn provenance(&self, dead: &Dead) -> Headers {
-        let mut headers = dead.record.headers.clone();
-        let facts = [
-            ("error", dead.error.clone()),
-            ("source-group", self.wiring.group.to_owned()),
-            ("source-topic", self.wiring.input.name.to_owned()),
-            ("source-partition", dead.partition.to_string()),
-            ("source-offset", dead.record.offset.to_string()),
-        ];
-        headers.other.extend(facts.map(|(name, fact)| (name.into(), Bytes::from(fact))));
-        headers
+        let mut outputs = encoder.finish();
+        outputs.extend(dead.iter().map(|dead| {
+            let reason = Reason { reader: self.wiring.group, error: &dead.error };
+            dead_letter(self.wiring.input, dead.partition, &dead.record, reason)
+        }));
+        Ok(outputs)
     }
 }
 
 /// An error and its causes in one line.
-fn causes(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |e| e.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use pipeline::cli::Role;
 use pipeline::runner::{RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;
@@ -18,12 +19,14 @@ use stages::presence::SharedPresence;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{DELIVERIES, Keyed, Layout, SEQUENCED, TopicSpec, UPSTREAM};
+use topics::catalogue::{
+    ACCEPTED, DEAD_LETTERS, DELIVERIES, GROUP_TASKS, Keyed, Layout, PERSISTED, Raw, SEQUENCED, TopicSpec, UPSTREAM,
+};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::headers::Headers;
-use topics::log::{Log, StartAt};
+use topics::log::{Log, Outgoing, StartAt};
 
 const WAIT: Duration = Duration::from_secs(30);
 const PARTITIONS: u32 = 4;
@@ -101,6 +104,11 @@ impl Installation {
         self.log.append(encoder.finish()).await.unwrap();
     }
 
+    /// What was sequenced, once it is `count` messages; what is no record is passed over.
+    async fn sequenced(&self, count: usize) -> Vec<Sequenced> {
+        self.read(&SEQUENCED.spec, |records| records.len() >= count).await
+    }
+
     /// Reads a topic from its start until `enough` is satisfied.
     async fn read<R: Record>(&self, topic: &'static TopicSpec, enough: impl Fn(&[R]) -> bool) -> Vec<R> {
         let partitions = self.log.layout().partitions(topic);
@@ -109,7 +117,7 @@ impl Installation {
         let mut records = Vec::new();
         while !enough(&records) {
             let batch = reader.next(WAIT).await.unwrap().expect("the chain goes on");
-            records.extend(batch.records.iter().map(|record| R::decode(&record.value).unwrap()));
+            records.extend(batch.records.iter().filter_map(|record| R::decode(&record.value).ok()));
         }
         records
     }
@@ -218,5 +226,30 @@ async fn fused_and_unfused_runs_can_follow_each_other_once_nothing_waits_between
     }
     let sequenced = installation.read::<Sequenced>(&SEQUENCED.spec, |records| records.len() >= 150).await;
     check_sequenced(&sequenced, 150);
+    installation.log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn bytes_that_are_no_record_on_any_topic_are_set_aside_and_the_chain_goes_on() {
+    let installation = Installation::new();
+    let inputs: [&'static TopicSpec; 5] =
+        [&UPSTREAM.spec, &ACCEPTED.spec, &SEQUENCED.spec, &PERSISTED.spec, &GROUP_TASKS.spec];
+    for (topic, bytes) in inputs.iter().zip(["", "x", "\u{3}\u{1}", "not a record", "\u{0}\u{0}\u{0}\u{0}"]) {
+        let record = Outgoing {
+            topic,
+            partition: Some(0),
+            key: Bytes::from_static(b"k"),
+            value: Bytes::from_static(bytes.as_bytes()),
+            headers: Headers::default(),
+        };
+        installation.log.append(vec![record]).await.unwrap();
+    }
+    installation.say(0, 100).await;
+    let running = installation.run(false, 1).await;
+    let dead = installation.read::<Raw>(&DEAD_LETTERS.spec, |dead| dead.len() >= inputs.len()).await;
+    installation.read::<Delivery>(&DELIVERIES.spec, |deliveries| delivered_whole(deliveries, 100)).await;
+    running.stop().await;
+    assert_eq!(dead.len(), inputs.len());
+    check_sequenced(&installation.sequenced(100).await, 100);
     installation.log.close().await;
 }

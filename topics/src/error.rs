@@ -1,0 +1,193 @@
+//! What can go wrong with a log, whichever keeps the records, and what to do about it.
+
+/// What to do about a [`LogError`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Class {
+    /// The same call may succeed later; nothing happened.
+    Retry,
+    /// The transaction is lost: abort, rewind, restore, work it again.
+    Abort,
+    /// This member, reader or log is of no use any more: build a new one.
+    Rebuild,
+    /// A person has to look.
+    Fatal,
+}
+
+/// What can go wrong with a log. Each message says what to do about it.
+#[derive(Debug, thiserror::Error)]
+pub enum LogError {
+    /// The topic was not opened here.
+    #[error("topic {topic} does not exist in this log: open the log with it first")]
+    NoSuchTopic {
+        /// The topic's name.
+        topic: String,
+    },
+    /// The partition is beyond the topic's count.
+    #[error("topic {topic} has {partitions} partitions; there is no partition {partition}")]
+    NoSuchPartition {
+        /// The topic's name.
+        topic: String,
+        /// The partition asked for.
+        partition: u32,
+        /// How many there are.
+        partitions: u32,
+    },
+    /// The topic was made with other settings than the catalogue's.
+    #[error(
+        "topic {topic} differs from what is configured: {difference}. Sequences would restart; configure it as it is, or use another log"
+    )]
+    TopicDiffers {
+        /// The topic's name.
+        topic: String,
+        /// In what, with both values.
+        difference: String,
+    },
+    /// The offset is no longer, or not yet, in the log.
+    #[error(
+        "topic {topic} partition {partition} holds offsets {start} to {end}; {offset} is not among them. Records were dropped before they were read: choose a position by hand"
+    )]
+    OffsetOutOfRange {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The offset asked for.
+        offset: u64,
+        /// The oldest kept.
+        start: u64,
+        /// The end.
+        end: u64,
+    },
+    /// Another member took over.
+    #[error(
+        "member {instance} of group {group} was fenced: another member of that name, or the new owner of its partitions, has taken over"
+    )]
+    Fenced {
+        /// The group.
+        group: String,
+        /// The member.
+        instance: String,
+    },
+    /// Another process has the log open.
+    #[error("{path} is in use by another process: stop it, or choose another data directory")]
+    InUse {
+        /// The directory.
+        path: String,
+    },
+    /// The directory is not a log, or one of a newer version.
+    #[error("{path} is not usable as a log: {reason}")]
+    Unusable {
+        /// The directory or file.
+        path: String,
+        /// Why, and what to do.
+        reason: String,
+    },
+    /// Stored bytes are not what was written.
+    #[error(
+        "the log is damaged at topic {topic} partition {partition} offset {offset}: {reason}. Restore the data directory from a backup"
+    )]
+    Corrupt {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// The first offset of the damaged batch.
+        offset: u64,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A record or batch over a limit of the log.
+    #[error("{what} has {bytes} bytes; at most {max} are taken")]
+    TooLarge {
+        /// What.
+        what: &'static str,
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        max: usize,
+    },
+    /// The disk is full; nothing was written.
+    #[error("no space left for {path}: free some; the log goes on by itself")]
+    DiskFull {
+        /// The file or directory.
+        path: String,
+    },
+    /// The disk or the database file failed.
+    #[error("the log's storage failed while {doing}")]
+    Storage {
+        /// What was being done.
+        doing: &'static str,
+        /// What the storage says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The brokers can't be reached, or can't do it now.
+    #[error(
+        "kafka at {brokers} did not do it while {doing}: is it running there, and reachable? It is tried again; deployment/scripts/health-check.sh looks at a local one"
+    )]
+    Unavailable {
+        /// Their addresses.
+        brokers: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The brokers refuse it, and always will: rights, settings, a version that is too old.
+    #[error(
+        "kafka at {brokers} refuses it while {doing}: check the rights of this client, its settings, and the brokers' version"
+    )]
+    Refused {
+        /// Their addresses.
+        brokers: String,
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The transaction was aborted; nothing of it is visible.
+    #[error("a transaction on kafka at {brokers} was aborted: it is worked again")]
+    Aborted {
+        /// Their addresses.
+        brokers: String,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The client's state is of no use any more.
+    #[error("the kafka client can't go on while {doing}: it is made anew")]
+    Broken {
+        /// What was being done.
+        doing: &'static str,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The log is being closed.
+    #[error("the log is closed")]
+    Closed,
+}
+
+impl LogError {
+    /// What to do about it.
+    pub fn class(&self) -> Class {
+        match self {
+            Self::DiskFull { .. } | Self::Unavailable { .. } => Class::Retry,
+            Self::Aborted { .. } => Class::Abort,
+            Self::Fenced { .. } | Self::Broken { .. } => Class::Rebuild,
+            Self::NoSuchTopic { .. }
+            | Self::NoSuchPartition { .. }
+            | Self::TopicDiffers { .. }
+            | Self::OffsetOutOfRange { .. }
+            | Self::InUse { .. }
+            | Self::Unusable { .. }
+            | Self::Corrupt { .. }
+            | Self::TooLarge { .. }
+            | Self::Storage { .. }
+            | Self::Refused { .. }
+            | Self::Closed => Class::Fatal,
+        }
+    }
+}
