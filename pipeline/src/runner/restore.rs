@@ -31,8 +31,7 @@ impl<S: Stage> Task<'_, S> {
                 for changelog in topics {
                     restored += self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
                 }
-                // A group that never read an input without any record has lost nothing.
-                if restored > 0 && assigned.committed.is_none() && bounds.end > 0 {
+                if restored > 0 && assigned.committed.is_none() {
                     let (group, topic) = (wiring.group, input.name);
                     return Err(RunError::PositionLost { stage, group, topic, partition });
                 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pipeline::cli::Role;
-use pipeline::runner::{RunnerConfig, Surroundings};
+use pipeline::runner::{RunError, RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;
 use pipeline::topology::{self, Parts, StageRole};
 use schemas::avro::{PresenceEvent, Record};
@@ -216,9 +216,9 @@ async fn two_tasks_a_stage_share_the_partitions_and_do_the_same() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fused_and_unfused_runs_can_follow_each_other_once_nothing_waits_between() {
+async fn unfused_stages_can_be_fused_and_parted_again() {
     let installation = Installation::new();
-    for (fused, from, to) in [(true, 0, 50), (false, 50, 100), (true, 100, 150)] {
+    for (fused, from, to) in [(false, 0, 50), (true, 50, 100), (false, 100, 150)] {
         installation.say(from, to).await;
         let running = installation.run(fused, 1).await;
         installation.read::<Sequenced>(&SEQUENCED.spec, |records| records.len() as i64 >= to).await;
@@ -227,6 +227,18 @@ async fn fused_and_unfused_runs_can_follow_each_other_once_nothing_waits_between
     let sequenced = installation.read::<Sequenced>(&SEQUENCED.spec, |records| records.len() >= 150).await;
     check_sequenced(&sequenced, 150);
     installation.log.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn stages_that_were_always_fused_refuse_to_be_parted() {
+    let installation = Installation::new();
+    installation.say(0, 50).await;
+    let running = installation.run(true, 1).await;
+    installation.sequenced(50).await;
+    running.stop().await;
+    let mut running = installation.run(false, 1).await;
+    let ended = tokio::time::timeout(WAIT, running.tasks.ended()).await.unwrap();
+    assert!(matches!(ended, Some(Err(RunError::PositionLost { group: "id-assign", .. }))), "{ended:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
