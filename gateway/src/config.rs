@@ -80,7 +80,7 @@ impl Default for GatewayConfig {
             append_queue_records_max: 8_192,
             heartbeat_s: 30,
             heads_after_s: 2,
-            heads_every_s: 60,
+            heads_every_s: 30,
             heads_concurrent_max: 32,
             resend_window_s: 600,
             sync_conversations_max: 200,

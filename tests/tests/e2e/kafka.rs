@@ -13,8 +13,8 @@ use crate::talk::Talk;
 
 /// Longer than the session timeout of 6 s: the group has given its partitions away.
 const ZOMBIE_TIME: Duration = Duration::from_secs(9);
-/// The script is said in so many portions: one for each of the eight faults, and one after them.
-const PORTIONS: usize = 9;
+/// The script is said in so many portions: one for each of the eight faults, and two after them.
+const PORTIONS: usize = 10;
 
 /// What runs in a process of its own.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -116,6 +116,8 @@ async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
     talk.goes_on().await;
     cluster.broker.kill().await;
     cluster.broker.start_again().await;
+    talk.say_part(PORTIONS);
+    talk.goes_on().await;
 
     talk.end(gateways[0]).await;
     for server in cluster.servers.drain(..).rev() {

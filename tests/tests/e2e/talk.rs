@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use schemas::ids::{ConversationId, UserId};
+use schemas::ids::{ConversationId, Seq, UserId};
 use schemas::pb::CreateUserRequest;
 use stages::invariants::{
     Due, Finding, Held, Key, check_acked, check_arrives, check_gapless, check_once, check_order, check_stable,
@@ -155,7 +155,8 @@ impl Talk {
                 caught_up.unwrap_or_else(|e| panic!("user {n} has not all of {conversation}, up to {end:?}: {e}"));
             }
         }
-        judge(&cast, clients, &history, all_online).await;
+        let late = newcomer(&cast, http, &history).await;
+        judge(&cast, clients, late, &history, all_online).await;
     }
 }
 
@@ -177,7 +178,23 @@ async fn histories(api: &Api, cast: &Cast) -> Vec<Held> {
     }
 }
 
-async fn judge(cast: &Cast, clients: Vec<Client>, history: &[Held], all_online: i64) {
+/// A new device of the first user, which knows nothing: it learns of everything by `heads` and fetches
+/// it with `sync`.
+async fn newcomer(cast: &Cast, http: SocketAddr, history: &[Held]) -> Client {
+    let mut client = Client::start(USERS as u64, vec![http], &cast.accounts[0]);
+    for conversation in cast.of(0) {
+        let end = end_of(history, conversation);
+        let caught_up = client.until(CATCH_UP_TIME_MAX, |ledger| Some(ledger.position(conversation)) >= end).await;
+        caught_up.unwrap_or_else(|e| panic!("a new device has not all of {conversation}, up to {end:?}: {e}"));
+    }
+    client
+}
+
+fn end_of(history: &[Held], conversation: ConversationId) -> Option<Seq> {
+    history.iter().filter(|held| held.key.conversation == conversation).map(|held| held.seq).max()
+}
+
+async fn judge(cast: &Cast, clients: Vec<Client>, late: Client, history: &[Held], all_online: i64) {
     let (mut acked, mut told, mut seen, mut synced, mut due) = (vec![], vec![], vec![], vec![], vec![]);
     let script = cast.script();
     for (n, client) in clients.into_iter().enumerate() {
@@ -202,6 +219,11 @@ async fn judge(cast: &Cast, clients: Vec<Client>, history: &[Held], all_online: 
         seen.extend(ledger.seen.iter().cloned());
         synced.extend(ledger.synced.iter().cloned());
     }
+    let late = late.stop();
+    let late = late.lock().await;
+    told.extend(late.told.iter().cloned());
+    seen.extend(late.seen.iter().cloned());
+    synced.extend(late.synced.iter().cloned());
     let findings = [
         check_acked(&acked, history),
         check_once(history, RESEND_WINDOW_MS),
