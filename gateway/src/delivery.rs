@@ -53,7 +53,7 @@ pub async fn run(
             Ok(Some(batch)) => {
                 let mut dead = Vec::new();
                 for turn in batch.records.chunks(TURN_DELIVERIES) {
-                    dead.extend(turn.iter().filter_map(|record| deliver(record, lease, sessions).err()));
+                    dead.extend(turn.iter().filter_map(|record| deliver(record, lease, sessions)));
                     tokio::task::yield_now().await;
                 }
                 dead_letter::append(log, dead).await;
@@ -89,14 +89,17 @@ async fn reopened(
 }
 
 /// Hands a delivery to its recipients' sockets. Bytes that are none are given back as a dead letter.
-fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Result<(), Outgoing> {
-    let delivery = Delivery::decode(&record.value).map_err(|error| {
-        tracing::error!(%error, offset = record.offset, "not a delivery: set aside as a dead letter");
-        let reason = Reason { reader: "gateway", error: &error.to_string() };
-        dead_letter(&DELIVERIES.spec, lease.slot, record, reason)
-    })?;
+fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Option<Outgoing> {
+    let delivery = match Delivery::decode(&record.value) {
+        Ok(delivery) => delivery,
+        Err(error) => {
+            tracing::error!(%error, offset = record.offset, "not a delivery: set aside as a dead letter");
+            let reason = Reason { reader: "gateway", error: &error.to_string() };
+            return Some(dead_letter(&DELIVERIES.spec, lease.slot, record, reason));
+        }
+    };
     if delivery.epoch != lease.epoch {
-        return Ok(()); // Addressed to a former owner of the slot.
+        return None; // Addressed to a former owner of the slot.
     }
     let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
     let origin = record.headers.origin.filter(own).map(|origin| origin.socket);
@@ -107,7 +110,7 @@ fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Result<
     for &user in &delivery.recipients {
         sessions.for_user(user, |socket| frames.push_to(socket));
     }
-    Ok(())
+    None
 }
 
 /// What the recipients of one message get.

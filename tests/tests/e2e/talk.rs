@@ -148,8 +148,7 @@ impl Talk {
         let history = histories(&Api::new(http), &cast).await;
         for (n, client) in clients.iter_mut().enumerate() {
             for conversation in cast.of(n) {
-                let end =
-                    history.iter().filter(|held| held.key.conversation == conversation).map(|held| held.seq).max();
+                let end = end_of(&history, conversation);
                 let caught_up =
                     client.until(CATCH_UP_TIME_MAX, |ledger| Some(ledger.position(conversation)) >= end).await;
                 caught_up.unwrap_or_else(|e| panic!("user {n} has not all of {conversation}, up to {end:?}: {e}"));
