@@ -82,9 +82,13 @@ impl Window {
         self.find(&format!("[data-testid='{id}']")).await
     }
 
-    /// Types into a field.
+    /// Types into a field, once it takes text: a field that is not shown yet, or was drawn anew in
+    /// between, refuses all of it.
     pub async fn type_into(&self, id: &str, text: &str) {
-        self.by_id(id).await.send_keys(text).await.expect("it takes text");
+        let deadline = Instant::now() + SHOWN_TIME_MAX;
+        while let Err(e) = self.by_id(id).await.send_keys(text).await {
+            assert!(Instant::now() < deadline, "{id} takes no text: {e}");
+        }
     }
 
     /// Clicks.
