@@ -9,7 +9,7 @@ say() { printf '\n== %s\n' "$*"; }
 # Debian package by the command it brings.
 declare -A package_of=(
   [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
-  [java]=default-jre-headless [mvn]=maven
+  [java]=default-jre-headless [mvn]=maven [kcat]=kcat
 )
 missing=()
 for command in "${!package_of[@]}"; do
@@ -33,12 +33,15 @@ cargo build --workspace --all-targets --locked
 say "the page's own modules"
 node --test gateway/web/tests/
 
-say "a real Kafka for the tests of the log"
+say "the real services"
+# Each says where it is: tests find Kafka by GOCHAT_TEST_KAFKA, and so on.
 infra=$(mktemp -d)
-trap 'deployment/scripts/cleanup.sh --dir "$infra/kafka"; rm -rf "$infra"' EXIT
-deployment/scripts/start-infra.sh --native --dir "$infra/kafka" --port-base 29092
-GOCHAT_TEST_KAFKA=$(cat "$infra/kafka/kafka.endpoints")
-export GOCHAT_TEST_KAFKA
+trap 'deployment/scripts/cleanup.sh --dir "$infra"' EXIT
+deployment/scripts/start-infra.sh --native --dir "$infra" --port-base 29092
+for endpoints in "$infra"/*.endpoints; do
+  service=$(basename "$endpoints" .endpoints)
+  export "GOCHAT_TEST_${service^^}=$(cat "$endpoints")"
+done
 
 say "tests"
 cargo test --workspace --locked --no-fail-fast -- "$@"

@@ -1,6 +1,11 @@
 # Processes of an infrastructure directory: started once, awaited with a bound, stopped by pid file.
 # To be sourced. Expects: $dir, the directory that holds everything.
 
+infrastructure=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+
+# Every service there is; each is a folder with a file of functions: NAME_start, NAME_health and NAME_stop.
+all_services=(kafka)
+
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }
 
@@ -77,4 +82,9 @@ install_packages() {
   "${sudo[@]}" apt-get update -qq >/dev/null &&
     "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
     die "could not install $*: run 'apt-get update && apt-get install $*' by hand to see why"
+}
+
+# load_service NAME: its functions.
+load_service() {
+  . "$infrastructure/$1/$1.sh"
 }

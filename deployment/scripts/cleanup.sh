@@ -35,8 +35,8 @@ dir=$(cd "$dir" && pwd)
 exec 9>"$dir/lock"
 flock -w 120 9 || die "another start-infra.sh or cleanup.sh has worked in $dir for two minutes: wait for it, or stop it"
 
-for service in kafka; do
-  . "$here/../infrastructure/$service/$service.sh"
+for service in "${all_services[@]}"; do
+  load_service "$service"
   "${service}_stop"
 done
 if [ "$keep_data" = no ]; then

@@ -29,8 +29,9 @@ done
 dir=$(cd "$dir" && pwd)
 
 ill=0
-for service in kafka; do
-  . "$here/../infrastructure/$service/$service.sh"
+for service in "${all_services[@]}"; do
+  [ -f "$dir/$service.endpoints" ] || continue
+  load_service "$service"
   "${service}_health" || ill=1
 done
 exit "$ill"

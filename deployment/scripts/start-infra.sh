@@ -2,16 +2,17 @@
 # Starts what GoChat needs around it. See --help.
 set -euo pipefail
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-dir=/tmp/gochat-infra nodes=1 port_base=19092
+dir=/tmp/gochat-infra nodes=1 port_base=19092 services=""
 . "$here/../infrastructure/process.sh"
 
 usage() {
   cat <<HELP
-Starts the services that GoChat runs on, on this machine's loopback: real Apache Kafka (KRaft).
+Starts the services that GoChat runs on, on this machine's loopback: ${all_services[*]}.
 
-Usage: start-infra.sh [--native] [--nodes 1|3] [--dir DIR] [--port-base PORT]
+Usage: start-infra.sh [--native] [--services LIST] [--nodes 1|3] [--dir DIR] [--port-base PORT]
 
   --native          as plain processes, without containers (the only way so far, so it may be left out)
+  --services LIST   only these, separated by commas                           [all of them]
   --nodes N         1 broker, or 3 with every record on all of them and acknowledged by 2   [1]
   --dir DIR         data, logs and pid files                                 [/tmp/gochat-infra]
   --port-base PORT  brokers listen from PORT on, their controllers from PORT+10 on       [19092]
@@ -30,6 +31,7 @@ HELP
 while (($#)); do
   case $1 in
     --native) ;;
+    --services) need "${2-}" --services; services=$2; shift ;;
     --nodes) need "${2-}" --nodes; nodes=$2; shift ;;
     --dir) need "${2-}" --dir; dir=$2; shift ;;
     --port-base) need "${2-}" --port-base; port_base=$2; shift ;;
@@ -48,8 +50,11 @@ dir=$(cd "$dir" && pwd)
 exec 9>"$dir/lock"
 flock -w 120 9 || die "another start-infra.sh or cleanup.sh has worked in $dir for two minutes: wait for it, or stop it"
 
-# Each service is a file of functions: NAME_start, NAME_health and NAME_stop.
-for service in kafka; do
-  . "$here/../infrastructure/$service/$service.sh"
+[ -n "$services" ] || services=$(IFS=,; echo "${all_services[*]}")
+for service in ${services//,/ }; do
+  [[ " ${all_services[*]} " == *" $service "* ]] || die "there is no service $service: choose among ${all_services[*]}"
+done
+for service in ${services//,/ }; do
+  load_service "$service"
   "${service}_start"
 done

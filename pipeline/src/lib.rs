@@ -11,6 +11,7 @@ mod members;
 mod presence;
 pub mod process;
 pub mod runner;
+pub mod store;
 mod supervisor;
 pub mod tasks;
 pub mod telemetry;

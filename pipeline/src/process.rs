@@ -7,7 +7,6 @@ use std::sync::Arc;
 use gateway::{GatewayParts, LagWatch, SlotLease};
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
-use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::Store;
 use stages::repo::{RepoParts, keys, outbox};
 use tokio::net::TcpListener;
@@ -27,7 +26,7 @@ use crate::runner::Surroundings;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
-use crate::{members, presence, telemetry};
+use crate::{members, presence, store, telemetry};
 
 /// What a process could not do.
 #[derive(Debug, thiserror::Error)]
@@ -130,9 +129,7 @@ impl Process {
         make_dir(&config.data_dir)?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let log = open.log();
-        let store: Arc<dyn Store> = SqliteStore::open(&config.data_dir.join("repo.db"), SqliteConfig::default())
-            .await
-            .map_err(start_error("the store"))?;
+        let store = store::open(config).await.map_err(start_error("the store"))?;
         let signing_key = keys::load_or_create(&config.data_dir.join("signing.key")).map_err(start_error("sign-in"))?;
         let verifying_key = signing_key.verifying_key();
         let presence = SharedPresence::default();

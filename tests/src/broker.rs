@@ -27,7 +27,7 @@ impl Broker {
     pub async fn start_again(&self) {
         let port = self.port.to_string();
         let started = Command::new(script("start-infra.sh"))
-            .args(["--native", "--port-base", &port, "--dir"])
+            .args(["--native", "--services", "kafka", "--port-base", &port, "--dir"])
             .arg(self.dir.path().join("infra"))
             .status()
             .await

@@ -125,6 +125,9 @@ pub trait Store: Send + Sync + 'static {
     /// The message at a place.
     async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError>;
 
+    /// Messages of all conversations by id, those above `after`: how an auditor reads everything.
+    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError>;
+
     /// A page of a history from `first` on. A conversation nobody wrote in has an empty one.
     async fn history(
         &self,

@@ -79,6 +79,16 @@ pub(super) async fn at(
     row.map(message_of).transpose()
 }
 
+pub(super) async fn scan(conn: &mut SqliteConnection, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
+    let rows: Vec<MessageRow> =
+        sqlx::query_as(select_messages!("WHERE m.message_id > ? ORDER BY m.message_id LIMIT ?"))
+            .bind(after.0)
+            .bind(limit_of(limit))
+            .fetch_all(conn)
+            .await?;
+    rows.into_iter().map(message_of).collect()
+}
+
 /// A page of at most `limit`. One more is read, to see whether there are more.
 pub(super) async fn history(
     conn: &mut SqliteConnection,

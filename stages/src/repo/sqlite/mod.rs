@@ -218,6 +218,10 @@ impl Store for SqliteStore {
         reading!(self, "read a message", conn => messages::at(conn, conversation, seq))
     }
 
+    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
+        reading!(self, "read messages", conn => messages::scan(conn, after, limit))
+    }
+
     async fn history(
         &self,
         conversation: ConversationId,

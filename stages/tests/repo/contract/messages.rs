@@ -300,3 +300,20 @@ pub async fn a_thousand_messages_of_many_conversations_are_all_there(store: Dyn)
     let last = store.history(ConversationId::Group(GroupId(1)), HistoryRange::Newest, Seq(1), 1).await.unwrap();
     assert_eq!(last.last_seq, Seq(18));
 }
+
+pub async fn a_scan_reads_every_message_by_id(store: Dyn) {
+    let mut batch: Vec<_> = (1..=7).map(|seq| text(pair(), seq, ANN, "hi")).collect();
+    batch.extend((1..=5).map(|seq| text(group(), seq, BEN, "all")));
+    write(&store, &batch).await;
+    let (mut ids, mut after) = (vec![], MessageId(0));
+    loop {
+        let page = store.scan(after, 5).await.unwrap();
+        let Some(last) = page.last() else { break };
+        assert!(page.len() <= 5);
+        after = last.message_id;
+        ids.extend(page.iter().map(|message| message.message_id));
+    }
+    let mut written: Vec<_> = batch.iter().map(|message| message.message_id).collect();
+    written.sort_unstable();
+    assert_eq!(ids, written);
+}

@@ -26,6 +26,7 @@ macro_rules! store_contract {
                 read_marks_never_move_back_nor_beyond_the_end,
                 an_older_batch_does_not_move_a_conversation_back,
                 history_pages_in_both_directions,
+                a_scan_reads_every_message_by_id,
                 conversations_come_newest_first_page_by_page,
                 heads_are_those_that_changed,
                 a_thousand_messages_of_many_conversations_are_all_there,

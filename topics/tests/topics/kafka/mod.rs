@@ -29,7 +29,7 @@ struct OnKafka {
 #[allow(clippy::disallowed_methods, reason = "where the broker is, only the environment knows")]
 fn brokers() -> String {
     std::env::var("GOCHAT_TEST_KAFKA").expect(
-        "set GOCHAT_TEST_KAFKA to a broker's host:port; deployment/scripts/start-infra.sh --native starts one at 127.0.0.1:19092",
+        "set GOCHAT_TEST_KAFKA to a broker's host:port; deployment/scripts/start-infra.sh --native --services kafka starts one at 127.0.0.1:19092",
     )
 }
 

@@ -30,7 +30,7 @@ impl Broker {
     }
 
     fn start_again(&self) {
-        let arguments = ["--native", "--port-base", &self.port.to_string()];
+        let arguments = ["--native", "--services", "kafka", "--port-base", &self.port.to_string()];
         let output = self.script("start-infra.sh", &arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
