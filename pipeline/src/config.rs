@@ -15,6 +15,7 @@ use stages::repo::RepoConfig;
 use topics::catalogue::{DEDUPE_WINDOW_MAX, Layout};
 
 use crate::runner::RunnerConfig;
+use crate::store::StoreSection;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -100,6 +101,8 @@ pub struct StagesConfig {
 pub struct RepoSection {
     /// Where it listens, and where this process looks for it.
     pub listen: SocketAddr,
+    /// Where users, groups and messages are kept.
+    pub store: StoreSection,
     /// Its limits.
     pub limits: RepoConfig,
 }
@@ -181,7 +184,8 @@ impl Default for StagesConfig {
 
 impl Default for RepoSection {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)), limits: RepoConfig::default() }
+        let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
+        Self { listen, store: StoreSection::default(), limits: RepoConfig::default() }
     }
 }
 
@@ -268,7 +272,8 @@ impl Config {
         in_range("log.kafka.replicas", self.log.kafka.replicas, 1, 9)?;
         in_range("stages.batch_records_max", self.stages.batch_records_max, 1, 100_000)?;
         in_range("stages.batch_bytes_max", self.stages.batch_bytes_max, 64 << 10, 64 << 20)?;
-        in_range("grace_seconds", self.grace_seconds, 1, 600)
+        in_range("grace_seconds", self.grace_seconds, 1, 600)?;
+        self.repo.store.check()
     }
 
     /// The first of the instance ids that tasks of this process make message ids with.
@@ -293,7 +298,13 @@ impl Config {
     }
 }
 
-fn in_range<T: PartialOrd + ToString + Copy>(key: &'static str, value: T, min: T, max: T) -> Result<(), ConfigError> {
+/// Refuses a value that is not in its range.
+pub(crate) fn in_range<T: PartialOrd + ToString + Copy>(
+    key: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

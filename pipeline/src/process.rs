@@ -86,8 +86,12 @@ fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> Proc
 /// # Errors
 /// [`ProcessError`]; each says what to do.
 pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(), ProcessError> {
-    let stop = stop_signal().map_err(start_error("the signal handler"))?;
-    let process = Process::start(&config, roles).await?;
+    let mut stop = Box::pin(stop_signal().map_err(start_error("the signal handler"))?);
+    // A start may wait for what is away: a stop is heard then, too.
+    let process = tokio::select! {
+        process = Process::start(&config, roles) => process?,
+        () = &mut stop => return Ok(()),
+    };
     tracing::info!(
         http = process.http.map(|address| format!("http://{address}")),
         grpc = process.grpc.map(|address| address.to_string()),

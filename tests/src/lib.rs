@@ -7,3 +7,4 @@ pub mod browser;
 pub mod client;
 pub mod ledger;
 pub mod server;
+pub mod service;

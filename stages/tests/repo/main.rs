@@ -3,10 +3,14 @@
 
 mod auth;
 mod contract;
+mod databases;
 mod fixtures;
 mod keys;
+mod mariadb;
 mod outbox;
 mod persist;
+mod postgres;
 mod served;
+mod servers;
 mod services;
 mod sqlite;

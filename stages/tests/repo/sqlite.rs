@@ -22,6 +22,19 @@ async fn what_was_written_is_there_after_opening_again() {
     again.close().await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_processes_that_start_at_once_one_makes_the_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let path = dir.path().join("repo.db");
+        opening.spawn(async move { SqliteStore::open(&path, SqliteConfig::default()).await.unwrap() });
+    }
+    for store in opening.join_all().await {
+        store.write_batch(&[&text(pair(), 1, ANN, "hi")]).await.unwrap();
+    }
+}
+
 #[tokio::test]
 async fn a_file_that_is_no_database_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();

@@ -8,4 +8,5 @@ mod crash;
 mod kafka;
 mod page;
 mod start;
+mod stores;
 mod talk;
