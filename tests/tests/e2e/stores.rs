@@ -67,6 +67,7 @@ async fn goes_on_after_the_database_stood_still(database: &'static str) {
 
 async fn launch(dir: &Path, (roles, instance): (&str, u16), grpc: SocketAddr) -> Server {
     let config = dir.join("gochat.toml").display().to_string();
-    let args = ["--config", &config, "--roles", roles, "--instance", &instance.to_string()];
+    let instance = instance.to_string();
+    let args = ["--config", &config, "--roles", roles, "--instance", &instance, "--slot", "0"];
     Server::start_with(&dir.join("data"), any_port(), grpc, &args.map(str::to_owned)).await
 }
