@@ -5,7 +5,7 @@ pub mod bench;
 use clap::ValueEnum;
 use tokio::time::Instant;
 
-use crate::cli::{BenchCommand, Cli, Command, Role, RunArgs};
+use crate::cli::{Cli, Command, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
 
@@ -21,8 +21,7 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => runtime.block_on(run(args, started)),
-        Command::Bench(BenchCommand::Chain(args)) => runtime.block_on(bench::chain(args)),
-        Command::Bench(BenchCommand::Stage(args)) => runtime.block_on(bench::stage(&args)),
+        Command::Bench(command) => runtime.block_on(bench::run(command)),
     }
 }
 

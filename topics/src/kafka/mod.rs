@@ -77,7 +77,7 @@ impl Log for KafkaLog {
         let (events, received) = mpsc::channel(1);
         let (cluster, of_member) = (Arc::clone(&self.cluster), spec.clone());
         let membership = blocking(move || Membership::join(cluster, of_member, events)).await?;
-        Ok(Box::new(KafkaMember::start(spec, membership, received)))
+        Ok(Box::new(KafkaMember::start(spec, membership, received)?))
     }
 
     async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
