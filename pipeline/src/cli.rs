@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::topics::args::TopicsArgs;
 pub use sockets::SocketsBenchArgs;
 
 /// An instant-messaging backend as a stream-processing pipeline.
@@ -29,6 +30,7 @@ const RUN_EXAMPLES: &str = "Examples:
   gochat run --config deployment/config/kafka.toml --roles dedupe,persist,fan-out --instance 1
   gochat run --config deployment/config/kafka.toml --roles gateway --instance 2 --slot 1
   gochat bench chain --log embedded         messages a second through all five stages
+  gochat topics tail sequenced-messages -f  what is being said, as JSON
   GOCHAT__TELEMETRY__FILTER=debug gochat    any setting from the environment";
 
 /// A command.
@@ -37,6 +39,8 @@ pub enum Command {
     /// Run the chain, the gateway and the repo.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Look at what the topics hold: offsets, lag, records as JSON, dead letters.
+    Topics(TopicsArgs),
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),

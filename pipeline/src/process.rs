@@ -18,6 +18,7 @@ use topics::clock::Clock;
 use topics::log::Log;
 
 use crate::cli::Role;
+use crate::commands::stop_signal;
 use crate::config::Config;
 use crate::coordination::Local;
 use crate::health::Health;
@@ -286,16 +287,4 @@ fn make_dir(path: &Path) -> Result<(), ProcessError> {
 
 async fn listen(address: SocketAddr, option: &'static str) -> Result<TcpListener, ProcessError> {
     TcpListener::bind(address).await.map_err(|source| ProcessError::Listen { address, option, source })
-}
-
-/// Done at Ctrl-C or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

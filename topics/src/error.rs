@@ -32,6 +32,14 @@ pub enum LogError {
         /// How many there are.
         partitions: u32,
     },
+    /// There is no log of the project there.
+    #[error("kafka at {brokers} has no topic {topic}: is it the right cluster, and the right log.kafka.topic_prefix?")]
+    NoLog {
+        /// Their addresses.
+        brokers: String,
+        /// The topic that was looked for, with its prefix.
+        topic: String,
+    },
     /// The topic was made with other settings than the catalogue's.
     #[error(
         "topic {topic} differs from what is configured: {difference}. Sequences would restart; configure it as it is, or use another log"
@@ -57,6 +65,18 @@ pub enum LogError {
         start: u64,
         /// The end.
         end: u64,
+    },
+    /// Records below the end don't become visible.
+    #[error(
+        "topic {topic} partition {partition} does not get on at offset {offset}: a transaction there was left open. Try again; if it stays so, look at the brokers"
+    )]
+    Stalled {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Where.
+        offset: u64,
     },
     /// Another member took over.
     #[error(
@@ -199,10 +219,13 @@ impl LogError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } | Self::NoBroker { .. } | Self::Unavailable { .. } => Class::Retry,
+            Self::DiskFull { .. } | Self::NoBroker { .. } | Self::Stalled { .. } | Self::Unavailable { .. } => {
+                Class::Retry
+            }
             Self::Aborted { .. } => Class::Abort,
             Self::Fenced { .. } | Self::Broken { .. } => Class::Rebuild,
-            Self::NoSuchTopic { .. }
+            Self::NoLog { .. }
+            | Self::NoSuchTopic { .. }
             | Self::NoSuchPartition { .. }
             | Self::TopicDiffers { .. }
             | Self::OffsetOutOfRange { .. }

@@ -31,7 +31,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use self::append::Appender;
-use self::cluster::Cluster;
+use self::cluster::{Cluster, Topic};
 use self::member::KafkaMember;
 use self::membership::Membership;
 use self::reader::KafkaReader;
@@ -57,6 +57,20 @@ impl KafkaLog {
     /// topic is not as the catalogue has it.
     pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
         let topics = setup::topics(&config).await?;
+        Self::with(config, topics).await
+    }
+
+    /// Waits until a broker answers and takes the topics as they are there, whatever the layout and
+    /// replicas of `config`: for tools, which make nothing.
+    ///
+    /// # Errors
+    /// [`LogError::NoLog`] when there is none, and those of [`connect`](Self::connect).
+    pub async fn attach(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
+        let (layout, topics) = setup::existing(&config).await?;
+        Self::with(KafkaConfig { layout, ..config }, topics).await
+    }
+
+    async fn with(config: KafkaConfig, topics: Vec<Topic>) -> Result<Arc<Self>, LogError> {
         let cluster = blocking(move || Cluster::new(config, topics)).await.map(Arc::new)?;
         let appender = Appender::new(Arc::clone(&cluster))?;
         Ok(Arc::new(Self { cluster, appender }))

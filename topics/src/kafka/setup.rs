@@ -14,7 +14,7 @@ use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker, is_refusal};
 use super::events::Events;
 use super::versions::{OLDEST_RELEASE, Versions};
-use crate::catalogue::{ALL, Cleanup};
+use crate::catalogue::{ALL, Cleanup, DELIVERIES, Layout, TopicSpec, UPSTREAM};
 use crate::log::LogError;
 
 /// How long one try at reaching a broker takes, and so how often it is said that none answers.
@@ -26,21 +26,8 @@ const LEADERS_LOOK: Duration = Duration::from_millis(50);
 
 /// Waits for the brokers, makes the topics that are missing and checks the others.
 pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError> {
-    let speaker = |doing| Speaker { brokers: &config.brokers, doing };
-    let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
-    let admin = admin.map_err(|e| speaker("making a client").settings_error(e))?;
-    let lookup = Versions::listening(config.consumer("setup", None, Isolation::Uncommitted));
-    let lookup = lookup.create_with_context(Versions::default());
-    let lookup = Arc::new(lookup.map_err(|e| speaker("making a client").settings_error(e))?);
-    let setup = Setup { config, admin, lookup, deadline: Instant::now() + config.timeouts.connect };
-    let topics: Vec<Topic> = ALL
-        .iter()
-        .map(|&spec| Topic {
-            spec,
-            name: format!("{}{}", config.topic_prefix, spec.name),
-            partitions: config.layout.partitions(spec),
-        })
-        .collect();
+    let setup = Setup::new(config)?;
+    let topics = expected(config, config.layout);
     let metadata = setup.connect().await?;
     let missing: Vec<&Topic> = topics.iter().filter(|topic| found(&metadata, topic).is_none()).collect();
     let existing: Vec<&Topic> = topics.iter().filter(|topic| found(&metadata, topic).is_some()).collect();
@@ -54,6 +41,30 @@ pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError>
     Ok(topics)
 }
 
+/// Waits for the brokers and finds out how many partitions the topics have there; makes and checks
+/// nothing. Topics that a later version brought may be missing.
+pub(super) async fn existing(config: &KafkaConfig) -> Result<(Layout, Vec<Topic>), LogError> {
+    let metadata = Setup::new(config)?.connect().await?;
+    let partitions = |spec: &TopicSpec| {
+        let name = name_of(config, spec);
+        let found = metadata.topics().iter().find(|found| found.name() == name && !found.partitions().is_empty());
+        let no_log = || LogError::NoLog { brokers: config.brokers.clone(), topic: name.clone() };
+        found.map(|found| u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)).ok_or_else(no_log)
+    };
+    let layout = Layout { chain_partitions: partitions(&UPSTREAM.spec)?, gateway_slots: partitions(&DELIVERIES.spec)? };
+    let there = expected(config, layout).into_iter().filter(|topic| found(&metadata, topic).is_some()).collect();
+    Ok((layout, there))
+}
+
+fn name_of(config: &KafkaConfig, spec: &TopicSpec) -> String {
+    format!("{}{}", config.topic_prefix, spec.name)
+}
+
+fn expected(config: &KafkaConfig, layout: Layout) -> Vec<Topic> {
+    let topic = |&spec| Topic { spec, name: name_of(config, spec), partitions: layout.partitions(spec) };
+    ALL.iter().map(topic).collect()
+}
+
 struct Setup<'a> {
     config: &'a KafkaConfig,
     admin: AdminClient<Events>,
@@ -61,7 +72,17 @@ struct Setup<'a> {
     deadline: Instant,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    fn new(config: &'a KafkaConfig) -> Result<Self, LogError> {
+        let speaker = Speaker { brokers: &config.brokers, doing: "making a client" };
+        let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
+        let admin = admin.map_err(|e| speaker.settings_error(e))?;
+        let lookup = Versions::listening(config.consumer("setup", None, Isolation::Uncommitted));
+        let lookup = lookup.create_with_context(Versions::default());
+        let lookup = Arc::new(lookup.map_err(|e| speaker.settings_error(e))?);
+        Ok(Self { config, admin, lookup, deadline: Instant::now() + config.timeouts.connect })
+    }
+
     fn speaker(&self, doing: &'static str) -> Speaker<'_> {
         Speaker { brokers: &self.config.brokers, doing }
     }
