@@ -1,9 +1,10 @@
 //! What the tests of the whole product share: the real binary as a process, clients that follow the
-//! protocol to the letter, and a browser.
+//! protocol to the letter, a browser, and the harness that breaks things under load.
 
 pub mod api;
 pub mod broker;
 pub mod browser;
 pub mod client;
+pub mod faults;
 pub mod ledger;
 pub mod server;

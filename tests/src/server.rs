@@ -1,5 +1,6 @@
 //! The real binary as a process of its own, in a directory of its own.
 
+use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
@@ -11,9 +12,11 @@ use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
 /// How long a start may take before the test gives up. (What the product promises is checked apart.)
-const START_TIME_MAX: Duration = Duration::from_secs(30);
+const START_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a graceful stop may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(30);
+/// A process's log is kept up to here; the rest is read and dropped.
+const LOG_BYTES_MAX: u64 = 256 << 20;
 
 /// A running `gochat`.
 pub struct Server {
@@ -26,12 +29,33 @@ pub struct Server {
     pub startup_ms: u64,
 }
 
-/// The binary that cargo built beside this test.
+/// How a process is started, beside its data and addresses.
+#[derive(Debug, Clone, Default)]
+pub struct Launch {
+    /// Further arguments.
+    pub args: Vec<String>,
+    /// Further environment variables.
+    pub env: Vec<(String, String)>,
+    /// Where its log goes, at the end of what is there.
+    pub log: Option<PathBuf>,
+}
+
+/// A process that ended instead of getting ready.
+#[derive(Debug)]
+pub struct Refused {
+    /// Its exit code, when it was not killed.
+    pub code: Option<i32>,
+    /// What it said on stderr.
+    pub said: String,
+}
+
+/// The binary that cargo built beside this test or program.
 pub fn binary() -> PathBuf {
-    let test = std::env::current_exe().expect("a test knows its own path");
-    let beside = test.parent().and_then(Path::parent).expect("target/PROFILE/deps/TEST").join("gochat");
-    assert!(beside.is_file(), "{} is missing: run tests/run.sh, which builds it first", beside.display());
-    beside
+    let own = std::env::current_exe().expect("a program knows its own path");
+    let dir = own.parent().expect("target/PROFILE/deps or target/PROFILE");
+    let mut beside = [Some(dir), dir.parent()].into_iter().flatten().map(|dir| dir.join("gochat"));
+    let found = beside.find(|path| path.is_file());
+    found.unwrap_or_else(|| panic!("there is no gochat beside {}: run cargo build --workspace first", own.display()))
 }
 
 /// Any free port of loopback.
@@ -52,19 +76,56 @@ impl Server {
 
     /// Starts it with further arguments.
     pub async fn start_with(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
+        let launch = Launch { args: args.to_vec(), ..Launch::default() };
+        Self::launch(data, http, grpc, &launch).await.unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub async fn launch(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Result<Self, Refused> {
         let mut command = command(data, http, grpc);
-        let mut child = command.args(args).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+        command.args(&launch.args).envs(launch.env.iter().cloned());
+        let mut child =
+            command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
+        let log = launch.log.as_deref().map(|path| {
+            let file = std::fs::File::options().create(true).append(true).open(path);
+            file.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        });
+        let said = tokio::spawn(all_of(child.stderr.take().expect("stderr is piped")));
         let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let ready = timeout(START_TIME_MAX, ready_line(&mut lines)).await.expect("it is ready in time");
+        let mut log = Log { file: log, bytes: 0 };
+        let ready =
+            timeout(START_TIME_MAX, ready_line(&mut lines, &mut log)).await.expect("it is ready in time, or ends");
+        let Some(ready) = ready else {
+            let code = timeout(STOP_TIME_MAX, child.wait()).await.expect("it ends in time").expect("it ends").code();
+            return Err(Refused { code, said: said.await.expect("stderr can be read") });
+        };
         // Its log goes on; nobody may block on a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.write(&line);
+            }
+            log.write(&said.await.unwrap_or_default());
+        });
         let field = |name: &str| ready[name].as_str();
-        Self {
+        Ok(Self {
             child,
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
-        }
+        })
+    }
+
+    /// Its process.
+    pub fn pid(&self) -> Option<u32> {
+        self.child.id()
+    }
+
+    /// How it ended, if it has.
+    pub fn ended(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("a child can be asked")
     }
 
     /// Sends it a signal, by name.
@@ -94,20 +155,10 @@ impl Server {
 
 /// Runs it until it refuses to start, and returns its exit code and what it said on stderr.
 pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> (Option<i32>, String) {
-    let mut child = command(data, http, grpc)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut said = String::new();
-    let mut stderr = child.stderr.take().expect("stderr is piped");
-    let ended = async {
-        stderr.read_to_string(&mut said).await.expect("text");
-        child.wait().await.expect("it ends")
-    };
-    let status = timeout(START_TIME_MAX, ended).await.expect("it refuses instead of running");
-    (status.code(), said)
+    match Server::launch(data, http, grpc, &Launch::default()).await {
+        Ok(_) => panic!("it refuses instead of running"),
+        Err(Refused { code, said }) => (code, said),
+    }
 }
 
 fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
@@ -121,13 +172,40 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
     command
 }
 
-async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
+/// Where a process's log goes.
+struct Log {
+    file: Option<std::fs::File>,
+    bytes: u64,
+}
+
+impl Log {
+    fn write(&mut self, line: &str) {
+        if let Some(file) = &mut self.file
+            && self.bytes < LOG_BYTES_MAX
+        {
+            self.bytes += line.len() as u64;
+            // A log that can't be written only makes a failure harder to explain.
+            let _ = writeln!(file, "{line}");
+        }
+    }
+}
+
+async fn all_of(mut stderr: tokio::process::ChildStderr) -> String {
+    let mut said = Vec::new();
+    // What was said up to a broken pipe is all there is.
+    let _ = stderr.read_to_end(&mut said).await;
+    String::from_utf8_lossy(&said).into_owned()
+}
+
+/// What it says once it is ready; `None` when its output ends before.
+async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, log: &mut Log) -> Option<Value> {
     loop {
-        let line = lines.next_line().await.expect("text").expect("it is ready before its output ends");
+        let line = lines.next_line().await.expect("text")?;
+        log.write(&line);
         if let Ok(event) = serde_json::from_str::<Value>(&line)
             && event["message"] == "ready"
         {
-            return event;
+            return Some(event);
         }
     }
 }
