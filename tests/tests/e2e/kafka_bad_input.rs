@@ -12,7 +12,7 @@ use tests::broker::{Broker, shared};
 use tests::client::{Socket, connect, receive_type, send};
 use tests::foreign::kafka_tool;
 use tests::installation::{Installation, Settings};
-use tests::server::Server;
+use tests::server::{Refused, Server};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -37,7 +37,7 @@ async fn a_broker_that_stays_away_ends_the_start_with_what_to_do() {
         left.push(line["seconds_left"].as_u64().unwrap());
     }
     assert!(left[0] > left[1], "it counts down: {left:?}");
-    let (code, said) = starting.ended().await;
+    let Refused { code, said } = starting.ended().await;
     let waited = started.elapsed();
     assert!(waited >= Duration::from_secs(8) && waited < Duration::from_secs(20), "it ended after {waited:?}");
     assert_eq!(code, Some(1), "{said}");
@@ -97,7 +97,7 @@ async fn a_broker_may_come_late_and_go_and_come_back() {
     let mut starting = installation.starting();
     starting.says("no Kafka broker answers yet").await;
     broker.start_again().await;
-    let server = starting.ready().await;
+    let server = starting.ready().await.unwrap();
     let mut ann = Speaker::join(&server).await;
     assert_eq!(ann.say("before").await, 1);
 
@@ -132,10 +132,10 @@ async fn a_broker_may_come_late_and_go_and_come_back() {
 async fn topics_with_another_number_of_partitions_are_refused_and_left_alone() {
     let settings = Settings::on(shared());
     let installation = Installation::new(settings.clone());
-    let server = installation.starting().ready().await;
+    let server = installation.starting().ready().await.unwrap();
     assert!(server.stop().await.success());
     installation.set(Settings { chain_partitions: 6, ..settings });
-    let (code, said) = installation.starting().ended().await;
+    let Refused { code, said } = installation.starting().ended().await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("upstream-messages") && said.contains("it has 4 partitions, not 6"), "{said}");
     assert_eq!(said.trim().lines().count(), 1, "one clear line: {said}");
@@ -145,7 +145,7 @@ async fn topics_with_another_number_of_partitions_are_refused_and_left_alone() {
 async fn a_group_without_its_positions_is_refused_until_they_are_set_by_hand() {
     let settings = Settings::on(shared());
     let installation = Installation::new(settings.clone());
-    let server = installation.starting().ready().await;
+    let server = installation.starting().ready().await.unwrap();
     let mut ann = Speaker::join(&server).await;
     for seq in 1..=5 {
         assert_eq!(ann.say(&format!("line {seq}")).await, seq);
@@ -155,7 +155,7 @@ async fn a_group_without_its_positions_is_refused_until_they_are_set_by_hand() {
     let group = format!("{}dedupe", settings.prefix);
     let of_group = ["--bootstrap-server", &settings.brokers, "--group", &group];
     kafka_tool("consumer-groups", &[&of_group[..], &["--delete"]].concat()).await;
-    let (code, said) = installation.starting().ended().await;
+    let Refused { code, said } = installation.starting().ended().await;
     assert_eq!(code, Some(1), "{said}");
     for words in ["group dedupe has no position in upstream-messages", "set the group's position by hand"] {
         assert!(said.contains(words), "{words}: {said}");
@@ -165,7 +165,7 @@ async fn a_group_without_its_positions_is_refused_until_they_are_set_by_hand() {
     let topic = format!("{}upstream-messages", settings.prefix);
     let to_the_end = ["--topic", &topic, "--reset-offsets", "--to-latest", "--execute"];
     kafka_tool("consumer-groups", &[&of_group[..], &to_the_end].concat()).await;
-    let server = installation.starting().ready().await;
+    let server = installation.starting().ready().await.unwrap();
     ann.socket = connect(server.http, &ann.account.token).await.unwrap();
     assert_eq!(ann.say("line 6").await, 6, "no seq is given twice");
     assert!(server.stop().await.success());
