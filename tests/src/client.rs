@@ -27,6 +27,9 @@ const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Sends that wait for their acknowledgement at once.
 const IN_FLIGHT_MAX: usize = 8;
 
+/// The pause before a sync that was refused is tried again.
+const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
 /// Something to be said.
 #[derive(Debug, Clone)]
 pub struct Say {
@@ -230,7 +233,8 @@ impl Life {
     /// A refusal that can be retried is tried again; another one is the test's to judge.
     async fn refused(&mut self, data: &Value) {
         if data["retryable"] == true {
-            self.sent = 0;
+            // A refused sync has no clientMsgId: its sync-result follows.
+            self.sent = if data["clientMsgId"].is_string() { 0 } else { self.sent };
             return;
         }
         self.done(data["clientMsgId"].as_str().unwrap_or_default());
@@ -266,6 +270,9 @@ impl Life {
         }
         let behind = ledger.position(conversation) < ledger.known_end(conversation);
         drop(ledger);
+        if !recovered && messages.is_empty() {
+            tokio::time::sleep(SYNC_AGAIN_AFTER).await;
+        }
         if !recovered || behind {
             self.sync(socket, conversation).await?;
         }

@@ -1,8 +1,10 @@
 //! The real binary as a process of its own, in a directory of its own.
 
+use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -19,6 +21,8 @@ const STOP_TIME_MAX: Duration = Duration::from_secs(30);
 /// A running `gochat`.
 pub struct Server {
     child: Child,
+    /// Its newest warnings and errors, for a test that fails.
+    complaints: Arc<Mutex<VecDeque<String>>>,
     /// Where it answers HTTP; of no use where it has no gateway.
     pub http: SocketAddr,
     /// Where it answers gRPC; of no use where it has no repo.
@@ -81,6 +85,28 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            let complaints: Vec<&str> = complaints.iter().map(String::as_str).collect();
+            eprintln!("process {:?}, newest complaint first:\n{}", self.child.id(), complaints.join("\n"));
+        }
+    }
+}
+
+/// Reads its log to the end, so that it never blocks on a full pipe.
+async fn keep_complaints(mut log: Lines<BufReader<ChildStdout>>, complaints: Arc<Mutex<VecDeque<String>>>) {
+    const COMPLAINTS_MAX: usize = 40;
+    while let Ok(Some(line)) = log.next_line().await {
+        if line.contains("\"WARN\"") || line.contains("\"ERROR\"") {
+            let mut kept = complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.truncate(COMPLAINTS_MAX - 1);
+            kept.push_front(line);
+        }
+    }
+}
+
 /// A `gochat` that is not ready yet, and perhaps never will be.
 pub struct Starting {
     child: Child,
@@ -113,12 +139,13 @@ impl Starting {
     pub async fn ready(mut self) -> Server {
         let ready = line_of(&mut self.log, |event| event["message"] == "ready");
         let ready = timeout(START_TIME_MAX, ready).await.expect("it is ready in time");
-        let Self { child, mut log, http, grpc, .. } = self;
-        // Its log goes on; nobody may block on a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+        let Self { child, log, http, grpc, .. } = self;
+        let complaints = Arc::default();
+        tokio::spawn(keep_complaints(log, Arc::clone(&complaints)));
         let field = |name: &str| ready[name].as_str();
         Server {
             child,
+            complaints,
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
