@@ -247,7 +247,12 @@ impl Chain {
         if fused && roles.contains(&Role::Dedupe) {
             nothing_waits_between(&*self.log).await?;
         }
-        let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance: "0".into() };
+        let around = Surroundings {
+            log: self.log,
+            clock: self.clock,
+            config: config.runner(),
+            instance: config.instance.to_string(),
+        };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());
         let parts = topology::Parts {
             dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),

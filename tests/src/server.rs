@@ -1,9 +1,11 @@
 //! The real binary as a process of its own, in a directory of its own.
 
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -16,12 +18,16 @@ use tokio::time::timeout;
 const START_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a graceful stop may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(30);
+/// So many of its newest warnings and errors a failing test shows.
+const COMPLAINTS_MAX: usize = 40;
 /// A process's log is kept up to here; the rest is read and dropped.
 const LOG_BYTES_MAX: u64 = 256 << 20;
 
 /// A running `gochat`.
 pub struct Server {
     child: Child,
+    /// Its newest warnings and errors, for a test that fails.
+    complaints: Complaints,
     /// Where it answers HTTP; of no use where it has no gateway.
     pub http: SocketAddr,
     /// Where it answers gRPC; of no use where it has no repo.
@@ -124,6 +130,16 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            let complaints: Vec<&str> = complaints.iter().map(String::as_str).collect();
+            eprintln!("process {:?}, newest complaint first:\n{}", self.child.id(), complaints.join("\n"));
+        }
+    }
+}
+
 /// A `gochat` that is not ready yet, and perhaps never will be.
 pub struct Starting {
     child: Child,
@@ -148,7 +164,7 @@ impl Starting {
         });
         let said = tokio::spawn(all_of(child.stderr.take().expect("stderr is piped")));
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        Self { child, lines, log: Log { file, bytes: 0 }, said, http, grpc }
+        Self { child, lines, log: Log { file, bytes: 0, complaints: Arc::default() }, said, http, grpc }
     }
 
     /// Waits for a line of its log with these words.
@@ -168,6 +184,7 @@ impl Starting {
             return Err(self.refused().await);
         };
         let Self { child, mut lines, mut log, said, http, grpc } = self;
+        let complaints = log.complaints.clone();
         // Its log goes on; nobody may block on a full pipe.
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
@@ -178,6 +195,7 @@ impl Starting {
         let field = |name: &str| ready[name].as_str();
         Ok(Server {
             child,
+            complaints,
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
@@ -230,10 +248,19 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
 struct Log {
     file: Option<std::fs::File>,
     bytes: u64,
+    complaints: Complaints,
 }
+
+/// The newest warnings and errors that it logged, newest first.
+type Complaints = Arc<Mutex<VecDeque<String>>>;
 
 impl Log {
     fn write(&mut self, line: &str) {
+        if line.contains("\"WARN\"") || line.contains("\"ERROR\"") {
+            let mut kept = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.truncate(COMPLAINTS_MAX - 1);
+            kept.push_front(line.to_owned());
+        }
         if let Some(file) = &mut self.file
             && self.bytes < LOG_BYTES_MAX
         {
