@@ -50,7 +50,7 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
     let before = resident_bytes(server.process)?;
     let started = Instant::now();
     let sockets: Vec<Socket> = all("sockets connected", installation.connects(&accounts)).await?;
-    let connecting = started.elapsed();
+    let (connecting, connected) = (started.elapsed(), resident_bytes(server.process)?);
     eprintln!("each says something to its neighbour …");
     let mut sockets = greet(accounts.into_iter().zip(sockets).collect(), &run).await?;
     eprintln!("holding them for {} s …", args.hold_seconds);
@@ -68,7 +68,8 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
         .setting("connected in, s", format!("{:.1}", connecting.as_secs_f64()))
         .setting("held for, s", args.hold_seconds)
         .setting("resident memory of the server before, KiB", before / 1_024)
-        .setting("with them, KiB", after / 1_024)
+        .setting("with them, before they said anything, KiB", connected / 1_024)
+        .setting("with them in the end, messages and all, KiB", after / 1_024)
         .setting("a socket, bytes", a_socket)
         .setting("at most, bytes", SOCKET_BYTES_MAX);
     print(&report);
