@@ -6,10 +6,12 @@
 pub mod client;
 pub mod copy;
 pub mod delivered;
+pub mod held;
 pub mod hops;
 #[cfg(feature = "kafka")]
 pub mod kafka_copy;
 pub mod latency;
+pub mod limits;
 pub mod report;
 pub mod stage;
 pub mod talk;

@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::commands::topics::args::TopicsArgs;
-pub use sockets::SocketsBenchArgs;
+pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -109,6 +109,9 @@ pub enum BenchCommand {
     /// From socket to socket: latency at a given rate, hop by hop.
     #[command(after_help = sockets::SOCKETS_EXAMPLES)]
     Sockets(SocketsBenchArgs),
+    /// Sockets that one gateway holds, and what memory each of them takes.
+    #[command(after_help = sockets::CONNECTIONS_EXAMPLES)]
+    Connections(ConnectionsBenchArgs),
 }
 
 /// Arguments of `bench chain`.

@@ -1,7 +1,10 @@
 //! `gochat bench`.
 
+mod baseline;
 mod chain;
+mod connections;
 mod installation;
+mod server;
 mod sockets;
 mod stage;
 
@@ -18,6 +21,7 @@ pub async fn run(command: BenchCommand) -> Result<(), CommandError> {
             BenchCommand::Chain(args) => Box::pin(chain::chain(args)).await,
             BenchCommand::Stage(args) => Box::pin(stage::stage(&args)).await,
             BenchCommand::Sockets(args) => Box::pin(sockets::sockets(&args)).await,
+            BenchCommand::Connections(args) => Box::pin(connections::connections(&args)).await,
         }
     };
     tokio::select! {
