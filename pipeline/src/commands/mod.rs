@@ -2,7 +2,9 @@
 
 pub mod args;
 pub mod bench;
+pub mod check;
 pub mod output;
+pub mod rebuild;
 pub mod topics;
 
 use std::process::ExitCode;
@@ -11,6 +13,7 @@ use clap::ValueEnum;
 use tokio::time::Instant;
 
 use crate::cli::{BenchCommand, Cli, Command, Role, RunArgs};
+use crate::commands::rebuild::RebuildCommand;
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
 
@@ -29,6 +32,10 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => runtime.block_on(run(args, started)),
         Command::Topics(args) => runtime.block_on(topics::topics(args)),
+        Command::Check(args) => return Ok(check::exit_code(runtime.block_on(check::check(args)))),
+        Command::Rebuild(RebuildCommand::Store(args)) => {
+            return Ok(check::exit_code(runtime.block_on(rebuild::store(args))));
+        }
         Command::Bench(BenchCommand::Chain(args)) => runtime.block_on(bench::chain(args)),
         Command::Bench(BenchCommand::Stage(args)) => runtime.block_on(bench::stage(&args)),
     };
@@ -36,6 +43,11 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
         Err(error) if output::is_gone(&error) => Ok(ExitCode::SUCCESS),
         done => done.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// An error and its causes on one line, as the user is told.
+pub fn explained(error: &CommandError) -> String {
+    format!("gochat: {}", crate::runner::work::causes(&**error))
 }
 
 /// Done at Ctrl-C or SIGTERM.

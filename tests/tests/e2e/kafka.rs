@@ -10,6 +10,7 @@ use tests::broker::Broker;
 use tests::server::{Server, any_port};
 
 use crate::talk::Talk;
+use crate::tools::holds;
 
 /// Longer than the session timeout of 6 s: the group has given its partitions away.
 const ZOMBIE_TIME: Duration = Duration::from_secs(9);
@@ -120,6 +121,8 @@ async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
     talk.goes_on().await;
 
     talk.end(gateways[0]).await;
+    let (config, data) = (cluster.dir.path().join("kafka.toml"), cluster.dir.path().join("data"));
+    holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
     for server in cluster.servers.drain(..).rev() {
         assert!(server.stop().await.success());
     }

@@ -9,3 +9,4 @@ mod kafka;
 mod page;
 mod start;
 mod talk;
+mod tools;
