@@ -1,5 +1,7 @@
 //! The command line.
 
+mod sockets;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -8,6 +10,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::check::{CHECK_EXAMPLES, CheckArgs};
 use crate::commands::rebuild::RebuildCommand;
 use crate::commands::topics::args::TopicsArgs;
+pub use sockets::SocketsBenchArgs;
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -104,13 +107,17 @@ pub enum BenchCommand {
     #[command(after_help = "Examples:
   gochat bench chain --log embedded
   gochat bench chain --log kafka --brokers 127.0.0.1:19092
-  gochat bench chain --messages 1000000 --partitions 8 --unfused")]
+  gochat bench chain --messages 1000000 --partitions 8 --unfused
+  gochat bench chain --log kafka --brokers 127.0.0.1:19092 --profile")]
     Chain(ChainBenchArgs),
     /// One stage alone, without any I/O.
     #[command(after_help = "Examples:
   gochat bench stage dedupe
   gochat bench stage fan-out --records 2000000 --batch 4096")]
     Stage(StageBenchArgs),
+    /// From socket to socket: latency at a given rate, hop by hop.
+    #[command(after_help = sockets::SOCKETS_EXAMPLES)]
+    Sockets(SocketsBenchArgs),
 }
 
 /// Arguments of `bench chain`.
@@ -143,6 +150,9 @@ pub struct ChainBenchArgs {
     /// dedupe and id-assign in tasks of their own.
     #[arg(long)]
     pub unfused: bool,
+    /// Each stage on threads of its own, so that the table of threads tells the stages apart.
+    #[arg(long)]
+    pub profile: bool,
     /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

@@ -30,7 +30,7 @@ pub enum OpenLog {
 }
 
 impl OpenLog {
-    /// Opens what `config` says. On Kafka this waits for a broker, up to a minute.
+    /// Opens what `config` says. On Kafka this waits for a broker, for `connect_seconds` at most.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -112,10 +112,12 @@ impl OpenLog {
 #[cfg(feature = "kafka")]
 fn kafka_config(config: &Config) -> topics::kafka::KafkaConfig {
     let kafka = &config.log.kafka;
+    let connect = std::time::Duration::from_secs(kafka.connect_seconds);
     topics::kafka::KafkaConfig {
         topic_prefix: kafka.topic_prefix.clone(),
         group_prefix: kafka.group_prefix.clone(),
         replicas: kafka.replicas,
+        timeouts: topics::kafka::Timeouts { connect, ..topics::kafka::Timeouts::default() },
         ..topics::kafka::KafkaConfig::new(&kafka.brokers, config.layout())
     }
 }

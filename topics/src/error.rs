@@ -141,6 +141,31 @@ pub enum LogError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// No broker answered at start.
+    #[error(
+        "no Kafka broker answered at {brokers} within {seconds} s: is one running there, and reachable? deployment/scripts/start-infra.sh starts one on this machine; log.kafka.brokers says where to look, log.kafka.connect_seconds for how long"
+    )]
+    NoBroker {
+        /// Where it was looked for.
+        brokers: String,
+        /// For how long.
+        seconds: u64,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A broker lacks what exactly-once needs.
+    #[error(
+        "the kafka at {brokers} is too old: {lacks}. Without that a message could get a second identity: run brokers of Kafka {oldest} or later"
+    )]
+    BrokerTooOld {
+        /// Their addresses.
+        brokers: String,
+        /// What it lacks.
+        lacks: String,
+        /// The oldest release that will do.
+        oldest: &'static str,
+    },
     /// The brokers can't be reached, or can't do it now.
     #[error(
         "kafka at {brokers} did not do it while {doing}: is it running there, and reachable? It is tried again; deployment/scripts/health-check.sh looks at a local one"
@@ -194,7 +219,9 @@ impl LogError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } | Self::Stalled { .. } | Self::Unavailable { .. } => Class::Retry,
+            Self::DiskFull { .. } | Self::NoBroker { .. } | Self::Stalled { .. } | Self::Unavailable { .. } => {
+                Class::Retry
+            }
             Self::Aborted { .. } => Class::Abort,
             Self::Fenced { .. } | Self::Broken { .. } => Class::Rebuild,
             Self::NoLog { .. }
@@ -207,6 +234,7 @@ impl LogError {
             | Self::Corrupt { .. }
             | Self::TooLarge { .. }
             | Self::Storage { .. }
+            | Self::BrokerTooOld { .. }
             | Self::Refused { .. }
             | Self::Closed => Class::Fatal,
         }

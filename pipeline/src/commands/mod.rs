@@ -12,8 +12,8 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use tokio::time::Instant;
 
-use crate::cli::{BenchCommand, Cli, Command, Role, RunArgs};
-use crate::commands::rebuild::RebuildCommand;
+use self::rebuild::RebuildCommand;
+use crate::cli::{Cli, Command, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
 
@@ -31,13 +31,12 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => runtime.block_on(run(args, started)),
+        Command::Bench(command) => runtime.block_on(bench::run(command)),
         Command::Topics(args) => runtime.block_on(topics::topics(args)),
         Command::Check(args) => return Ok(check::exit_code(runtime.block_on(check::check(args)))),
         Command::Rebuild(RebuildCommand::Store(args)) => {
             return Ok(check::exit_code(runtime.block_on(rebuild::store(args))));
         }
-        Command::Bench(BenchCommand::Chain(args)) => runtime.block_on(bench::chain(args)),
-        Command::Bench(BenchCommand::Stage(args)) => runtime.block_on(bench::stage(&args)),
     };
     match done {
         Err(error) if output::is_gone(&error) => Ok(ExitCode::SUCCESS),

@@ -6,7 +6,7 @@
 //! answers questions about bounds and positions.
 //!
 //! Needs brokers of 2.5 or later: a commit names the member and its generation (KIP-447), so that the
-//! commit of a member that lost its partitions is refused.
+//! commit of a member that lost its partitions is refused. [`versions`] turns older ones away.
 
 mod append;
 mod cluster;
@@ -23,6 +23,7 @@ mod reader;
 mod rebalance;
 mod record;
 mod setup;
+mod versions;
 
 use std::sync::Arc;
 
@@ -51,8 +52,9 @@ impl KafkaLog {
     /// Waits until a broker answers, makes the topics that are missing, and checks the others.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] when no broker answers in time, [`LogError::Refused`] when one does not
-    /// let this client in, [`LogError::TopicDiffers`] when a topic is not as the catalogue has it.
+    /// [`LogError::NoBroker`] when none answers in time, [`LogError::BrokerTooOld`] and
+    /// [`LogError::Refused`] when one can't or won't serve this client, [`LogError::TopicDiffers`] when a
+    /// topic is not as the catalogue has it.
     pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
         let topics = setup::topics(&config).await?;
         Self::with(config, topics).await
@@ -89,7 +91,7 @@ impl Log for KafkaLog {
         let (events, received) = mpsc::channel(1);
         let (cluster, of_member) = (Arc::clone(&self.cluster), spec.clone());
         let membership = blocking(move || Membership::join(cluster, of_member, events)).await?;
-        Ok(Box::new(KafkaMember::start(spec, membership, received)))
+        Ok(Box::new(KafkaMember::start(spec, membership, received)?))
     }
 
     async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
