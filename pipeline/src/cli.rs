@@ -7,6 +7,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::check::{CHECK_EXAMPLES, CheckArgs};
+use crate::commands::rebuild::RebuildCommand;
 use crate::commands::topics::args::TopicsArgs;
 pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
 
@@ -31,6 +33,7 @@ const RUN_EXAMPLES: &str = "Examples:
   gochat run --config deployment/config/kafka.toml --roles gateway --instance 2 --slot 1
   gochat bench chain --log embedded         messages a second through all five stages
   gochat topics tail sequenced-messages -f  what is being said, as JSON
+  gochat check                              does every guarantee hold?
   GOCHAT__TELEMETRY__FILTER=debug gochat    any setting from the environment";
 
 /// A command.
@@ -41,6 +44,12 @@ pub enum Command {
     Run(RunArgs),
     /// Look at what the topics hold: offsets, lag, records as JSON, dead letters.
     Topics(TopicsArgs),
+    /// Look at topics and store, and say of each guarantee whether it holds.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Make views of the log anew.
+    #[command(subcommand)]
+    Rebuild(RebuildCommand),
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),

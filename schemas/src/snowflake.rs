@@ -79,6 +79,11 @@ pub fn time_of(id: i64) -> i64 {
     (id >> (COUNTER_BITS + INSTANCE_BITS)) + EPOCH_MS
 }
 
+/// The lowest id that can be made at this time, ms since 1970 UTC: ids made earlier are below it.
+pub fn first_at(time_ms: i64) -> i64 {
+    time_ms.saturating_sub(EPOCH_MS).max(0) << (COUNTER_BITS + INSTANCE_BITS)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

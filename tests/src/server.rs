@@ -233,6 +233,17 @@ pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Refused
     Starting::new(data, http, grpc, &Launch::default()).ended().await
 }
 
+/// How long a tool may take.
+const TOOL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Runs a tool to its end: its exit code, and what it wrote to stdout and stderr.
+pub async fn tool(args: &[&str]) -> (Option<i32>, String, String) {
+    let ended = Command::new(binary()).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(TOOL_TIME_MAX, ended).await.expect("it ends in time").expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
+}
+
 fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
     let mut command = Command::new(binary());
     command.args(["run", "--data"]).arg(data);

@@ -2,5 +2,6 @@
 //! setting aside, stopping.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod audit;
 mod chain;
 mod runner;

@@ -12,3 +12,4 @@ mod readers;
 mod start;
 mod takeover;
 mod talk;
+mod tools;
