@@ -3,9 +3,11 @@
 //! Everything here is seeded and bounded. Figures are ratios to a baseline of the same run wherever
 //! there is one: machines differ, and most are shared.
 
+pub mod cache;
 pub mod copy;
 pub mod delivered;
 pub mod report;
 pub mod stage;
 pub mod usage;
 pub mod workload;
+pub mod zipf;

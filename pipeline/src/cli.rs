@@ -36,6 +36,9 @@ pub enum Command {
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),
+    /// Make a view of the messages anew.
+    #[command(subcommand)]
+    Rebuild(RebuildCommand),
 }
 
 /// Arguments of `run`.
@@ -83,6 +86,29 @@ pub enum Role {
     LargeGroup,
 }
 
+/// What to make anew.
+#[derive(Debug, Subcommand)]
+pub enum RebuildCommand {
+    /// The cache on Redis, from the store: after the store was restored from a backup, or to warm it.
+    #[command(after_help = "Processes may go on beside it: until it is done they read more from the store.
+
+Examples:
+  gochat rebuild cache --config deployment/config/kafka.toml
+  GOCHAT__REPO__CACHE__KIND=redis gochat rebuild cache --data /var/lib/gochat")]
+    Cache(RebuildCacheArgs),
+}
+
+/// Arguments of `rebuild cache`.
+#[derive(Debug, Args)]
+pub struct RebuildCacheArgs {
+    /// Configuration file (TOML). Without it the defaults hold.
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+    /// Directory of the store [default: data].
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+}
+
 /// What to measure.
 #[derive(Debug, Subcommand)]
 pub enum BenchCommand {
@@ -97,6 +123,43 @@ pub enum BenchCommand {
   gochat bench stage dedupe
   gochat bench stage fan-out --records 2000000 --batch 4096")]
     Stage(StageBenchArgs),
+    /// Reads of histories through a cache with room for a part of them.
+    #[command(after_help = "Examples:
+  gochat bench cache
+  gochat bench cache --redis redis://127.0.0.1:19112     a server that nobody else uses: its memory is limited")]
+    Cache(CacheBenchArgs),
+}
+
+/// Arguments of `bench cache`.
+#[derive(Debug, Args)]
+pub struct CacheBenchArgs {
+    /// The Redis to measure, whose maxmemory is set. Without it the cache in this process is measured.
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// How many messages.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub messages: u64,
+    /// Bytes of content in each.
+    #[arg(long, default_value_t = 128)]
+    pub content_bytes: usize,
+    /// Between how many conversations they are spread.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub conversations: usize,
+    /// How unevenly: the exponent s of Zipf's law.
+    #[arg(long, default_value_t = 1.1)]
+    pub zipf: f64,
+    /// For how many of the messages, in percent, the cache has room.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub room_percent: u64,
+    /// How many pages are read: to warm the cache, and again to measure it.
+    #[arg(long, default_value_t = 300_000)]
+    pub reads: u64,
+    /// How many read at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub readers: u64,
+    /// Fail when fewer of the reads, in percent, hit the cache.
+    #[arg(long, default_value_t = 95.0)]
+    pub hit_percent_min: f64,
 }
 
 /// Arguments of `bench chain`.

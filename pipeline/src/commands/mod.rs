@@ -1,11 +1,12 @@
 //! What the command line asks for.
 
 pub mod bench;
+mod rebuild_cache;
 
 use clap::ValueEnum;
 use tokio::time::Instant;
 
-use crate::cli::{BenchCommand, Cli, Command, Role, RunArgs};
+use crate::cli::{BenchCommand, Cli, Command, RebuildCommand, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
 
@@ -23,6 +24,8 @@ pub fn execute(cli: Cli) -> Result<(), CommandError> {
         Command::Run(args) => runtime.block_on(run(args, started)),
         Command::Bench(BenchCommand::Chain(args)) => runtime.block_on(bench::chain(args)),
         Command::Bench(BenchCommand::Stage(args)) => runtime.block_on(bench::stage(&args)),
+        Command::Bench(BenchCommand::Cache(args)) => runtime.block_on(bench::cache(&args)),
+        Command::Rebuild(RebuildCommand::Cache(args)) => runtime.block_on(rebuild_cache::rebuild_cache(args)),
     }
 }
 

@@ -1,7 +1,9 @@
 //! `gochat bench`.
 
+mod cache;
 mod chain;
 mod stage;
 
+pub use cache::cache;
 pub use chain::chain;
 pub use stage::stage;
