@@ -6,4 +6,5 @@ pub mod broker;
 pub mod browser;
 pub mod client;
 pub mod ledger;
+pub mod redis;
 pub mod server;
