@@ -3,6 +3,7 @@
 //! Everything here is seeded and bounded. Figures are ratios to a baseline of the same run wherever
 //! there is one: machines differ, and most are shared.
 
+pub mod cache;
 pub mod client;
 pub mod copy;
 pub mod delivered;
@@ -18,3 +19,4 @@ pub mod talk;
 pub mod threads;
 pub mod usage;
 pub mod workload;
+pub mod zipf;

@@ -121,6 +121,43 @@ pub enum BenchCommand {
     /// Sockets that one gateway holds, and what memory each of them takes.
     #[command(after_help = sockets::CONNECTIONS_EXAMPLES)]
     Connections(ConnectionsBenchArgs),
+    /// Reads of histories through a cache with room for a part of them.
+    #[command(after_help = "Examples:
+  gochat bench cache
+  gochat bench cache --redis redis://127.0.0.1:19112     a server that nobody else uses: its memory is limited")]
+    Cache(CacheBenchArgs),
+}
+
+/// Arguments of `bench cache`.
+#[derive(Debug, Args)]
+pub struct CacheBenchArgs {
+    /// The Redis to measure, whose maxmemory is set. Without it the cache in this process is measured.
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// How many messages.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub messages: u64,
+    /// Bytes of content in each.
+    #[arg(long, default_value_t = 128)]
+    pub content_bytes: usize,
+    /// Between how many conversations they are spread.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub conversations: usize,
+    /// How unevenly: the exponent s of Zipf's law.
+    #[arg(long, default_value_t = 1.1)]
+    pub zipf: f64,
+    /// For how many of the messages, in percent, the cache has room.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub room_percent: u64,
+    /// How many pages are read: to warm the cache, and again to measure it.
+    #[arg(long, default_value_t = 300_000)]
+    pub reads: u64,
+    /// How many read at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub readers: u64,
+    /// Fail when fewer of the reads, in percent, hit the cache.
+    #[arg(long, default_value_t = 95.0)]
+    pub hit_percent_min: f64,
 }
 
 /// Arguments of `bench chain`.

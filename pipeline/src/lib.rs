@@ -2,6 +2,7 @@
 //! that starts telemetry and wires stages to topics. Everything below takes plain values.
 
 pub mod audit;
+mod cache;
 pub mod cli;
 pub mod commands;
 pub mod config;

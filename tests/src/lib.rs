@@ -10,4 +10,5 @@ pub mod faults;
 pub mod foreign;
 pub mod installation;
 pub mod ledger;
+pub mod redis;
 pub mod server;

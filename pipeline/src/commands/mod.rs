@@ -5,6 +5,7 @@ pub mod bench;
 pub mod check;
 pub mod output;
 pub mod rebuild;
+pub mod rebuild_cache;
 pub mod topics;
 
 use std::process::ExitCode;
@@ -37,6 +38,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Rebuild(RebuildCommand::Store(args)) => {
             return Ok(check::exit_code(runtime.block_on(rebuild::store(args))));
         }
+        Command::Rebuild(RebuildCommand::Cache(args)) => runtime.block_on(rebuild_cache::rebuild_cache(args)),
     };
     match done {
         Err(error) if output::is_gone(&error) => Ok(ExitCode::SUCCESS),

@@ -23,6 +23,7 @@ use topics::scan::Scan;
 
 use super::args::LogArgs;
 use super::check::{Outcome, print};
+use super::rebuild_cache::RebuildCacheArgs;
 use super::{CommandError, output, stop_signal};
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
 use crate::config::Config;
@@ -41,6 +42,13 @@ pub enum RebuildCommand {
 Users, groups and who is a member are not in the log: they stay as the store has them.
 Exit code: 0 store and topics agree, 1 they do not, 2 it could not be done.")]
     Store(RebuildStoreArgs),
+    /// The cache on Redis, from the store: after the store was restored from a backup, or to warm it.
+    #[command(after_help = "Processes may go on beside it: until it is done they read more from the store.
+
+Examples:
+  gochat rebuild cache --config deployment/config/kafka.toml
+  GOCHAT__REPO__CACHE__KIND=redis gochat rebuild cache --data /var/lib/gochat")]
+    Cache(RebuildCacheArgs),
 }
 
 /// Arguments of `rebuild store`.

@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use moka::future::Cache;
 use schemas::pb;
 use schemas::snowflake::Snowflake;
 use schemas::token::SigningKey;
@@ -15,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use topics::clock::Clock;
 use topics::log::Log;
 
+use super::cache::Cache;
 use super::config::RepoConfig;
 use super::grpc::auth_service_server::AuthServiceServer;
 use super::grpc::conversation_service_server::ConversationServiceServer;
@@ -27,8 +27,6 @@ use super::store::Store;
 
 /// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
-/// A user who was not heard of for so long is connected nowhere.
-const USER_SESSION_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A connection whose other end does not answer a ping is closed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
@@ -37,6 +35,8 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct RepoParts {
     /// Keeps everything.
     pub store: Arc<dyn Store>,
+    /// Remembers where users are connected.
+    pub cache: Arc<dyn Cache>,
     /// Takes what enters the chain here.
     pub log: Arc<dyn Log>,
     /// Tells whether a user is online anywhere.
@@ -119,9 +119,8 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
 }
 
 fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts { store, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+    let RepoParts { store, cache, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
     let passwords = Passwords::new(&config)?;
-    let sessions = Cache::builder().max_capacity(config.user_sessions_max).time_to_live(USER_SESSION_LIFETIME).build();
     Ok(Repo(Arc::new(RepoInner {
         store,
         log,
@@ -132,6 +131,6 @@ fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         config,
         passwords,
         ids: Mutex::new(Snowflake::new(instance)),
-        sessions,
+        cache,
     })))
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed, and says its seed")]
 
 mod bad_input;
+mod cache;
 mod chat;
 mod crash;
 mod kafka;

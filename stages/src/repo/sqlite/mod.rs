@@ -254,6 +254,10 @@ impl Store for SqliteStore {
         reading!(self, "read a history", conn => messages::history(conn, conversation, range, first, limit))
     }
 
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        reading!(self, "read the head of a conversation", conn => messages::head(conn, conversation))
+    }
+
     async fn conversations(
         &self,
         user: UserId,
