@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use moka::future::Cache;
 use schemas::pb;
-use schemas::snowflake::Snowflake;
+use schemas::snowflake::{self, Snowflake};
 use schemas::token::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -23,10 +23,13 @@ use super::grpc::message_repo_server::MessageRepoServer;
 use super::grpc::user_repo_server::UserRepoServer;
 use super::passwords::{Passwords, PasswordsUnusable};
 use super::services::{IsOnline, Repo, RepoInner};
-use super::store::Store;
+use super::store::{Store, StoreError};
 
 /// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
+/// Ids further ahead than this were not made by a clock (they were imported, or written by hand) and are
+/// not gone on from: the 64 bits would soon be used up.
+const IDS_AHEAD_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// A user who was not heard of for so long is connected nowhere.
 const USER_SESSION_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A connection whose other end does not answer a ping is closed after both.
@@ -63,6 +66,9 @@ pub enum RepoError {
     /// The compiled-in descriptors.
     #[error("gRPC reflection does not take the compiled-in descriptors: build the project anew")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The store did not say which ids are taken.
+    #[error("the newest ids could not be read from the store")]
+    Ids(#[source] StoreError),
     /// The connection level.
     #[error("the gRPC server of the repo failed: is its address still there?")]
     Transport(#[source] tonic::transport::Error),
@@ -74,7 +80,7 @@ pub enum RepoError {
 /// [`RepoError`].
 pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RepoError> {
     let config = parts.config.clone();
-    let repo = repo_of(parts)?;
+    let repo = repo_of(parts).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
     macro_rules! bounded {
         ($server:ident) => {{
@@ -118,8 +124,9 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
     }
 }
 
-fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
+async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
     let RepoParts { store, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+    let ids = ids_after_those_stored(&*store, &clock, instance).await?;
     let passwords = Passwords::new(&config)?;
     let sessions = Cache::builder().max_capacity(config.user_sessions_max).time_to_live(USER_SESSION_LIFETIME).build();
     Ok(Repo(Arc::new(RepoInner {
@@ -131,7 +138,18 @@ fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         group_changed,
         config,
         passwords,
-        ids: Mutex::new(Snowflake::new(instance)),
+        ids: Mutex::new(ids),
         sessions,
     })))
+}
+
+/// Makes ids above all that are stored, so that a clock that was set back does not repeat one.
+async fn ids_after_those_stored(store: &dyn Store, clock: &Clock, instance: u16) -> Result<Snowflake, RepoError> {
+    let mut ids = Snowflake::new(instance);
+    let below = snowflake::first_at(clock.now_ms().saturating_add(IDS_AHEAD_MAX_MS));
+    let newest = store.newest_id(below).await.map_err(RepoError::Ids)?;
+    if newest > 0 {
+        ids.observe(newest);
+    }
+    Ok(ids)
 }
