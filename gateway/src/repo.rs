@@ -105,12 +105,14 @@ calls! {
         create_group(CreateGroupRequest) -> Group;
         get_heads(GetHeadsRequest) -> GetHeadsResponse;
         get_access(GetAccessRequest) -> Access;
+        get_read_marks(GetReadMarksRequest) -> GetReadMarksResponse;
     }
     auth_service_client, AuthServiceClient: {
         register(RegisterRequest) -> SignedIn;
         login(LoginRequest) -> SignedIn;
         refresh_token(RefreshTokenRequest) -> SignedIn;
         logout(LogoutRequest) -> Empty;
+        check_sign_in(CheckSignInRequest) -> Empty;
     }
 }
 
