@@ -5,7 +5,10 @@
 mod bad_input;
 mod chat;
 mod crash;
+mod edges;
+mod group_events;
 mod kafka;
 mod page;
+mod sign_in;
 mod start;
 mod talk;
