@@ -138,12 +138,14 @@ calls! {
         Change create_group(CreateGroupRequest) -> Group;
         Read get_heads(GetHeadsRequest) -> GetHeadsResponse;
         Read get_access(GetAccessRequest) -> Access;
+        Read get_read_marks(GetReadMarksRequest) -> GetReadMarksResponse;
     }
     auth_service_client, AuthServiceClient: {
         Change register(RegisterRequest) -> SignedIn;
         Change login(LoginRequest) -> SignedIn;
         Change refresh_token(RefreshTokenRequest) -> SignedIn;
         Change logout(LogoutRequest) -> Empty;
+        Read check_sign_in(CheckSignInRequest) -> Empty;
     }
 }
 
@@ -158,7 +160,8 @@ fn refusal_of(method: &'static str, status: &Status) -> Refusal {
         }
         Some(code) => Refusal::new(code, status.message()),
         None => match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted => {
+            // Unknown: the connection broke under the call.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown => {
                 tracing::warn!(method, %status, "the repo could not be reached");
                 unreachable_repo()
             }

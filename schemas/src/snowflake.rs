@@ -79,9 +79,10 @@ pub fn time_of(id: i64) -> i64 {
     (id >> (COUNTER_BITS + INSTANCE_BITS)) + EPOCH_MS
 }
 
-/// The lowest id that can be made at this time, ms since 1970 UTC: ids made earlier are below it.
+/// The smallest id of a time, in ms since 1970; the largest there can be when the time is beyond it.
 pub fn first_at(time_ms: i64) -> i64 {
-    time_ms.saturating_sub(EPOCH_MS).max(0) << (COUNTER_BITS + INSTANCE_BITS)
+    let ms = time_ms.saturating_sub(EPOCH_MS).max(0);
+    ms.checked_mul(1 << (COUNTER_BITS + INSTANCE_BITS)).unwrap_or(i64::MAX)
 }
 
 #[cfg(test)]
@@ -131,6 +132,14 @@ mod tests {
         }
         assert_eq!(snowflake.next(NOW, Some(NOW)), Err(LeaseEnds { instance: 3 }));
         assert!(snowflake.next(NOW, Some(NOW + 1)).is_ok());
+    }
+
+    #[test]
+    fn the_first_id_of_a_time_is_below_all_others_of_it() {
+        let id = Snowflake::new(0).next(NOW, None).unwrap();
+        assert_eq!((first_at(NOW), time_of(first_at(NOW))), (id, NOW));
+        assert!(Snowflake::new(INSTANCES - 1).next(NOW - 1, None).unwrap() < first_at(NOW));
+        assert_eq!((first_at(0), first_at(i64::MAX)), (0, i64::MAX));
     }
 
     #[test]

@@ -99,10 +99,16 @@ impl Installation {
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
         let launch = Launch { args: args.map(str::to_owned).into(), ..Launch::default() };
-        Starting::new(&self.dir.path().join("data"), http, grpc, &launch)
+        Starting::new(&self.data(), http, grpc, &launch)
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
         self.dir.path().join("kafka.toml")
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 }

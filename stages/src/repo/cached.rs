@@ -25,7 +25,8 @@ use super::flights::Flights;
 use super::model::Message;
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, NewGroup, NewToken, OutboxRow, Rotation, SMALL_GROUP_MEMBERS_MAX, Standing, TokenHash, User, UserPatch,
+    Membership, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
+    TokenHash, User, UserPatch,
 };
 use super::store::{Store, StoreError};
 
@@ -274,6 +275,18 @@ impl Store for CachedStore {
 
     async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError> {
         self.store.standing(conversation, user).await
+    }
+
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
+        self.store.read_marks(conversation).await
+    }
+
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
+        self.store.newest_id(below).await
+    }
+
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
+        self.store.sign_in(user, family, now).await
     }
 
     async fn credentials(&self, username: &str) -> Result<Option<Credentials>, StoreError> {

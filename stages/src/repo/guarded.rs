@@ -14,7 +14,8 @@ use topics::guard::{CallFailed, Guard, Limits};
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 use super::store::{Class, Store, StoreError};
 
@@ -115,6 +116,9 @@ guarded! {
             = "list conversations";
         heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)> = "list heads";
         standing(conversation: ConversationId, user: UserId) -> Option<Standing> = "judge a user's rights";
+        read_marks(conversation: ConversationId) -> Vec<ReadMark> = "list read marks";
+        newest_id(below: i64) -> i64 = "read the newest id";
+        sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
         user(id: UserId) -> Option<User> = "read a user";
         credentials(username: &str) -> Option<Credentials> = "read a user";
         group(id: GroupId) -> Option<Group> = "read a group";

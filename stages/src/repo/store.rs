@@ -13,7 +13,8 @@ use schemas::records::Sequenced;
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 
 /// What to do about a [`StoreError`].
@@ -165,6 +166,14 @@ pub trait Store: Send + Sync + 'static {
     /// What a user may do in a conversation. `None`: there is none.
     async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError>;
 
+    /// Up to where the users of a pair, or the members of a group that is not large, have marked a
+    /// conversation as read, by user id. Empty for large groups and `world`.
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError>;
+
+    /// The largest id of a user or group that is below this one; 0: there is none. What makes such ids
+    /// goes on from there.
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError>;
+
     /// Keeps a new user.
     ///
     /// # Errors
@@ -189,10 +198,14 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the sign-in that a refresh token descends from; nothing when it is unknown.
     async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError>;
 
-    /// Makes a group of the actor, who owns it, and its event.
+    /// What is known of a sign-in. `None`: there is no such user.
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError>;
+
+    /// Makes a group of the actor, who owns it, and its event. When the actor's group of that id is there
+    /// already it is answered as it is, without an event.
     ///
     /// # Errors
-    /// `UserNotFound`, `GroupFull`.
+    /// `UserNotFound`, `GroupFull`; `PermissionDenied` when the id is that of somebody else's group.
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError>;
 
     /// Changes a group, raises its version and writes the event, if the actor may. What would change

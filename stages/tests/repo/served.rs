@@ -47,7 +47,7 @@ pub struct Served {
     pub channel: Channel,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), RepoError>>,
-    _files: TestStore,
+    pub files: TestStore,
 }
 
 /// Password hashes at the least cost.
@@ -66,8 +66,19 @@ impl Served {
     }
 
     pub async fn start_with(config: RepoConfig) -> Self {
-        let files = sqlite_store().await;
-        let clock = Clock::manual(NOW);
+        Self::start_on(sqlite_store().await, Clock::manual(NOW), config).await
+    }
+
+    /// The process ends, and comes again over the same files.
+    pub async fn restart(self) -> Self {
+        let Self { store, log, clock, shutdown, serving, files, .. } = self;
+        shutdown.cancel();
+        tokio::time::timeout(SOON, serving).await.unwrap().unwrap().unwrap();
+        drop((store, log));
+        Self::start_on(files, clock, config()).await
+    }
+
+    async fn start_on(files: TestStore, clock: Clock, config: RepoConfig) -> Self {
         let log = log_in(files.dir.path(), &clock);
         let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
@@ -90,7 +101,7 @@ impl Served {
         };
         let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, _files: files }
+        Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, files }
     }
 
     pub fn users(&self) -> UserRepoClient<Channel> {

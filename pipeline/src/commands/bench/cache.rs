@@ -77,7 +77,7 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
         .setting("hits", format!("{percent:.2} %"))
         .row("store alone", args.reads, bare)
         .row("through the cache", args.reads, took);
-    super::chain::print(&report);
+    super::print(&report);
     if percent < args.hit_percent_min {
         return Err(
             format!("{percent:.2} % of the reads hit the cache; at least {} % should", args.hit_percent_min).into()

@@ -93,7 +93,10 @@ impl Repo {
         if let Some(url) = &request.avatar_url {
             admission::check_text("avatar_url", url, ADDRESS_BYTES_MAX)?;
         }
-        let patch = UserPatch { display_name: request.display_name, avatar_url: request.avatar_url };
+        let unknown = || Refusal::invalid("status is active, inactive or banned");
+        let named = |name: &str| UserStatus::named(name).ok_or_else(unknown);
+        let status = request.status.as_deref().map(named).transpose()?;
+        let patch = UserPatch { display_name: request.display_name, avatar_url: request.avatar_url, status };
         Ok(self.store.update_user(id, &patch).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
     }
 

@@ -28,7 +28,8 @@ use sqlx::sqlite::{
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 use super::store::{Store, StoreError};
 
@@ -275,6 +276,14 @@ impl Store for SqliteStore {
         reading!(self, "judge a user's rights", conn => conversations::standing(conn, conversation, user))
     }
 
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
+        reading!(self, "read read marks", conn => conversations::read_marks(conn, conversation))
+    }
+
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
+        reading!(self, "look for the newest id", conn => users::newest_id(conn, below))
+    }
+
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
         writing!(self, "create a user", conn => users::create(conn, user, password_hash))
     }
@@ -301,6 +310,10 @@ impl Store for SqliteStore {
 
     async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError> {
         writing!(self, "revoke a refresh token", conn => tokens::revoke(conn, token))
+    }
+
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
+        reading!(self, "look at a sign-in", conn => tokens::sign_in(conn, user, family, now))
     }
 
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {

@@ -53,7 +53,7 @@ impl Both {
     }
 
     pub async fn rename(&self, store: &Arc<dyn Store>, id: UserId, name: &str) {
-        let patch = UserPatch { display_name: Some(name.into()), avatar_url: None };
+        let patch = UserPatch { display_name: Some(name.into()), avatar_url: None, status: None };
         store.update_user(id, &patch).await.unwrap().unwrap();
     }
 
