@@ -95,10 +95,16 @@ impl Installation {
         let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-        Starting::new(&self.dir.path().join("data"), http, grpc, &args.map(str::to_owned))
+        Starting::new(&self.data(), http, grpc, &args.map(str::to_owned))
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
         self.dir.path().join("kafka.toml")
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 }

@@ -100,7 +100,7 @@ async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
     talk.goes_on().await;
 
     talk.end(gateways[0]).await;
-    let (config, data) = (cluster.dir.path().join("kafka.toml"), cluster.dir.path().join("data"));
+    let (config, data) = (cluster.installation.config(), cluster.installation.data());
     holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
     for server in cluster.servers.drain(..).rev() {
         assert!(server.stop().await.success());
