@@ -9,6 +9,7 @@ use schemas::records::Delivery;
 use stages::invariants::Invariant;
 use topics::catalogue::DELIVERIES;
 use topics::log::{Log, LogError};
+use topics::partition::partition_of;
 use topics::scan::Scan;
 
 use super::Scope;
@@ -29,13 +30,19 @@ struct Received {
     seen: u64,
 }
 
-/// Looks at every slot.
+/// Looks at every slot, at the conversations of these partitions.
 pub async fn look(
     log: &dyn Log,
     scope: &Scope,
+    partitions: &HashMap<u32, bool>,
     identities: &Identities,
     findings: &mut Findings,
 ) -> Result<(), LogError> {
+    let chain_partitions = log.layout().chain_partitions;
+    let in_this_pass = |conversation: ConversationId| {
+        partitions.len() == chain_partitions as usize
+            || partitions.contains_key(&partition_of(conversation.to_string().as_bytes(), chain_partitions))
+    };
     for slot in 0..log.layout().partitions(&DELIVERIES.spec) {
         let end = log.bounds(&DELIVERIES.spec, slot).await?.end;
         let mut scan = Scan::open(log, &DELIVERIES.spec, slot, scope.from(), end).await?;
@@ -44,7 +51,7 @@ pub async fn look(
             for record in &batch.records {
                 let Ok(delivery) = Delivery::decode(&record.value) else { continue };
                 let (message, location) = (&delivery.message, Location::record(&DELIVERIES.spec, slot, record.offset));
-                if !message.kind.rules().sequenced {
+                if !message.kind.rules().sequenced || !in_this_pass(message.conversation_id) {
                     continue;
                 }
                 let (conversation, seq) = (message.conversation_id, message.seq_id);

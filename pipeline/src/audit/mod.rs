@@ -107,7 +107,7 @@ pub async fn audit(
             chain::look(log, partition, scope, &positions, &mut identities, &mut findings).await?;
         }
         progress("deliveries");
-        deliveries::look(log, scope, &identities, &mut findings).await?;
+        deliveries::look(log, scope, &whole, &identities, &mut findings).await?;
         progress("the store");
         let (identities, findings) = (&mut identities, &mut findings);
         StoreAudit { log, store, scope, partitions: &whole, identities, findings }.look().await?;
