@@ -29,6 +29,9 @@ pub struct RunnerConfig {
     pub retry_wait_min: Duration,
     /// Longest wait between tries.
     pub retry_wait_max: Duration,
+    /// The share of a wait that is really waited, drawn for each: so that tasks that failed together do
+    /// not try again together.
+    pub retry_spread: fn() -> f64,
 }
 
 impl Default for RunnerConfig {
@@ -39,6 +42,7 @@ impl Default for RunnerConfig {
             poll_interval_max: Duration::from_secs(300),
             retry_wait_min: Duration::from_millis(50),
             retry_wait_max: Duration::from_secs(5),
+            retry_spread: work::half_to_all,
         }
     }
 }

@@ -4,3 +4,4 @@
 
 mod chain;
 mod runner;
+mod simulation;
