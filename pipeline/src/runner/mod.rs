@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stages::stage::{Stage, StageError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
 use topics::log::{Class, Event, Log, LogError, Member, MemberSpec};
@@ -138,10 +139,14 @@ pub async fn run<S: Stage>(
     let mut wait = around.config.retry_wait_min;
     while !shutdown.is_cancelled() {
         let mut task = Task { stage: make_stage(), wiring, around, shutdown };
-        let name = task.stage.name();
+        let (name, began) = (task.stage.name(), Instant::now());
         match task.run().await {
             Ok(()) => return Ok(()),
-            Err(RunError::Log { source, .. }) if matches!(source.class(), Class::Rebuild | Class::Retry) => {
+            Err(RunError::Log { source, .. }) if source.class() != Class::Fatal => {
+                // It was well meanwhile: this trouble is not the last one going on.
+                if began.elapsed() > around.config.retry_wait_max {
+                    wait = around.config.retry_wait_min;
+                }
                 tracing::warn!(stage = name, instance = around.instance, error = %source, "task starts anew");
                 metrics::counter!("gochat_stage_rebuilds_total", "stage" => name).increment(1);
                 work::back_off(&mut wait, &around.config, shutdown).await;

@@ -188,6 +188,7 @@ async fn through_the_stages(
         store: SqliteStore::open(&dir.join("repo.db"), SqliteConfig::default()).await?,
         presence: presence.clone(),
         members: members(),
+        large_group: stages::large_group::Config::default(),
     };
     for role in Role::value_variants().iter().filter_map(|role| StageRole::of(*role)) {
         topology::start(role, &parts, &mut tasks);

@@ -123,9 +123,11 @@ impl Broker {
         state.groups.iter().all(worked) && state.transactions.iter().all(|transaction| !transaction.open)
     }
 
-    /// Drops what retention and compaction drop.
-    pub fn clean_up(&self, topic: &'static TopicSpec, age_max_ms: i64) {
-        let before = self.world.now_ms() - age_max_ms;
+    /// Drops what retention and compaction drop: what is older than `age_max_ms` before now, or before
+    /// the first record that `reader` did not commit, since a topic is kept for longer than a reader is
+    /// behind.
+    pub fn clean_up(&self, topic: &'static TopicSpec, reader: &str, age_max_ms: i64) {
+        let before = self.world.now_ms().min(self.oldest_waiting(reader)) - age_max_ms;
         for partition in 0..self.layout.partitions(topic) {
             let dropped = self.partition(index_of(topic), partition, |kept| match topic.cleanup {
                 Cleanup::Compact => kept.compact(),
@@ -133,6 +135,17 @@ impl Broker {
             });
             self.world.note(Happening::Compacted { topic: topic.name, partition, dropped });
         }
+    }
+
+    /// When the first record was appended that a group did not commit.
+    fn oldest_waiting(&self, group: &str) -> i64 {
+        let state = self.state();
+        let Some(group) = state.groups.iter().find(|known| known.name == group) else { return i64::MAX };
+        let waiting = (0..).zip(&state.topics[group.topic]).filter_map(|(number, partition)| {
+            let position = group.committed(number).unwrap_or(partition.bounds().start);
+            partition.read(position, 1).0.first().map(|record| record.time_ms)
+        });
+        waiting.min().unwrap_or(i64::MAX)
     }
 
     /// Joins a group. Ends what a former bearer of the name left open.
@@ -172,14 +185,14 @@ impl Broker {
         if !group.has(id) {
             return Err(());
         }
-        group.call(id);
+        let changed = group.call(id);
         let told = group.tell(id, certain).map(|told| {
             let committed = if let Told::Assigned(partition) = told { group.committed(partition) } else { None };
             (told, committed)
         });
         let topic = group.topic;
         drop(state);
-        if told.is_some() {
+        if changed || told.is_some() {
             self.wake([topic]);
         }
         Ok(told)

@@ -5,16 +5,23 @@ use std::collections::BTreeSet;
 use stages::invariants::Invariant;
 
 use super::planted::Planted;
+use super::print_trace;
 use super::schedule::run;
 
 /// Seeds within which a bug must be found.
-const SEEDS: u64 = 40;
+const SEEDS: u64 = 60;
+/// The same for what takes several things going wrong at once.
+const SEEDS_OF_RARE: u64 = 1_500;
 
 /// Plays seeds with a bug until one shows that it breaks this invariant.
 fn caught(planted: Planted, by: Invariant) {
+    caught_within(SEEDS, planted, by);
+}
+
+fn caught_within(seeds: u64, planted: Planted, by: Invariant) {
     let mut broken = BTreeSet::new();
     let mut stops = BTreeSet::new();
-    for seed in 1..=SEEDS {
+    for seed in 1..=seeds {
         let outcome = run(seed, Some(planted));
         let of_seed: BTreeSet<Invariant> = outcome.broken().map(|finding| finding.invariant).collect();
         if of_seed.contains(&by) {
@@ -23,7 +30,7 @@ fn caught(planted: Planted, by: Invariant) {
         broken.extend(of_seed);
         stops.extend(outcome.stopped);
     }
-    panic!("{planted:?} was not seen to break {by} in {SEEDS} schedules; it broke {broken:?}, stopped {stops:?}");
+    panic!("{planted:?} was not seen to break {by} in {seeds} schedules; it broke {broken:?}, stopped {stops:?}");
 }
 
 #[test]
@@ -32,6 +39,13 @@ fn a_position_committed_before_the_outputs_loses_messages() {
     caught(Planted::CommitBeforeOutput("persist"), Invariant::Arrives);
     caught(Planted::CommitBeforeOutput("fan-out"), Invariant::Arrives);
     caught(Planted::CommitBeforeOutput("large-group"), Invariant::Arrives);
+}
+
+#[test]
+fn a_commit_that_is_not_one_transaction_makes_messages_twice_and_mixes_pages() {
+    caught(Planted::NoTransactions("dedupe"), Invariant::Once);
+    caught_within(SEEDS_OF_RARE, Planted::NoTransactions("large-group"), Invariant::Order);
+    caught_within(SEEDS_OF_RARE, Planted::NoTransactions("large-group"), Invariant::Arrives);
 }
 
 #[test]
@@ -76,7 +90,7 @@ fn state_kept_although_the_commit_failed_loses_messages_and_leaves_gaps() {
 fn state_that_is_not_restored_makes_repeats_and_seqs_again_and_mixes_pages() {
     caught(Planted::NothingRestored("dedupe"), Invariant::Once);
     caught(Planted::NothingRestored("id-assign"), Invariant::Gapless);
-    caught(Planted::NothingRestored("large-group"), Invariant::Order);
+    caught_within(SEEDS_OF_RARE, Planted::NothingRestored("large-group"), Invariant::Order);
 }
 
 #[test]
@@ -97,4 +111,16 @@ fn a_page_that_large_group_forgets_does_not_arrive() {
 #[test]
 fn two_machines_with_one_instance_id_make_an_id_twice() {
     caught(Planted::OneInstanceIdForTwo, Invariant::Stable);
+}
+
+#[test]
+fn a_stage_that_is_slow_to_take_over_gives_way_to_the_one_that_was_not() {
+    for seed in 1..=SEEDS {
+        let outcome = run(seed, Some(Planted::SlowToTakeOver));
+        let wrong = outcome.wrong();
+        if !wrong.is_empty() {
+            print_trace(&outcome);
+        }
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:?}");
+    }
 }

@@ -110,7 +110,8 @@ impl Group {
     }
 
     /// A member calls for its next event: it is back if it was away, and gives up what it was told to.
-    pub fn call(&mut self, id: MemberId) {
+    /// Says whether that changed anything.
+    pub fn call(&mut self, id: MemberId) -> bool {
         let mut changed = false;
         if let Some(member) = self.members.get_mut(&id) {
             changed = std::mem::take(&mut member.evicted);
@@ -124,6 +125,7 @@ impl Group {
         if changed {
             self.settle();
         }
+        changed
     }
 
     /// What a member is told next. With `certain`, an assignment comes only once its position is.

@@ -22,6 +22,7 @@ mod store;
 mod wiring;
 mod world;
 
+use std::collections::BTreeMap;
 use std::io::Write;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -29,8 +30,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use self::scene::MESSAGES_MIN;
 use self::schedule::{Outcome, run};
 
-/// Schedules that every run of the tests plays.
-const SCHEDULES: u64 = 2_000;
+/// Schedules that a run of the tests plays when it is not told otherwise.
+const SCHEDULES: u64 = 1_000;
 /// Faults that every schedule has, at least.
 const FAULTS_MIN: u32 = 3;
 
@@ -66,7 +67,8 @@ fn play(seeds: std::ops::Range<u64>, look: impl Fn(u64, Outcome) -> bool + Sync)
 fn whatever_strikes_every_schedule_keeps_every_invariant() {
     let (first, count) = (setting("GOCHAT_SIMULATE_SEED").unwrap_or(1), setting("GOCHAT_SIMULATE_SCHEDULES"));
     let count = count.unwrap_or(SCHEDULES);
-    let (played, faults, failed) = (AtomicUsize::new(0), AtomicU64::new(0), Mutex::new(Vec::new()));
+    let (played, failed) = (AtomicUsize::new(0), Mutex::new(Vec::new()));
+    let (faults, troubles) = (AtomicU64::new(0), Mutex::new(BTreeMap::<String, u64>::new()));
     play(first..first + count, |seed, outcome| {
         let mut wrong = outcome.wrong();
         if outcome.messages < MESSAGES_MIN || outcome.faults < FAULTS_MIN {
@@ -76,6 +78,11 @@ fn whatever_strikes_every_schedule_keeps_every_invariant() {
             print_trace(&outcome);
         }
         faults.fetch_add(outcome.faults.into(), Ordering::SeqCst);
+        let mut counts = troubles.lock().unwrap();
+        for trouble in outcome.trace.iter().filter_map(|(_, happening)| happening.trouble()) {
+            *counts.entry(trouble).or_default() += 1;
+        }
+        drop(counts);
         let played = played.fetch_add(1, Ordering::SeqCst) + 1;
         if played % 1_000 == 0 {
             say(&format!("{played} of {count} schedules"));
@@ -86,6 +93,9 @@ fn whatever_strikes_every_schedule_keeps_every_invariant() {
         failed.lock().unwrap().len() < 5
     });
     let (faults, failed) = (faults.into_inner(), failed.into_inner().unwrap());
+    for (trouble, count) in troubles.into_inner().unwrap() {
+        say(&format!("{count:>8}  {trouble}"));
+    }
     say(&format!("{} schedules, {faults} faults, {} failed", played.into_inner(), failed.len()));
     let tell = |(seed, wrong): &(u64, Vec<String>)| {
         format!("seed {seed}; replay: tests/simulate.sh --seed {seed} --trace\n  {}", wrong.join("\n  "))
@@ -117,6 +127,9 @@ fn print_trace(outcome: &Outcome) {
     let mut out = std::io::stdout().lock();
     for (at_ms, happening) in &outcome.trace {
         let _nobody_listens = writeln!(out, "{at_ms:>6} ms  {happening:?}");
+    }
+    for line in &outcome.dispatched {
+        let _nobody_listens = writeln!(out, "{line}");
     }
     for finding in &outcome.findings {
         let _nobody_listens = writeln!(out, "{finding}");

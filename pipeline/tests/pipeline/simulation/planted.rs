@@ -1,4 +1,5 @@
-//! Bugs that are put around the real stages and the simulated log, to see that the simulation finds them.
+//! Bugs that are put around the real stages and the simulated log, to see that the simulation finds
+//! them.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use schemas::records::{Sequenced, Upstream};
 use stages::dedupe::Dedupe;
 use stages::fan_out::{self, FanOut};
 use stages::id_assign::IdAssign;
-use stages::large_group::{self, LargeGroup};
+use stages::large_group::LargeGroup;
 use stages::persist::Persist;
 use stages::stage::{Context, Either, Input, Outputs, Stage, StageError};
 use topics::log::Log;
@@ -22,14 +23,13 @@ use super::store::Rows;
 use super::wiring;
 use super::world::Process;
 
-/// A page of a large group has so many members: a handful of members makes several pages.
-const PAGE_MEMBERS: usize = 3;
-
 /// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
     /// A stage commits its position and then its outputs.
     CommitBeforeOutput(&'static str),
+    /// A stage's outputs, positions and changelog are not one transaction.
+    NoTransactions(&'static str),
     /// A stage's changelog is written after its outputs and position.
     ChangelogApart,
     /// A new owner looks up the changelog's end before the position.
@@ -52,6 +52,8 @@ pub enum Planted {
     TailForgotten,
     /// Large-group, worked again after a failure, forgets the next page.
     ContinuationLost,
+    /// No bug: the first machine's stages are slow to take over, and find that the second one's have.
+    SlowToTakeOver,
     /// Both machines make ids under one instance id.
     OneInstanceIdForTwo,
 }
@@ -66,6 +68,8 @@ impl Planted {
             | Self::WindowByWallClock
             | Self::PositionOfAnOpenTransaction => Some(false),
             Self::CommitBeforeOutput(_)
+            | Self::NoTransactions(_)
+            | Self::SlowToTakeOver
             | Self::ChangelogApart
             | Self::ChangelogBeforePosition
             | Self::PositionBeforeStore
@@ -75,29 +79,77 @@ impl Planted {
             | Self::OneInstanceIdForTwo => None,
         }
     }
+
+    /// What is wrong with the log that a stage is given.
+    fn log_flaw(self, process: Process) -> Option<LogFlaw> {
+        match self {
+            Self::CommitBeforeOutput(of) => (of == process.stage).then_some(LogFlaw::CommitBeforeOutput),
+            Self::NoTransactions(of) => (of == process.stage).then_some(LogFlaw::NoTransactions),
+            Self::SlowToTakeOver => (process.machine == 0).then_some(LogFlaw::SlowToTakeOver),
+            Self::ChangelogApart => Some(LogFlaw::ChangelogApart),
+            Self::ChangelogBeforePosition => Some(LogFlaw::ChangelogBeforePosition),
+            Self::PositionOfAnOpenTransaction
+            | Self::IdBeforeDedupe
+            | Self::PositionBeforeStore
+            | Self::RepeatsHeldBack
+            | Self::StateKeptOnAbort(_)
+            | Self::NothingRestored(_)
+            | Self::WindowByWallClock
+            | Self::TailForgotten
+            | Self::ContinuationLost
+            | Self::OneInstanceIdForTwo => None,
+        }
+    }
+
+    /// What is wrong with a stage, where it is wrong inside.
+    fn stage_flaw(self, role: StageRole) -> Option<Flaw> {
+        let (of, flaw) = match self {
+            Self::StateKeptOnAbort(of) => (of, Flaw::StateKeptOnAbort),
+            Self::NothingRestored(of) => (of, Flaw::NothingRestored),
+            Self::WindowByWallClock => ("dedupe", Flaw::WallClock),
+            Self::TailForgotten => ("fan-out", Flaw::TailForgotten),
+            Self::ContinuationLost => ("large-group", Flaw::LastLostAfterAbort),
+            Self::CommitBeforeOutput(_)
+            | Self::NoTransactions(_)
+            | Self::SlowToTakeOver
+            | Self::ChangelogApart
+            | Self::ChangelogBeforePosition
+            | Self::PositionOfAnOpenTransaction
+            | Self::IdBeforeDedupe
+            | Self::PositionBeforeStore
+            | Self::RepeatsHeldBack
+            | Self::OneInstanceIdForTwo => return None,
+        };
+        (of == name_of(role)).then_some(flaw)
+    }
+}
+
+fn name_of(role: StageRole) -> &'static str {
+    match role {
+        StageRole::Dedupe => "dedupe",
+        StageRole::IdAssign => "id-assign",
+        StageRole::Persist => "persist",
+        StageRole::FanOut => "fan-out",
+        StageRole::LargeGroup => "large-group",
+    }
 }
 
 /// The log of a process, with the bug around it if it is one of the log.
 pub fn log(planted: Option<Planted>, process: Process, log: Arc<dyn Log>, broker: &Arc<Broker>) -> Arc<dyn Log> {
-    let flaw = match planted {
-        Some(Planted::CommitBeforeOutput(stage)) if stage == process.stage => LogFlaw::CommitBeforeOutput,
-        Some(Planted::ChangelogApart) => LogFlaw::ChangelogApart,
-        Some(Planted::ChangelogBeforePosition) => LogFlaw::ChangelogBeforePosition,
-        _ => return log,
-    };
-    Arc::new(FlawedLog::new(log, Arc::clone(broker), flaw))
+    match planted.and_then(|planted| planted.log_flaw(process)) {
+        Some(flaw) => Arc::new(FlawedLog::new(log, Arc::clone(broker), process, flaw)),
+        None => log,
+    }
 }
 
-/// Starts a stage as the product does, or with the bug around it if it is one of this stage. Large-group
-/// always gets its own settings: its pages are to be small.
+/// Starts a stage as the product does, or with the bug around it if it is one of this stage.
 pub fn start(stand: &Stand, role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
-    let Parts { dedupe_window_ms: window, first_instance, store, presence, members, .. } = parts.clone();
-    let flaw = stand.planted.and_then(|planted| flaw_of(planted, role));
+    let Parts { dedupe_window_ms: window, first_instance, store, presence, members, large_group, .. } = parts.clone();
+    let flaw = stand.planted.and_then(|planted| planted.stage_flaw(role));
     let ids = move |task| IdAssign::new(first_instance + task);
-    let settings = large_group::Config { page_members: PAGE_MEMBERS, ..large_group::Config::default() };
     match (role, flaw) {
-        (StageRole::LargeGroup, flaw) => tasks.start(
-            move |_| flawed(LargeGroup::new(presence.clone(), members.clone(), settings), flaw.unwrap_or(Flaw::None)),
+        (StageRole::LargeGroup, Some(flaw)) => tasks.start(
+            move |_| flawed(LargeGroup::new(presence.clone(), members.clone(), large_group), flaw),
             wiring::large_group(),
         ),
         (StageRole::Dedupe, _) if stand.planted == Some(Planted::IdBeforeDedupe) => {
@@ -105,7 +157,8 @@ pub fn start(stand: &Stand, role: StageRole, parts: &Parts, tasks: &mut StageTas
         }
         (StageRole::Persist, _) if stand.planted == Some(Planted::RepeatsHeldBack) => {
             let rows = Arc::clone(&stand.rows);
-            let held_back = move |_| NewOnly { persist: Persist::new(store.clone()), rows: rows.clone(), known: HashSet::new() };
+            let held_back =
+                move |_| NewOnly { persist: Persist::new(store.clone()), rows: rows.clone(), known: HashSet::new() };
             tasks.start(held_back, wiring::persist());
         }
         (StageRole::Dedupe, Some(flaw)) => tasks.start(move |_| flawed(Dedupe::new(window), flaw), wiring::dedupe()),
@@ -114,34 +167,13 @@ pub fn start(stand: &Stand, role: StageRole, parts: &Parts, tasks: &mut StageTas
             move |_| flawed(FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()), flaw),
             wiring::fan_out(),
         ),
-        (StageRole::Dedupe | StageRole::IdAssign | StageRole::Persist | StageRole::FanOut, _) => {
-            topology::start(role, parts, tasks);
-        }
-    }
-}
-
-fn flaw_of(planted: Planted, role: StageRole) -> Option<Flaw> {
-    let stage = match role {
-        StageRole::Dedupe => "dedupe",
-        StageRole::IdAssign => "id-assign",
-        StageRole::Persist => "persist",
-        StageRole::FanOut => "fan-out",
-        StageRole::LargeGroup => "large-group",
-    };
-    match planted {
-        Planted::StateKeptOnAbort(of) if of == stage => Some(Flaw::StateKeptOnAbort),
-        Planted::NothingRestored(of) if of == stage => Some(Flaw::NothingRestored),
-        Planted::WindowByWallClock if stage == "dedupe" => Some(Flaw::WallClock),
-        Planted::TailForgotten if stage == "fan-out" => Some(Flaw::TailForgotten),
-        Planted::ContinuationLost if stage == "large-group" => Some(Flaw::LastLostAfterAbort),
-        _ => None,
+        (_, None) | (StageRole::Persist, Some(_)) => topology::start(role, parts, tasks),
     }
 }
 
 /// What is wrong with a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Flaw {
-    None,
     StateKeptOnAbort,
     NothingRestored,
     WallClock,
@@ -201,7 +233,7 @@ impl<S: Stage> Stage for Flawed<S> {
         let forgets = match self.flaw {
             Flaw::TailForgotten => records > 1,
             Flaw::LastLostAfterAbort => self.was_aborted,
-            Flaw::None | Flaw::StateKeptOnAbort | Flaw::NothingRestored | Flaw::WallClock => false,
+            Flaw::StateKeptOnAbort | Flaw::NothingRestored | Flaw::WallClock => false,
         };
         if forgets {
             out.records.pop();

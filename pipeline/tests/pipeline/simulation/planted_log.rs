@@ -1,4 +1,5 @@
-//! Bugs around the simulated log: commits in parts, and a changelog looked up too early.
+//! What is put around the simulated log: commits in parts, a changelog that is looked up too early, and
+//! an owner that is slow, which is no bug.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,14 +11,22 @@ use topics::log::{
 };
 
 use super::broker::{Broker, index_of};
+use super::member::freeze;
+use super::process::instance_of;
+use super::world::{Process, SESSION};
 
 /// What is wrong with a log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LogFlaw {
     /// Positions are one commit, outputs the next.
     CommitBeforeOutput,
+    /// A commit is not one transaction.
+    NoTransactions,
     /// The changelog's records are a commit of their own, after the rest.
     ChangelogApart,
+    /// Whoever gets a partition that nothing was committed of stands still first, for longer than its
+    /// session.
+    SlowToTakeOver,
     /// A changelog ends where it ended when its owner began to wait for partitions.
     ChangelogBeforePosition,
 }
@@ -29,12 +38,13 @@ pub struct FlawedLog {
     log: Arc<dyn Log>,
     broker: Arc<Broker>,
     flaw: LogFlaw,
+    process: Process,
     ends: Ends,
 }
 
 impl FlawedLog {
-    pub fn new(log: Arc<dyn Log>, broker: Arc<Broker>, flaw: LogFlaw) -> Self {
-        Self { log, broker, flaw, ends: Ends::default() }
+    pub fn new(log: Arc<dyn Log>, broker: Arc<Broker>, process: Process, flaw: LogFlaw) -> Self {
+        Self { log, broker, flaw, process, ends: Ends::default() }
     }
 }
 
@@ -53,9 +63,10 @@ impl Log for FlawedLog {
     }
 
     async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
-        let member = self.log.join(spec).await?;
+        let transactional = spec.transactional && self.flaw != LogFlaw::NoTransactions;
+        let member = self.log.join(MemberSpec { transactional, ..spec }).await?;
         let (broker, flaw, ends) = (Arc::clone(&self.broker), self.flaw, Arc::clone(&self.ends));
-        Ok(Box::new(FlawedMember { member, broker, flaw, ends }))
+        Ok(Box::new(FlawedMember { member, broker, flaw, process: self.process, ends }))
     }
 
     async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
@@ -81,6 +92,7 @@ struct FlawedMember {
     member: Box<dyn Member>,
     broker: Arc<Broker>,
     flaw: LogFlaw,
+    process: Process,
     ends: Ends,
 }
 
@@ -96,7 +108,14 @@ impl Member for FlawedMember {
                 }
             }
         }
-        self.member.next().await
+        let event = self.member.next().await?;
+        if let (LogFlaw::SlowToTakeOver, Event::Assigned(assigned)) = (self.flaw, &event)
+            && assigned.iter().any(|one| one.committed.is_none())
+        {
+            freeze(&self.broker, self.process, &instance_of(self.process), 4 * SESSION);
+            self.broker.world.step(self.process).await;
+        }
+        Ok(event)
     }
 
     async fn start(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
@@ -114,7 +133,9 @@ impl Member for FlawedMember {
                 self.member.commit(Commit { outputs, positions }).await?;
                 self.member.commit(Commit { outputs: changes, positions: Vec::new() }).await
             }
-            LogFlaw::ChangelogBeforePosition => self.member.commit(Commit { outputs, positions }).await,
+            LogFlaw::NoTransactions | LogFlaw::SlowToTakeOver | LogFlaw::ChangelogBeforePosition => {
+                self.member.commit(Commit { outputs, positions }).await
+            }
         }
     }
 

@@ -7,6 +7,7 @@ use pipeline::runner::{RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;
 use pipeline::topology::{Parts, StageRole};
 use rand::RngExt;
+use stages::large_group;
 use stages::presence::SharedPresence;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use super::broker::Broker;
 use super::log::SimLog;
 use super::planted::{self, Planted};
-use super::scene::{Groups, WINDOW_MS};
+use super::scene::{Groups, PAGE_MEMBERS, WINDOW_MS};
 use super::store::{Answers, Rows, SimStore};
 use super::world::{Happening, Process, SESSION, World};
 
@@ -84,20 +85,20 @@ fn start(stand: &Arc<Stand>, process: Process, role: StageRole) -> StageTasks {
         },
         instance: machine_name(process),
     };
-    let answers = match stand.planted {
-        Some(Planted::PositionBeforeStore) => Answers::BeforeItIsWritten,
-        _ => Answers::OnceItIsWritten,
+    let answers = if stand.planted == Some(Planted::PositionBeforeStore) {
+        Answers::BeforeItIsWritten
+    } else {
+        Answers::OnceItIsWritten
     };
+    let one_for_two = stand.planted == Some(Planted::OneInstanceIdForTwo);
     let parts = Parts {
         dedupe_window_ms: WINDOW_MS,
         fused: stand.fused,
-        first_instance: match stand.planted {
-            Some(Planted::OneInstanceIdForTwo) => 0,
-            _ => u16::try_from(process.machine).unwrap(),
-        },
+        first_instance: if one_for_two { 0 } else { u16::try_from(process.machine).unwrap() },
         store: Arc::new(SimStore { rows: Arc::clone(&stand.rows), world: Arc::clone(&world), process, answers }),
         presence: Arc::clone(&stand.presence),
         members: stand.groups.source(&world, process),
+        large_group: large_group::Config { page_members: PAGE_MEMBERS, ..large_group::Config::default() },
     };
     let mut tasks = StageTasks::new(around, 1, stand.stop.clone());
     planted::start(stand, role, &parts, &mut tasks);

@@ -26,6 +26,8 @@ pub const EPOCH: i64 = 7;
 pub const SMALL: GroupId = GroupId(20);
 /// A group that is fanned out page by page.
 pub const LARGE: GroupId = GroupId(30);
+/// A page of it has so many members, on average: a handful of members makes several pages.
+pub const PAGE_MEMBERS: usize = 2;
 /// For so long a copy is recognised, ms.
 pub const WINDOW_MS: i64 = 1_500;
 /// Distinct messages of a schedule, at least.
@@ -90,6 +92,7 @@ impl Groups {
                 let answer = |group_id: GroupId| {
                     let groups = groups.0.lock().unwrap();
                     let (version, members) = groups.get(&group_id)?;
+                    world.note(Happening::Loaded { by: process, group: group_id.0, version: *version });
                     let members = members.iter().copied().collect();
                     Some(Membership { group_id, version: *version, large: group_id == LARGE, members })
                 };
@@ -166,8 +169,8 @@ fn copies(random: &mut StdRng) -> Vec<i64> {
 fn message(random: &mut StdRng, n: usize) -> Upstream {
     let user = |random: &mut StdRng, last| UserId(random.random_range(1..=last));
     let (conversation_id, sender_id) = match random.random_range(0..20) {
-        0..3 => (ConversationId::World, user(random, USERS)),
-        3..6 => (ConversationId::Group(LARGE), user(random, 7)),
+        0..2 => (ConversationId::World, user(random, USERS)),
+        2..6 => (ConversationId::Group(LARGE), user(random, 7)),
         6..10 => (ConversationId::Group(SMALL), user(random, 4)),
         pair => {
             let low = (pair - 10) % 4 + 1;

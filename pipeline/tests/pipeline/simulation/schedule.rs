@@ -8,11 +8,12 @@ use std::time::Duration;
 use bytes::Bytes;
 use pipeline::topology::StageRole;
 use rand::RngExt;
-use schemas::records::Upstream;
+use schemas::avro::Record;
+use schemas::records::{Delivery, GroupTask, Upstream};
 use stages::invariants::{Finding, Key};
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{DEDUPE_WINDOW, HEADS, Keyed, Layout, UPSTREAM};
+use topics::catalogue::{DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, Layout, UPSTREAM};
 use topics::codec::Encoder;
 use topics::headers::Headers;
 
@@ -46,6 +47,8 @@ pub struct Outcome {
     pub trace: Vec<(i64, Happening)>,
     /// The hash of it.
     pub digest: u64,
+    /// What lies behind fan-out, in words; only when something is wrong.
+    pub dispatched: Vec<String>,
 }
 
 impl Outcome {
@@ -56,6 +59,8 @@ impl Outcome {
         if !self.drained {
             wrong.push("not everything was worked on in time".into());
         }
+        let blind = self.findings.iter().filter(|finding| finding.looked_at == 0);
+        wrong.extend(blind.map(|finding| format!("{} was judged by nothing", finding.invariant)));
         wrong
     }
 
@@ -113,7 +118,30 @@ async fn play(seed: u64, planted: Option<Planted>) -> Outcome {
     let (trace, digest) = stand.world.trace();
     let findings = judge(&stand.broker, &stand.rows.messages(), &acked);
     let (stopped, faults) = (stand.world.first_stop(), stand.world.faults());
-    Outcome { findings, stopped, drained, messages, faults, trace, digest }
+    let holds = drained && findings.iter().all(Finding::holds);
+    let dispatched = if holds { Vec::new() } else { dispatched(&stand.broker) };
+    Outcome { findings, stopped, drained, messages, faults, trace, digest, dispatched }
+}
+
+/// Every task and delivery, for who looks for a mistake.
+fn dispatched(broker: &Broker) -> Vec<String> {
+    let mut lines = Vec::new();
+    for (partition, records) in broker.everything(&GROUP_TASKS.spec).iter().enumerate() {
+        lines.extend(records.iter().filter_map(|record| {
+            let GroupTask { group_id, page, pages, message } = GroupTask::decode(&record.value).ok()?;
+            let (offset, seq, kind) = (record.offset, message.seq_id, message.kind.name().to_owned());
+            Some(format!("task {partition}/{offset}: group {group_id} seq {seq} ({kind}), page {page} of {pages}"))
+        }));
+    }
+    for (slot, records) in broker.everything(&DELIVERIES.spec).iter().enumerate() {
+        lines.extend(records.iter().filter_map(|record| {
+            let Delivery { recipients, message, .. } = Delivery::decode(&record.value).ok()?;
+            let (offset, place, seq) = (record.offset, message.conversation_id, message.seq_id);
+            let users: Vec<i64> = recipients.iter().map(|user| user.0).collect();
+            Some(format!("delivery {slot}/{offset}: {place} seq {seq} to {users:?}"))
+        }));
+    }
+    lines
 }
 
 fn roles(fused: bool) -> Vec<(StageRole, &'static str)> {
@@ -240,8 +268,8 @@ async fn chaos(stand: Arc<Stand>, processes: Vec<Process>) {
                 freeze(&stand.broker, process, &instance_of(process), time);
             }
             5 => {
-                stand.broker.clean_up(&HEADS.spec, 0);
-                stand.broker.clean_up(&DEDUPE_WINDOW.spec, 2 * WINDOW_MS);
+                stand.broker.clean_up(&HEADS.spec, "id-assign", 0);
+                stand.broker.clean_up(&DEDUPE_WINDOW.spec, "dedupe", WINDOW_MS + 1);
             }
             _ if jumps => world.jump(world.draw(|random| random.random_range(1..2 * WINDOW_MS))),
             _ => move_a_partition(&stand),

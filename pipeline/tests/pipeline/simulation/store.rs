@@ -157,11 +157,22 @@ impl Store for SimStore {
         Err(not_kept("scan"))
     }
 
-    async fn history(&self, _conversation: ConversationId, _range: HistoryRange, _first: Seq, _limit: usize) -> Result<HistoryPage, StoreError> {
+    async fn history(
+        &self,
+        _conversation: ConversationId,
+        _range: HistoryRange,
+        _first: Seq,
+        _limit: usize,
+    ) -> Result<HistoryPage, StoreError> {
         Err(not_kept("history"))
     }
 
-    async fn conversations(&self, _user: UserId, _after: Option<ConversationsAfter>, _limit: usize) -> Result<Vec<ConversationView>, StoreError> {
+    async fn conversations(
+        &self,
+        _user: UserId,
+        _after: Option<ConversationsAfter>,
+        _limit: usize,
+    ) -> Result<Vec<ConversationView>, StoreError> {
         Err(not_kept("conversations"))
     }
 

@@ -1,8 +1,9 @@
-//! The places of stages in the chain, for stages that are not wired by the product's own topology:
-//! those with a bug around them, and large-group with small pages.
+//! The places of stages in the chain, for those with a bug around them: the others are wired by the
+//! product's own topology.
 
 use pipeline::runner::{Changelog, ChangelogTopic, Emit, Wiring, along};
-use schemas::records::{DedupeWindow, Head, Sequenced, Upstream};
+use schemas::avro::Record;
+use schemas::records::{DedupeWindow, GroupTask, Head, Sequenced, Upstream};
 use stages::dispatch::Dispatch;
 use stages::stage::{Either, Stage};
 use topics::catalogue::{
@@ -54,9 +55,9 @@ pub fn fan_out<S: Stage<In = Sequenced, Out = Dispatch>>() -> Wiring<S> {
 }
 
 /// Of a stage in the place of large-group.
-pub fn large_group<S: Stage<In = schemas::records::GroupTask, Out = Dispatch, Change = schemas::records::GroupTask>>()
--> Wiring<S> {
-    Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched()).looking_ahead()
+pub fn large_group<S: Stage<In = GroupTask, Out = Dispatch, Change = GroupTask>>() -> Wiring<S> {
+    Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched())
+        .transactional(Changelog::InputAhead(GroupTask::decode))
 }
 
 fn dispatched() -> Emit<Dispatch> {

@@ -92,6 +92,40 @@ pub enum Happening {
     Compacted { topic: &'static str, partition: u32, dropped: usize },
     ClockJumped { ms: i64 },
     MemberEntered { group: i64, user: i64, version: i64 },
+    Loaded { by: Process, group: i64, version: i64 },
+}
+
+impl Happening {
+    /// What kind of trouble this is, for counting; none for what happens in good order.
+    pub fn trouble(&self) -> Option<String> {
+        match self {
+            Self::Struck { process, at, fault } => Some(format!("{fault:?} {at:?} in {}", process.stage)),
+            Self::NotSaid { written: true, .. } => Some("append without an answer".into()),
+            Self::NotSaid { written: false, .. } => Some("append that failed".into()),
+            Self::Lost { by, .. } => Some(format!("partitions lost by {}", by.stage)),
+            Self::Revoked { from, .. } => Some(format!("partitions revoked from {}", from.stage)),
+            Self::Aborted { .. } => Some("transactions aborted".into()),
+            Self::Fenced(process) => Some(format!("zombies of {} fenced", process.stage)),
+            Self::Died(process) => Some(format!("deaths of {}", process.stage)),
+            Self::Froze { .. } => Some("processes frozen".into()),
+            Self::ClockJumped { .. } => Some("jumps of the clock".into()),
+            Self::Said { .. }
+            | Self::Joined(_)
+            | Self::Assigned { .. }
+            | Self::Started { .. }
+            | Self::Batch { .. }
+            | Self::Written { .. }
+            | Self::Committed { .. }
+            | Self::Stored { .. }
+            | Self::Evicted(_)
+            | Self::Born(_)
+            | Self::Stopped { .. }
+            | Self::Moved { .. }
+            | Self::Compacted { .. }
+            | Self::MemberEntered { .. }
+            | Self::Loaded { .. } => None,
+        }
+    }
 }
 
 /// All that a schedule shares.
@@ -232,7 +266,9 @@ impl World {
     /// A stage ended by itself: a person would have to look.
     pub fn stopped(&self, process: Process, error: String) {
         self.note(Happening::Stopped { process, error: error.clone() });
-        self.state().stopped.get_or_insert_with(|| format!("{} on machine {}: {error}", process.stage, process.machine));
+        self.state()
+            .stopped
+            .get_or_insert_with(|| format!("{} on machine {}: {error}", process.stage, process.machine));
     }
 
     /// The first stage that ended by itself.
