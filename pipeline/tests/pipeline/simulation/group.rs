@@ -90,7 +90,11 @@ impl Group {
         };
         let untold: Vec<_> = member.inbox.drain(..).collect();
         let knows = |partition: u32| !untold.contains(&Told::Assigned(partition));
-        let mut lost = Vec::new();
+        let lost_before = untold.iter().flat_map(|told| match told {
+            Told::Lost(partitions) => partitions.as_slice(),
+            Told::Assigned(_) | Told::Revoked(_) => &[],
+        });
+        let mut lost: Vec<u32> = lost_before.copied().collect();
         for (number, owned) in (0..).zip(&mut self.partitions) {
             if owned.hold.owner() == Some(id) {
                 owned.hold = Hold::Free;
@@ -145,10 +149,13 @@ impl Group {
         self.partitions[partition as usize].committed
     }
 
-    /// Whether a member may commit the positions of these partitions.
+    /// Whether a member may commit the positions of these partitions: they are its own, and it knows.
     pub fn admits(&self, id: MemberId, positions: &[(u32, u64)]) -> bool {
-        let present = self.members.get(&id).is_some_and(|member| !member.evicted);
-        present && positions.iter().all(|&(partition, _)| self.partitions[partition as usize].hold.owner() == Some(id))
+        let Some(member) = self.members.get(&id).filter(|member| !member.evicted) else { return false };
+        positions.iter().all(|&(partition, _)| {
+            let owned = self.partitions[partition as usize].hold.owner() == Some(id);
+            owned && !member.inbox.contains(&Told::Assigned(partition))
+        })
     }
 
     pub fn commit(&mut self, positions: &[(u32, u64)]) {
