@@ -16,6 +16,7 @@ mod partition;
 mod planted;
 mod planted_log;
 mod process;
+mod rebuilds;
 mod scene;
 mod schedule;
 mod store;

@@ -3,8 +3,10 @@
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use async_trait::async_trait;
+use tokio::time::sleep;
 use topics::catalogue::{DEDUPE_WINDOW, HEADS, Layout, TopicSpec};
 use topics::log::{
     Bounds, Commit, Event, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt,
@@ -27,9 +29,14 @@ pub enum LogFlaw {
     /// Whoever gets a partition that nothing was committed of stands still first, for longer than its
     /// session.
     SlowToTakeOver,
+    /// Its client works for [`WELL`] and is broken then, again and again.
+    BrokenNowAndThen,
     /// A changelog ends where it ended when its owner began to wait for partitions.
     ChangelogBeforePosition,
 }
+
+/// How long a client works that breaks now and then.
+pub const WELL: Duration = Duration::from_secs(60);
 
 type Ends = Arc<Mutex<BTreeMap<(usize, u32), u64>>>;
 
@@ -108,6 +115,10 @@ impl Member for FlawedMember {
                 }
             }
         }
+        if self.flaw == LogFlaw::BrokenNowAndThen {
+            sleep(WELL).await;
+            return Err(LogError::Broken { doing: "waiting", source: "it breaks now and then".into() });
+        }
         let event = self.member.next().await?;
         if let (LogFlaw::SlowToTakeOver, Event::Assigned(assigned)) = (self.flaw, &event)
             && assigned.iter().any(|one| one.committed.is_none())
@@ -133,9 +144,10 @@ impl Member for FlawedMember {
                 self.member.commit(Commit { outputs, positions }).await?;
                 self.member.commit(Commit { outputs: changes, positions: Vec::new() }).await
             }
-            LogFlaw::NoTransactions | LogFlaw::SlowToTakeOver | LogFlaw::ChangelogBeforePosition => {
-                self.member.commit(Commit { outputs, positions }).await
-            }
+            LogFlaw::NoTransactions
+            | LogFlaw::SlowToTakeOver
+            | LogFlaw::BrokenNowAndThen
+            | LogFlaw::ChangelogBeforePosition => self.member.commit(Commit { outputs, positions }).await,
         }
     }
 

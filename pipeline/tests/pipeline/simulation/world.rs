@@ -172,6 +172,12 @@ impl World {
         }
     }
 
+    /// The same world without faults at boundaries.
+    pub fn calm(self) -> Self {
+        self.state().faults = FAULTS_MAX;
+        self
+    }
+
     /// Draws from the schedule's one source of chance.
     pub fn draw<T>(&self, from: impl FnOnce(&mut StdRng) -> T) -> T {
         from(&mut self.state().random)
