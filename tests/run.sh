@@ -49,4 +49,6 @@ for endpoints in "$infra"/*.endpoints; do
 done
 
 say "tests"
+# As many schedules of the simulated chain as a release asks for.
+export GOCHAT_SIMULATE_SCHEDULES=10000
 cargo test --workspace --locked --no-fail-fast -- "$@"

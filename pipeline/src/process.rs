@@ -263,6 +263,7 @@ impl Chain {
             store: self.store,
             presence: self.presence,
             members: self.members,
+            large_group: stages::large_group::Config::default(),
         };
         for role in roles.iter().filter_map(|role| StageRole::of(*role)) {
             topology::start(role, &parts, &mut tasks);

@@ -5,3 +5,4 @@
 mod audit;
 mod chain;
 mod runner;
+mod simulation;

@@ -117,6 +117,7 @@ async fn through_the_stages(
         store: SqliteStore::open(&dir.join("repo.db"), SqliteConfig::default()).await?,
         presence: presence.clone(),
         members: members(),
+        large_group: stages::large_group::Config::default(),
     };
     let mut threads = Vec::new();
     for role in Role::value_variants() {
