@@ -239,7 +239,7 @@ pub async fn read_histories(gateway: SocketAddr, cast: &Cast, books: &Mutex<Book
     Ok(())
 }
 
-/// The queues in a page of metrics: every `gochat_queue_longest` beside its `gochat_queue_limit`.
+/// The queues in a page of metrics: every `gochat_queue_length` beside its `gochat_queue_limit`.
 fn queues(metrics: &str) -> Vec<Queue> {
     let gauges = |name: &str| -> Vec<(String, usize)> {
         let of = |line: &str| {
@@ -248,7 +248,7 @@ fn queues(metrics: &str) -> Vec<Queue> {
         };
         metrics.lines().filter_map(of).collect()
     };
-    let longest = gauges("gochat_queue_longest");
+    let longest = gauges("gochat_queue_length");
     let limit = |name: &str| gauges("gochat_queue_limit").into_iter().find(|(queue, _)| queue == name);
     let queue = |(name, longest): (String, usize)| limit(&name).map(|(_, limit)| Queue { name, longest, limit });
     longest.into_iter().filter_map(queue).collect()
