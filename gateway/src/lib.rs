@@ -25,7 +25,6 @@ mod sessions;
 mod signals;
 mod socket;
 mod sync;
-mod time;
 mod views;
 mod web;
 

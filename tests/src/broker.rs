@@ -12,7 +12,16 @@ pub struct Broker {
     nodes: u16,
 }
 
-fn script(name: &str) -> PathBuf {
+/// The brokers that all tests share.
+#[allow(clippy::disallowed_methods, reason = "where the broker is, only the environment knows")]
+pub fn shared() -> String {
+    std::env::var("GOCHAT_TEST_KAFKA").expect(
+        "set GOCHAT_TEST_KAFKA to a broker's host:port; deployment/scripts/start-infra.sh --native --services kafka starts one at 127.0.0.1:19092",
+    )
+}
+
+/// A script of the deployment.
+pub fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deployment/scripts").join(name)
 }
 
@@ -24,12 +33,21 @@ impl Broker {
 
     /// Starts one or three; with three every record is on all of them, and acknowledged by two.
     pub async fn start_nodes(nodes: u16) -> Self {
-        let broker = Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes };
+        let broker = Self::of_nodes(nodes);
         broker.start_again().await;
         broker
     }
 
-    /// Starts it again after it was killed.
+    /// One with an address, that was never started.
+    pub fn that_is_away() -> Self {
+        Self::of_nodes(1)
+    }
+
+    fn of_nodes(nodes: u16) -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes }
+    }
+
+    /// Starts it, the first time or after it was killed.
     pub async fn start_again(&self) {
         let (port, nodes) = (self.port.to_string(), self.nodes.to_string());
         let started = Command::new(script("start-infra.sh"))

@@ -1,5 +1,6 @@
 //! The real binary as a process of its own, in a directory of its own.
 
+use std::fs::File;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
@@ -7,8 +8,9 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long a start may take before the test gives up. (What the product promises is checked apart.)
@@ -55,7 +57,7 @@ pub fn binary() -> PathBuf {
     let dir = own.parent().expect("target/PROFILE/deps or target/PROFILE");
     let mut beside = [Some(dir), dir.parent()].into_iter().flatten().map(|dir| dir.join("gochat"));
     let found = beside.find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("there is no gochat beside {}: run cargo build --workspace first", own.display()))
+    found.unwrap_or_else(|| panic!("there is no gochat beside {}: run tests/run.sh, which builds it first", own.display()))
 }
 
 /// Any free port of loopback.
@@ -76,46 +78,7 @@ impl Server {
 
     /// Starts it with further arguments.
     pub async fn start_with(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
-        let launch = Launch { args: args.to_vec(), ..Launch::default() };
-        Self::launch(data, http, grpc, &launch).await.unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
-    }
-
-    /// Starts it and waits until it is ready.
-    ///
-    /// # Errors
-    /// When it ends instead.
-    pub async fn launch(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Result<Self, Refused> {
-        let mut command = command(data, http, grpc);
-        command.args(&launch.args).envs(launch.env.iter().cloned());
-        let mut child =
-            command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
-        let log = launch.log.as_deref().map(|path| {
-            let file = std::fs::File::options().create(true).append(true).open(path);
-            file.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
-        });
-        let said = tokio::spawn(all_of(child.stderr.take().expect("stderr is piped")));
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let mut log = Log { file: log, bytes: 0 };
-        let ready =
-            timeout(START_TIME_MAX, ready_line(&mut lines, &mut log)).await.expect("it is ready in time, or ends");
-        let Some(ready) = ready else {
-            let code = timeout(STOP_TIME_MAX, child.wait()).await.expect("it ends in time").expect("it ends").code();
-            return Err(Refused { code, said: said.await.expect("stderr can be read") });
-        };
-        // Its log goes on; nobody may block on a full pipe.
-        tokio::spawn(async move {
-            while let Ok(Some(line)) = lines.next_line().await {
-                log.write(&line);
-            }
-            log.write(&said.await.unwrap_or_default());
-        });
-        let field = |name: &str| ready[name].as_str();
-        Ok(Self {
-            child,
-            http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
-            grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
-            startup_ms: ready["startup_ms"].as_u64().expect("a number"),
-        })
+        Starting::new(data, http, grpc, args).ready().await
     }
 
     /// Its process.
@@ -153,28 +116,94 @@ impl Server {
     }
 }
 
-/// Runs it until it refuses to start, and returns its exit code and what it said on stderr.
-pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> (Option<i32>, String) {
-    match Server::launch(data, http, grpc, &Launch::default()).await {
-        Ok(_) => panic!("it refuses instead of running"),
-        Err(Refused { code, said }) => (code, said),
-    }
+/// A `gochat` that is not ready yet, and perhaps never will be.
+pub struct Starting {
+    child: Child,
+    lines: Lines<BufReader<ChildStdout>>,
+    log: Log,
+    /// What it says on stderr, collected until its end.
+    said: JoinHandle<String>,
+    http: SocketAddr,
+    grpc: SocketAddr,
 }
 
-fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
-    let mut command = Command::new(binary());
-    command.args(["run", "--data"]).arg(data);
-    command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
-    // Many users sign up from one address here.
-    for limit in ["REQUESTS_A_SECOND_AN_ADDRESS", "SIGN_INS_A_SECOND_AN_ADDRESS"] {
-        command.env(format!("GOCHAT__GATEWAY__LIMITS__{limit}"), "100000");
+impl Starting {
+    /// Starts it.
+    pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
+        let passed_on = Launch { args: args.to_vec(), ..Launch::default() };
+        Self::with(data, http, grpc, &passed_on)
     }
-    command
+
+    /// Starts it with further settings.
+    pub fn with(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
+        let mut command = command(data, http, grpc);
+        command.args(&launch.args).envs(launch.env.iter().cloned());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("it starts");
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let file = launch.log.as_deref().map(|path| {
+            let file = File::options().create(true).append(true).open(path);
+            file.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
+        });
+        let said = tokio::spawn(collect(child.stderr.take().expect("stderr is piped"), file.is_none()));
+        Self { child, lines, log: Log { file, bytes: 0 }, said, http, grpc }
+    }
+
+    /// Waits for a line of its log with these words.
+    pub async fn says(&mut self, words: &str) -> Value {
+        let wanted = |event: &Value| event["message"].as_str().is_some_and(|said| said.contains(words));
+        let line = timeout(START_TIME_MAX, line_of(&mut self.lines, &mut self.log, wanted)).await;
+        line.ok().flatten().unwrap_or_else(|| panic!("it never says {words:?}"))
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(self) -> Server {
+        self.outcome().await.unwrap_or_else(|refused| panic!("it is not ready: {refused:?}"))
+    }
+
+    /// Waits until it is ready, or ends instead.
+    ///
+    /// # Errors
+    /// How it ended.
+    pub async fn outcome(mut self) -> Result<Server, Refused> {
+        let ready = line_of(&mut self.lines, &mut self.log, |event| event["message"] == "ready");
+        let Some(ready) = timeout(START_TIME_MAX, ready).await.expect("it is ready in time, or ends") else {
+            let (code, said) = self.ended().await;
+            return Err(Refused { code, said });
+        };
+        let Self { child, mut lines, mut log, said, http, grpc } = self;
+        // Its log goes on; nobody may block on a full pipe.
+        tokio::spawn(async move {
+            while let Ok(Some(line)) = lines.next_line().await {
+                log.write(&line);
+            }
+            log.write(&said.await.unwrap_or_default());
+        });
+        let field = |name: &str| ready[name].as_str();
+        Ok(Server {
+            child,
+            http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
+            grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
+            startup_ms: ready["startup_ms"].as_u64().expect("a number"),
+        })
+    }
+
+    /// Waits until it ends by itself; its exit code, and what it said on stderr.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let ended = async {
+            while let Ok(Some(line)) = self.lines.next_line().await {
+                self.log.write(&line);
+            }
+            self.child.wait().await.expect("it ends")
+        };
+        let status = timeout(START_TIME_MAX, ended).await.expect("it refuses instead of running");
+        (status.code(), self.said.await.expect("it is read"))
+    }
 }
 
 /// Where a process's log goes.
 struct Log {
-    file: Option<std::fs::File>,
+    file: Option<File>,
     bytes: u64,
 }
 
@@ -190,20 +219,46 @@ impl Log {
     }
 }
 
-async fn all_of(mut stderr: tokio::process::ChildStderr) -> String {
-    let mut said = Vec::new();
-    // What was said up to a broken pipe is all there is.
-    let _ = stderr.read_to_end(&mut said).await;
-    String::from_utf8_lossy(&said).into_owned()
+/// Runs it until it refuses to start, and returns its exit code and what it said on stderr.
+pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> (Option<i32>, String) {
+    Starting::new(data, http, grpc, &[]).ended().await
 }
 
-/// What it says once it is ready; `None` when its output ends before.
-async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>, log: &mut Log) -> Option<Value> {
+/// Everything that comes until the end, passed on as it comes where that is wanted.
+async fn collect(stderr: ChildStderr, pass_on: bool) -> String {
+    let (mut lines, mut said) = (BufReader::new(stderr).lines(), String::new());
+    while let Ok(Some(line)) = lines.next_line().await {
+        if pass_on {
+            eprintln!("{line}");
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
+}
+
+fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
+    let mut command = Command::new(binary());
+    command.args(["run", "--data"]).arg(data);
+    command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
+    // Many users sign up from one address here.
+    for limit in ["REQUESTS_A_SECOND_AN_ADDRESS", "SIGN_INS_A_SECOND_AN_ADDRESS"] {
+        command.env(format!("GOCHAT__GATEWAY__LIMITS__{limit}"), "100000");
+    }
+    command
+}
+
+/// The first event of its log that is wanted; `None` when its output ends before.
+async fn line_of(
+    lines: &mut Lines<BufReader<ChildStdout>>,
+    log: &mut Log,
+    wanted: impl Fn(&Value) -> bool,
+) -> Option<Value> {
     loop {
         let line = lines.next_line().await.expect("text")?;
         log.write(&line);
         if let Ok(event) = serde_json::from_str::<Value>(&line)
-            && event["message"] == "ready"
+            && wanted(&event)
         {
             return Some(event);
         }

@@ -23,7 +23,7 @@ use super::report::Report;
 use super::scene::{Play, Scene, read_histories};
 use super::stand::Stand;
 use super::topics_hold;
-use crate::server::{Launch, Server, any_port};
+use crate::server::{Launch, Starting, any_port};
 
 const SIZE: Size = Size { users: 6, large_group: false };
 const RATE: u32 = 200;
@@ -164,6 +164,8 @@ enum Outcome {
     Refused(String),
     /// It starts; reading says this.
     Detected(String),
+    /// It starts and answers; comparing the store with the topics, as an auditor does, shows this.
+    Audited(String),
     /// Nothing is missing and nothing has changed.
     Whole,
     /// Something is missing, or differs, and nobody says so.
@@ -205,12 +207,16 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
 }
 
 async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
-    let server = match Server::launch(data, any_port(), any_port(), &Launch::default()).await {
+    let launch = Launch { log: Some(data.with_extension("log")), ..Launch::default() };
+    let mut server = match Starting::with(data, any_port(), any_port(), &launch).outcome().await {
         Ok(server) => server,
         Err(refused) => return Outcome::Refused(refused.said.trim().to_owned()),
     };
     let books = Mutex::new(books);
     let histories = read_histories(server.http, cast, &books).await;
+    if server.ended().is_some() {
+        return Outcome::Detected("it stops by itself".into());
+    }
     server.kill().await;
     if let Err(refused) = histories {
         return Outcome::Detected(refused);

@@ -10,7 +10,6 @@ use stages::invariants::Queue;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use topics::clock::Clock;
 
 use super::books::Books;
 use super::cast::{Cast, Size};
@@ -225,7 +224,8 @@ pub async fn read_histories(gateway: SocketAddr, cast: &Cast, books: &Mutex<Book
         loop {
             let after = books.lock().await.stored(number);
             let path = format!("/api/conversations/{}/messages?afterSeq={after}&limit=200", room.id);
-            let (status, page) = api.call(Method::GET, &path, Some(&reader.token), None).await;
+            let answer = api.try_call(Method::GET, &path, Some(&reader.token), None).await;
+            let (status, page) = answer.map_err(|e| format!("the history of {} can't be read: {e}", room.id))?;
             if !status.is_success() {
                 return Err(format!("the history of {} behind seq {after} can't be read: {status} {page}", room.id));
             }

@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use super::fault::LogKind;
 use crate::broker::Broker;
-use crate::server::{Launch, Refused, Server, any_port};
+use crate::server::{Launch, Refused, Server, Starting, any_port};
 
 /// Partitions of chain topics.
 pub const CHAIN_PARTITIONS: u32 = 4;
@@ -148,7 +148,7 @@ impl Stand {
     /// What it says.
     pub async fn try_start(&mut self, at: usize) -> Result<(), Refused> {
         let part = &mut self.parts[at];
-        let server = Server::launch(&self.data, part.http, part.grpc, &part.launch).await?;
+        let server = Starting::with(&self.data, part.http, part.grpc, &part.launch).outcome().await?;
         (part.http, part.grpc) = (server.http, server.grpc);
         part.server = Some(server);
         Ok(())
