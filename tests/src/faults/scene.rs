@@ -121,6 +121,18 @@ impl Scene {
         }
     }
 
+    /// Records that wait before the store, as gateways have seen it.
+    pub async fn lag(&self) -> u64 {
+        let mut lag = 0;
+        for gateway in self.stand.gateways() {
+            let Ok(answer) = reqwest::get(format!("http://{gateway}/metrics")).await else { continue };
+            let text = answer.text().await.unwrap_or_default();
+            let seen = text.lines().find_map(|line| line.strip_prefix("gochat_chain_lag_records "));
+            lag = lag.max(seen.and_then(|lag| lag.trim().parse::<f64>().ok()).unwrap_or_default() as u64);
+        }
+        lag
+    }
+
     /// Ends the load, waits until everybody has everything, reads all there is once more, stops the
     /// installation and reads its topics. What is found stands in the books.
     pub async fn end(mut self) -> (Stand, Arc<Shared>) {

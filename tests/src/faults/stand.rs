@@ -135,6 +135,15 @@ impl Stand {
         self.parts.iter().enumerate().filter_map(pid).collect()
     }
 
+    /// How many lines with these words the processes have logged.
+    pub fn logged(&self, words: &str) -> usize {
+        let in_file = |path: &PathBuf| {
+            let text = std::fs::read(path).unwrap_or_default();
+            String::from_utf8_lossy(&text).lines().filter(|line| line.contains(words)).count()
+        };
+        self.parts.iter().filter_map(|part| part.launch.log.as_ref()).map(in_file).sum()
+    }
+
     /// Starts a process, where it was before if it was.
     pub async fn start(&mut self, at: usize) {
         self.try_start(at)
