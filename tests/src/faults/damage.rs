@@ -13,6 +13,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rusqlite::Connection;
 use tokio::sync::Mutex;
 use topics::clock::Clock;
 use topics::embedded::EmbeddedLog;
@@ -118,7 +119,7 @@ impl Drop for Disk {
 enum From {
     /// The process was killed: newest data are in write-ahead logs.
     Killed,
-    /// It was stopped in good order.
+    /// It was stopped in good order, and everything is in the databases.
     Stopped,
 }
 
@@ -197,6 +198,9 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
     scene.stand.start(0).await;
     let (stand, shared) = scene.end().await;
     copy(stand.data(), &dir.join("stopped"));
+    for file in ["log/synced.db", "log/unsynced.db", "repo.db"] {
+        settle(&dir.join("stopped").join(file));
+    }
     let mut books = shared.books.lock().await.clone();
     let mut notes = Vec::new();
     for &(from, file, how) in CASES {
@@ -274,6 +278,15 @@ fn damage(file: &Path, how: How, random: &mut StdRng) {
         }
     }
     fs::write(file, bytes).expect("it can be written");
+}
+
+/// Moves what a write-ahead log holds into its database.
+fn settle(file: &Path) {
+    let settled = Connection::open(file).and_then(|db| {
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
+        db.close().map_err(|(_, e)| e)
+    });
+    settled.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
 }
 
 fn copy(from: &Path, to: &Path) {
