@@ -52,3 +52,13 @@ say "tests"
 # As many schedules of the simulated chain as a release asks for.
 export GOCHAT_SIMULATE_SCHEDULES=10000
 cargo test --workspace --locked --no-fail-fast -- "$@"
+
+# Every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.
+if (($# == 0)); then
+  faults=${CARGO_TARGET_DIR:-target}/debug/faults
+  for log in embedded kafka; do
+    say "faults on the $log log"
+    "$faults" --log "$log"
+    "$faults" --log "$log" --stopped-stage 20
+  done
+fi

@@ -193,7 +193,7 @@ impl Process {
                 verifying_key,
                 slot: SlotLease { slot, epoch, lost: CancellationToken::new() },
                 clock,
-                lag_of: LagWatch { group: LAG_THAT_REFUSES.0.into(), topic: LAG_THAT_REFUSES.1 },
+                lag_of: LAG_THAT_REFUSES.map(|(group, topic)| LagWatch { group: group.into(), topic }).into(),
                 render_metrics: Arc::new(move || rendered.render()),
                 health: Arc::new(move || health.report()),
             };
@@ -249,12 +249,9 @@ impl Chain {
         if fused && roles.contains(&Role::Dedupe) {
             nothing_waits_between(&*self.log).await?;
         }
-        let around = Surroundings {
-            log: self.log,
-            clock: self.clock,
-            config: config.runner(),
-            instance: config.instance.to_string(),
-        };
+        // Names the members of groups: two processes of one name would fence each other without end.
+        let instance = config.instance.to_string();
+        let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());
         let parts = topology::Parts {
             dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),

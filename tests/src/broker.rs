@@ -33,14 +33,18 @@ impl Broker {
 
     /// Starts one or three; with three every record is on all of them, and acknowledged by two.
     pub async fn start_nodes(nodes: u16) -> Self {
-        let broker = Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes };
+        let broker = Self::of_nodes(nodes);
         broker.start_again().await;
         broker
     }
 
     /// One with an address, that was never started.
     pub fn that_is_away() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes: 1 }
+        Self::of_nodes(1)
+    }
+
+    fn of_nodes(nodes: u16) -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes }
     }
 
     /// Starts it, the first time or after it was killed.

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use schemas::ids::{ConversationId, Seq};
 use serde_json::{Value, json};
 use stages::invariants::Synced;
@@ -34,7 +36,8 @@ const HOLD_TIME: Duration = Duration::from_millis(250);
 pub enum Network {
     /// All of it.
     Sound,
-    /// Every second message and acknowledgement is lost, in either direction.
+    /// Every second message and acknowledgement is lost, in either direction; which one is random, or a
+    /// message could be the unlucky one each time.
     DropsEverySecond,
 }
 
@@ -139,7 +142,7 @@ impl Client {
             sent: 0,
             syncing: HashMap::new(),
             network,
-            passed: false,
+            luck: StdRng::seed_from_u64(number),
             pace: Pace::Sending { again: Instant::now() },
         };
         Self { ledger, news, say, task: tokio::spawn(life.live()) }
@@ -187,8 +190,7 @@ struct Life {
     /// Conversations that a sync was asked for: from where, and how far they were known to reach.
     syncing: HashMap<ConversationId, (Seq, Seq)>,
     network: Network,
-    /// Whether the last message, of those that may be lost, got through.
-    passed: bool,
+    luck: StdRng,
     pace: Pace,
 }
 
@@ -272,9 +274,9 @@ impl Life {
         match self.network {
             Network::Sound => true,
             Network::DropsEverySecond => {
-                self.passed = !self.passed;
-                self.ledger.lock().await.dropped += u64::from(!self.passed);
-                self.passed
+                let passes = self.luck.random_bool(0.5);
+                self.ledger.lock().await.dropped += u64::from(!passes);
+                passes
             }
         }
     }

@@ -62,7 +62,9 @@ pub fn binary() -> PathBuf {
     let dir = own.parent().expect("target/PROFILE/deps or target/PROFILE");
     let mut beside = [Some(dir), dir.parent()].into_iter().flatten().map(|dir| dir.join("gochat"));
     let found = beside.find(|path| path.is_file());
-    found.unwrap_or_else(|| panic!("there is no gochat beside {}: run cargo build --workspace first", own.display()))
+    found.unwrap_or_else(|| {
+        panic!("there is no gochat beside {}: run tests/run.sh, which builds it first", own.display())
+    })
 }
 
 /// Any free port of loopback.
@@ -162,7 +164,7 @@ impl Starting {
             let file = std::fs::File::options().create(true).append(true).open(path);
             file.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         });
-        let said = tokio::spawn(all_of(child.stderr.take().expect("stderr is piped")));
+        let said = tokio::spawn(all_of(child.stderr.take().expect("stderr is piped"), file.is_none()));
         let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         Self { child, lines, log: Log { file, bytes: 0, complaints: Arc::default() }, said, http, grpc }
     }
@@ -282,11 +284,13 @@ impl Log {
     }
 }
 
-/// Everything that comes until the end, passed on as it comes.
-async fn all_of(stderr: ChildStderr) -> String {
+/// Everything that comes until the end, passed on as it comes where that is wanted.
+async fn all_of(stderr: ChildStderr, pass_on: bool) -> String {
     let (mut lines, mut said) = (BufReader::new(stderr).lines(), String::new());
     while let Ok(Some(line)) = lines.next_line().await {
-        eprintln!("{line}");
+        if pass_on {
+            eprintln!("{line}");
+        }
         said.push_str(&line);
         said.push('\n');
     }

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser;
+use tests::faults::backpressure;
 use tests::faults::fault::LogKind;
 use tests::faults::run::{self, Options};
 use topics::clock::Clock;
@@ -22,6 +23,7 @@ Examples:
   tests/faults.sh                                       every kind of fault once, embedded log
   tests/faults.sh --log kafka                           the same on three brokers
   tests/faults.sh --minutes 30 --seed 7 --log kafka     half an hour of them
+  tests/faults.sh --stopped-stage 300                   nobody stores anything for five minutes
 Exit codes: 0 everything held, 1 an invariant broke or the harness could not go on, 2 wrong arguments"
 )]
 struct Arguments {
@@ -31,6 +33,9 @@ struct Arguments {
     /// Decides everything random. Without it, another one each time; it is printed.
     #[arg(long)]
     seed: Option<u64>,
+    /// Instead of faults, persist stands still for so many seconds under load.
+    #[arg(long, value_name = "SECONDS", conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(10..=3_600))]
+    stopped_stage: Option<u64>,
     /// The log to run on.
     #[arg(long, value_enum, default_value = "embedded")]
     log: LogKind,
@@ -52,9 +57,10 @@ fn main() -> ExitCode {
         LogKind::Embedded => "embedded",
         LogKind::Kafka => "kafka",
     };
+    let stopped = arguments.stopped_stage.map(|seconds| format!(" --stopped-stage {seconds}")).unwrap_or_default();
     let minutes = arguments.minutes.map(|minutes| format!(" --minutes {minutes}")).unwrap_or_default();
     let (rate, users) = (arguments.rate, usize::from(arguments.users));
-    let repeat = format!("tests/faults.sh --log {log} --seed {seed}{minutes} --rate {rate} --users {users}");
+    let repeat = format!("tests/faults.sh --log {log} --seed {seed}{minutes}{stopped} --rate {rate} --users {users}");
     println!("seed {seed}");
     let base = arguments.dir.unwrap_or_else(std::env::temp_dir);
     let dir = match tempfile::Builder::new().prefix("gochat-faults-").tempdir_in(&base) {
@@ -71,12 +77,17 @@ fn main() -> ExitCode {
         rate,
         users,
         dir: dir.path().to_owned(),
-        only: Vec::new(),
+        stopped_stage: arguments.stopped_stage.map(Duration::from_secs),
         repeat: repeat.clone(),
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("threads can be started");
     let outcome = runtime.block_on(async {
-        let running = tokio::spawn(async move { run::run(&options).await });
+        let running = tokio::spawn(async move {
+            match options.stopped_stage {
+                None => run::run(&options).await,
+                Some(time) => backpressure::run(&options, time).await,
+            }
+        });
         let stop = running.abort_handle();
         tokio::select! {
             ended = running => Some(ended),

@@ -4,6 +4,7 @@
 //! A damaged file must be refused with an error that names it, or the damage must show where it is read;
 //! or nothing of it may matter. What may not be is that something is missing and nobody says so.
 
+use std::fmt;
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use rusqlite::Connection;
 use tokio::sync::Mutex;
 use topics::clock::Clock;
 use topics::embedded::EmbeddedLog;
@@ -23,7 +25,7 @@ use super::report::Report;
 use super::scene::{Play, Scene, read_histories};
 use super::stand::Stand;
 use super::topics_hold;
-use crate::server::{Launch, Server, any_port};
+use crate::server::{Launch, Starting, any_port};
 
 const SIZE: Size = Size { users: 6, large_group: false };
 const RATE: u32 = 200;
@@ -117,7 +119,7 @@ impl Drop for Disk {
 enum From {
     /// The process was killed: newest data are in write-ahead logs.
     Killed,
-    /// It was stopped in good order.
+    /// It was stopped in good order, and everything is in the databases.
     Stopped,
 }
 
@@ -158,16 +160,29 @@ const CASES: &[(From, &str, How)] = &[
 ];
 
 /// How damage shows.
-#[derive(Debug)]
 enum Outcome {
     /// It does not start, and says this.
     Refused(String),
     /// It starts; reading says this.
     Detected(String),
+    /// It starts and answers; comparing the store with the topics, as an auditor does, shows this.
+    Audited(String),
     /// Nothing is missing and nothing has changed.
     Whole,
     /// Something is missing, or differs, and nobody says so.
     Silent(String),
+}
+
+impl fmt::Display for Outcome {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Refused(said) => write!(f, "refused at start: {said}"),
+            Self::Detected(said) => write!(f, "noticed when it is read: {said}"),
+            Self::Audited(differs) => write!(f, "noticed by comparing store and topics: {differs}"),
+            Self::Whole => f.write_str("nothing is missing"),
+            Self::Silent(missing) => write!(f, "NOBODY NOTICES that {missing}"),
+        }
+    }
 }
 
 /// Every kind of damage, each to a copy of the data.
@@ -183,6 +198,9 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
     scene.stand.start(0).await;
     let (stand, shared) = scene.end().await;
     copy(stand.data(), &dir.join("stopped"));
+    for file in ["log/synced.db", "log/unsynced.db", "repo.db"] {
+        settle(&dir.join("stopped").join(file));
+    }
     let mut books = shared.books.lock().await.clone();
     let mut notes = Vec::new();
     for &(from, file, how) in CASES {
@@ -196,21 +214,28 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
             Outcome::Refused(said) if !said.contains(&data.display().to_string()) => {
                 books.failures.push(format!("{what}: the refusal does not name the file: {said}"));
             }
-            Outcome::Refused(_) | Outcome::Detected(_) | Outcome::Whole => {}
+            Outcome::Audited(_) if !matches!((file, how), ("repo.db", How::FlipText)) => {
+                books.failures.push(format!("{what}: only an audit notices it"));
+            }
+            Outcome::Refused(_) | Outcome::Detected(_) | Outcome::Audited(_) | Outcome::Whole => {}
         }
-        notes.push(format!("{what}: {outcome:?}").replace(&data.display().to_string(), "DATA"));
+        notes.push(format!("{what}: {outcome}").replace(&data.display().to_string(), "DATA"));
         fs::remove_dir_all(&data).expect("the copy is there");
     }
     Aside { kind: Kind::DamagedFiles, count: CASES.len() as u32 - 1, books, notes }
 }
 
 async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
-    let server = match Server::launch(data, any_port(), any_port(), &Launch::default()).await {
+    let launch = Launch { log: Some(data.with_extension("log")), ..Launch::default() };
+    let mut server = match Starting::with(data, any_port(), any_port(), &launch).outcome().await {
         Ok(server) => server,
         Err(refused) => return Outcome::Refused(refused.said.trim().to_owned()),
     };
     let books = Mutex::new(books);
     let histories = read_histories(server.http, cast, &books).await;
+    if server.ended().is_some() {
+        return Outcome::Detected("it stops by itself".into());
+    }
     server.kill().await;
     if let Err(refused) = histories {
         return Outcome::Detected(refused);
@@ -223,6 +248,8 @@ async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
         Err(e) => Err(e),
     };
     match (in_store, read, books.first_finding()) {
+        // The topics have it as it was said: the damage is in the store alone, and a comparison shows it.
+        (Some(differs), Ok(()), _) if differs.contains("which is not what was said") => Outcome::Audited(differs),
         (Some(missing), _, _) => Outcome::Silent(missing),
         (None, Err(e), _) => Outcome::Detected(e.to_string()),
         (None, Ok(()), Some(missing)) => Outcome::Silent(missing.to_owned()),
@@ -251,6 +278,15 @@ fn damage(file: &Path, how: How, random: &mut StdRng) {
         }
     }
     fs::write(file, bytes).expect("it can be written");
+}
+
+/// Moves what a write-ahead log holds into its database.
+fn settle(file: &Path) {
+    let settled = Connection::open(file).and_then(|db| {
+        db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |row| row.get::<_, i64>(0))?;
+        db.close().map_err(|(_, e)| e)
+    });
+    settled.unwrap_or_else(|e| panic!("{}: {e}", file.display()));
 }
 
 fn copy(from: &Path, to: &Path) {

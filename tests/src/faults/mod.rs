@@ -4,8 +4,10 @@
 //!
 //! `scene` is an installation (`stand`) with a `cast` of clients, an open-loop `load` and the `books`
 //! that keep the evidence, a few bytes a message. `fault` lists what can happen and when, `inject` makes
-//! it happen, `damage` does it to files. `run` is the course of a whole run, `report` its result.
+//! it happen, `damage` does it to files. `run` is the course of a whole run, `backpressure` one in which a
+//! stage stands still, `report` the result.
 
+pub mod backpressure;
 pub mod books;
 pub mod cast;
 pub mod damage;

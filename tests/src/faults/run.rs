@@ -39,8 +39,8 @@ pub struct Options {
     pub users: usize,
     /// Where data and logs are; kept when something breaks.
     pub dir: PathBuf,
-    /// Only these kinds, when given.
-    pub only: Vec<Kind>,
+    /// Instead of faults, a stage stands still for so long.
+    pub stopped_stage: Option<Duration>,
     /// The command that repeats it.
     pub repeat: String,
 }
@@ -50,25 +50,19 @@ pub async fn run(options: &Options) -> Report {
     let began = Instant::now();
     let mut random = StdRng::seed_from_u64(options.seed);
     progress(began, "starting");
-    let dir = options.dir.join("main");
-    std::fs::create_dir_all(&dir).expect("the directory can be made");
-    let stand = match options.log {
-        LogKind::Embedded => Stand::embedded(&dir, &[]).await,
-        LogKind::Kafka => Stand::kafka(&dir, &[]).await,
-    };
-    let play =
-        Play { size: Size { users: options.users, large_group: true }, rate: options.rate, seed: random.random() };
-    let mut scene = Scene::begin(stand, play).await;
+    let mut scene = begin(options, &[], random.random()).await;
     progress(began, "everybody talks");
     let (mut order, mut injected, mut aside, mut memory) =
         (Order::new(options.log), Vec::new(), Vec::new(), Memory::default());
     let calm = |random: &mut StdRng| Duration::from_millis(random.random_range(CALM_MS.0..=CALM_MS.1));
     scene.go_on(calm(&mut random)).await;
+    let anew = scene.stand.logged("task starts anew");
+    if anew > 0 {
+        let what = format!("stage tasks started anew {anew} times before any fault");
+        scene.shared.books.lock().await.failures.push(what);
+    }
     while options.time.map_or(!order.all_came(), |time| began.elapsed() < time) {
         let kind = order.next(&mut random);
-        if !options.only.is_empty() && !options.only.contains(&kind) {
-            continue;
-        }
         let from = Clock::system().now_ms();
         scene.shared.books.lock().await.pauses.fault(kind, from);
         injected.push(kind);
@@ -112,6 +106,17 @@ pub async fn run(options: &Options) -> Report {
     }
     drop(stand);
     report
+}
+
+/// The main scene of a run.
+pub(super) async fn begin(options: &Options, settings: &[(String, String)], seed: u64) -> Scene {
+    let dir = options.dir.join("main");
+    std::fs::create_dir_all(&dir).expect("the directory can be made");
+    let stand = match options.log {
+        LogKind::Embedded => Stand::embedded(&dir, settings).await,
+        LogKind::Kafka => Stand::kafka(&dir, settings).await,
+    };
+    Scene::begin(stand, Play { size: Size { users: options.users, large_group: true }, rate: options.rate, seed }).await
 }
 
 /// A line on stderr.

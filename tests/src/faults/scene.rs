@@ -10,7 +10,6 @@ use stages::invariants::Queue;
 use tokio::sync::Mutex;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
-use topics::clock::Clock;
 
 use super::books::Books;
 use super::cast::{Cast, Size};
@@ -122,6 +121,18 @@ impl Scene {
         }
     }
 
+    /// Records that wait before the store, as gateways have seen it.
+    pub async fn lag(&self) -> u64 {
+        let mut lag = 0;
+        for gateway in self.stand.gateways() {
+            let Ok(answer) = reqwest::get(format!("http://{gateway}/metrics")).await else { continue };
+            let text = answer.text().await.unwrap_or_default();
+            let seen = text.lines().find_map(|line| line.strip_prefix("gochat_chain_lag_records "));
+            lag = lag.max(seen.and_then(|lag| lag.trim().parse::<f64>().ok()).unwrap_or_default() as u64);
+        }
+        lag
+    }
+
     /// Ends the load, waits until everybody has everything, reads all there is once more, stops the
     /// installation and reads its topics. What is found stands in the books.
     pub async fn end(mut self) -> (Stand, Arc<Shared>) {
@@ -225,7 +236,8 @@ pub async fn read_histories(gateway: SocketAddr, cast: &Cast, books: &Mutex<Book
         loop {
             let after = books.lock().await.stored(number);
             let path = format!("/api/conversations/{}/messages?afterSeq={after}&limit=200", room.id);
-            let (status, page) = api.call(Method::GET, &path, Some(&reader.token), None).await;
+            let answer = api.try_call(Method::GET, &path, Some(&reader.token), None).await;
+            let (status, page) = answer.map_err(|e| format!("the history of {} can't be read: {e}", room.id))?;
             if !status.is_success() {
                 return Err(format!("the history of {} behind seq {after} can't be read: {status} {page}", room.id));
             }
@@ -239,7 +251,7 @@ pub async fn read_histories(gateway: SocketAddr, cast: &Cast, books: &Mutex<Book
     Ok(())
 }
 
-/// The queues in a page of metrics: every `gochat_queue_longest` beside its `gochat_queue_limit`.
+/// The queues in a page of metrics: every `gochat_queue_length` beside its `gochat_queue_limit`.
 fn queues(metrics: &str) -> Vec<Queue> {
     let gauges = |name: &str| -> Vec<(String, usize)> {
         let of = |line: &str| {
@@ -248,7 +260,7 @@ fn queues(metrics: &str) -> Vec<Queue> {
         };
         metrics.lines().filter_map(of).collect()
     };
-    let longest = gauges("gochat_queue_longest");
+    let longest = gauges("gochat_queue_length");
     let limit = |name: &str| gauges("gochat_queue_limit").into_iter().find(|(queue, _)| queue == name);
     let queue = |(name, longest): (String, usize)| limit(&name).map(|(_, limit)| Queue { name, longest, limit });
     longest.into_iter().filter_map(queue).collect()

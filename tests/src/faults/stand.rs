@@ -6,7 +6,7 @@ use std::process::ExitStatus;
 
 use super::fault::LogKind;
 use crate::broker::Broker;
-use crate::server::{Launch, Refused, Server, any_port};
+use crate::server::{Launch, Refused, Server, Starting, any_port};
 
 /// Partitions of chain topics.
 pub const CHAIN_PARTITIONS: u32 = 4;
@@ -135,6 +135,15 @@ impl Stand {
         self.parts.iter().enumerate().filter_map(pid).collect()
     }
 
+    /// How many lines with these words the processes have logged.
+    pub fn logged(&self, words: &str) -> usize {
+        let in_file = |path: &PathBuf| {
+            let text = std::fs::read(path).unwrap_or_default();
+            String::from_utf8_lossy(&text).lines().filter(|line| line.contains(words)).count()
+        };
+        self.parts.iter().filter_map(|part| part.launch.log.as_ref()).map(in_file).sum()
+    }
+
     /// Starts a process, where it was before if it was.
     pub async fn start(&mut self, at: usize) {
         self.try_start(at)
@@ -148,7 +157,7 @@ impl Stand {
     /// What it says.
     pub async fn try_start(&mut self, at: usize) -> Result<(), Refused> {
         let part = &mut self.parts[at];
-        let server = Server::launch(&self.data, part.http, part.grpc, &part.launch).await?;
+        let server = Starting::with(&self.data, part.http, part.grpc, &part.launch).outcome().await?;
         (part.http, part.grpc) = (server.http, server.grpc);
         part.server = Some(server);
         Ok(())

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The most that each process had resident, KiB, and what it has now.
+/// The most that each process had resident, KiB.
 #[derive(Debug, Default, Clone)]
 pub struct Memory {
     peaks: BTreeMap<String, u64>,
@@ -17,6 +17,11 @@ impl Memory {
                 *peak = (*peak).max(kib);
             }
         }
+    }
+
+    /// The peaks of all, KiB, by name.
+    pub fn peaks(&self) -> &BTreeMap<String, u64> {
+        &self.peaks
     }
 
     /// The largest of them, KiB, by name.
