@@ -9,12 +9,14 @@ say() { printf '\n== %s\n' "$*"; }
 # Debian package by the command it brings.
 declare -A package_of=(
   [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
-  [java]=default-jre-headless [mvn]=maven [kcat]=kcat
+  [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3
 )
 missing=()
 for command in "${!package_of[@]}"; do
   command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
 done
+# A part of Python that Debian packs apart.
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if ((${#missing[@]})); then
   say "installing ${missing[*]}"
   sudo=""
@@ -32,6 +34,9 @@ cargo build --workspace --all-targets --locked
 
 say "the page's own modules"
 node --test gateway/web/tests/
+
+say "programs of others"
+tests/foreign/python.sh
 
 say "the real services"
 # Each says where it is: tests find Kafka by GOCHAT_TEST_KAFKA, and so on.

@@ -28,7 +28,6 @@ mod sign_ins;
 mod signals;
 mod socket;
 mod sync;
-mod time;
 mod views;
 mod web;
 

@@ -8,7 +8,7 @@ use schemas::pb;
 use schemas::records::Sequenced;
 use serde::Serialize;
 
-use crate::time::rfc3339;
+use schemas::time::rfc3339;
 
 /// A message, as delivered and as in the history.
 #[derive(Debug, Serialize)]

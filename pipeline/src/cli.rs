@@ -1,9 +1,14 @@
 //! The command line.
 
+mod sockets;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+use crate::commands::topics::args::TopicsArgs;
+pub use sockets::SocketsBenchArgs;
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -25,6 +30,7 @@ const RUN_EXAMPLES: &str = "Examples:
   gochat run --config deployment/config/kafka.toml --roles dedupe,persist,fan-out --instance 1
   gochat run --config deployment/config/kafka.toml --roles gateway --instance 2 --slot 1
   gochat bench chain --log embedded         messages a second through all five stages
+  gochat topics tail sequenced-messages -f  what is being said, as JSON
   GOCHAT__TELEMETRY__FILTER=debug gochat    any setting from the environment";
 
 /// A command.
@@ -33,6 +39,8 @@ pub enum Command {
     /// Run the chain, the gateway and the repo.
     #[command(after_help = RUN_EXAMPLES)]
     Run(RunArgs),
+    /// Look at what the topics hold: offsets, lag, records as JSON, dead letters.
+    Topics(TopicsArgs),
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -90,13 +98,17 @@ pub enum BenchCommand {
     #[command(after_help = "Examples:
   gochat bench chain --log embedded
   gochat bench chain --log kafka --brokers 127.0.0.1:19092
-  gochat bench chain --messages 1000000 --partitions 8 --unfused")]
+  gochat bench chain --messages 1000000 --partitions 8 --unfused
+  gochat bench chain --log kafka --brokers 127.0.0.1:19092 --profile")]
     Chain(ChainBenchArgs),
     /// One stage alone, without any I/O.
     #[command(after_help = "Examples:
   gochat bench stage dedupe
   gochat bench stage fan-out --records 2000000 --batch 4096")]
     Stage(StageBenchArgs),
+    /// From socket to socket: latency at a given rate, hop by hop.
+    #[command(after_help = sockets::SOCKETS_EXAMPLES)]
+    Sockets(SocketsBenchArgs),
 }
 
 /// Arguments of `bench chain`.
@@ -129,6 +141,9 @@ pub struct ChainBenchArgs {
     /// dedupe and id-assign in tasks of their own.
     #[arg(long)]
     pub unfused: bool,
+    /// Each stage on threads of its own, so that the table of threads tells the stages apart.
+    #[arg(long)]
+    pub profile: bool,
     /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

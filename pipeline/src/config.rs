@@ -76,6 +76,8 @@ pub struct KafkaSection {
     pub group_prefix: String,
     /// On how many brokers each partition is kept; with 3 or more, all but one must acknowledge.
     pub replicas: u16,
+    /// How long a start waits for a broker, in seconds.
+    pub connect_seconds: u64,
 }
 
 /// The stages and their tasks.
@@ -162,7 +164,7 @@ impl Default for LogConfig {
 impl Default for KafkaSection {
     fn default() -> Self {
         let (topic_prefix, group_prefix) = (String::new(), String::new());
-        Self { brokers: "127.0.0.1:9092".into(), topic_prefix, group_prefix, replicas: 1 }
+        Self { brokers: "127.0.0.1:9092".into(), topic_prefix, group_prefix, replicas: 1, connect_seconds: 60 }
     }
 }
 
@@ -266,6 +268,7 @@ impl Config {
         in_range("stages.tasks_per_stage", self.stages.tasks_per_stage, 1, TASKS_PER_STAGE_MAX)?;
         in_range("instance", self.instance, 0, INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
         in_range("log.kafka.replicas", self.log.kafka.replicas, 1, 9)?;
+        in_range("log.kafka.connect_seconds", self.log.kafka.connect_seconds, 1, 3_600)?;
         in_range("stages.batch_records_max", self.stages.batch_records_max, 1, 100_000)?;
         in_range("stages.batch_bytes_max", self.stages.batch_bytes_max, 64 << 10, 64 << 20)?;
         in_range("grace_seconds", self.grace_seconds, 1, 600)

@@ -18,6 +18,7 @@ use topics::clock::Clock;
 use topics::log::Log;
 
 use crate::cli::Role;
+use crate::commands::stop_signal;
 use crate::config::Config;
 use crate::coordination::Local;
 use crate::health::Health;
@@ -99,11 +100,11 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
 }
 
 /// A running process.
-struct Process {
+pub(crate) struct Process {
     supervisor: Supervisor,
     stops: Stops,
-    log: OpenLog,
-    http: Option<SocketAddr>,
+    pub(crate) log: OpenLog,
+    pub(crate) http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
 }
 
@@ -122,7 +123,8 @@ const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
 
 impl Process {
-    async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
+    /// Starts the parts, lowest first; returns when they are ready.
+    pub(crate) async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
         let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
@@ -202,7 +204,7 @@ impl Process {
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
-    async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
+    pub(crate) async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
         let mut outcome = tokio::select! {
             () = stop => Ok(()),
             ended = self.supervisor.unexpected_end() => Err(ended),
@@ -285,16 +287,4 @@ fn make_dir(path: &Path) -> Result<(), ProcessError> {
 
 async fn listen(address: SocketAddr, option: &'static str) -> Result<TcpListener, ProcessError> {
     TcpListener::bind(address).await.map_err(|source| ProcessError::Listen { address, option, source })
-}
-
-/// Done at Ctrl-C or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

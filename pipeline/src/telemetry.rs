@@ -48,6 +48,13 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// Starts logging of a tool, once a process: warnings and errors to stderr, since stdout is its result.
+pub fn start_tool_logs() {
+    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn")).with_writer(std::io::stderr);
+    // A second start in one process (tests) keeps the first subscriber.
+    let _ = subscriber.with_ansi(std::io::stderr().is_terminal()).try_init();
+}
+
 /// Upper bounds of the buckets of every histogram in seconds.
 const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0];
 /// Upper bounds of the buckets of every histogram that counts.

@@ -11,19 +11,33 @@ pub struct Broker {
     port: u16,
 }
 
-fn script(name: &str) -> PathBuf {
+/// The brokers that all tests share.
+#[allow(clippy::disallowed_methods, reason = "where the broker is, only the environment knows")]
+pub fn shared() -> String {
+    std::env::var("GOCHAT_TEST_KAFKA").expect(
+        "set GOCHAT_TEST_KAFKA to a broker's host:port; deployment/scripts/start-infra.sh --native --services kafka starts one at 127.0.0.1:19092",
+    )
+}
+
+/// A script of the deployment.
+pub fn script(name: &str) -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deployment/scripts").join(name)
 }
 
 impl Broker {
     /// Starts one on free ports.
     pub async fn start() -> Self {
-        let broker = Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base() };
+        let broker = Self::that_is_away();
         broker.start_again().await;
         broker
     }
 
-    /// Starts it again after it was killed.
+    /// One with an address, that was never started.
+    pub fn that_is_away() -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base() }
+    }
+
+    /// Starts it, the first time or after it was killed.
     pub async fn start_again(&self) {
         let port = self.port.to_string();
         let started = Command::new(script("start-infra.sh"))

@@ -1,9 +1,11 @@
 //! What the tests of the whole product share: the real binary as a process, clients that follow the
-//! protocol to the letter, and a browser.
+//! protocol to the letter, a browser, a broker, and programs that others wrote.
 
 pub mod api;
 pub mod broker;
 pub mod browser;
 pub mod client;
+pub mod foreign;
+pub mod installation;
 pub mod ledger;
 pub mod server;

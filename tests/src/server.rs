@@ -6,8 +6,9 @@ use std::process::{ExitStatus, Stdio};
 use std::time::Duration;
 
 use serde_json::Value;
-use tokio::io::{AsyncBufReadExt, AsyncReadExt, BufReader, Lines};
-use tokio::process::{Child, ChildStdout, Command};
+use tokio::io::{AsyncBufReadExt, BufReader, Lines};
+use tokio::process::{Child, ChildStderr, ChildStdout, Command};
+use tokio::task::JoinHandle;
 use tokio::time::timeout;
 
 /// How long a start may take before the test gives up. (What the product promises is checked apart.)
@@ -52,19 +53,7 @@ impl Server {
 
     /// Starts it with further arguments.
     pub async fn start_with(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
-        let mut command = command(data, http, grpc);
-        let mut child = command.args(args).stdout(Stdio::piped()).kill_on_drop(true).spawn().expect("it starts");
-        let mut lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
-        let ready = timeout(START_TIME_MAX, ready_line(&mut lines)).await.expect("it is ready in time");
-        // Its log goes on; nobody may block on a full pipe.
-        tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
-        let field = |name: &str| ready[name].as_str();
-        Self {
-            child,
-            http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
-            grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
-            startup_ms: ready["startup_ms"].as_u64().expect("a number"),
-        }
+        Starting::new(data, http, grpc, args).ready().await
     }
 
     /// Sends it a signal, by name.
@@ -92,22 +81,75 @@ impl Server {
     }
 }
 
+/// A `gochat` that is not ready yet, and perhaps never will be.
+pub struct Starting {
+    child: Child,
+    log: Lines<BufReader<ChildStdout>>,
+    /// What it says on stderr, collected until its end.
+    said: JoinHandle<String>,
+    http: SocketAddr,
+    grpc: SocketAddr,
+}
+
+impl Starting {
+    /// Starts it.
+    pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
+        let mut command = command(data, http, grpc);
+        command.args(args).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let mut child = command.spawn().expect("it starts");
+        let log = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        let said = tokio::spawn(collect(child.stderr.take().expect("stderr is piped")));
+        Self { child, log, said, http, grpc }
+    }
+
+    /// Waits for a line of its log with these words.
+    pub async fn says(&mut self, words: &str) -> Value {
+        let wanted = |event: &Value| event["message"].as_str().is_some_and(|said| said.contains(words));
+        let line = timeout(START_TIME_MAX, line_of(&mut self.log, wanted)).await;
+        line.unwrap_or_else(|_| panic!("it never says {words:?}"))
+    }
+
+    /// Waits until it is ready.
+    pub async fn ready(mut self) -> Server {
+        let ready = line_of(&mut self.log, |event| event["message"] == "ready");
+        let ready = timeout(START_TIME_MAX, ready).await.expect("it is ready in time");
+        let Self { child, mut log, http, grpc, .. } = self;
+        // Its log goes on; nobody may block on a full pipe.
+        tokio::spawn(async move { while let Ok(Some(_)) = log.next_line().await {} });
+        let field = |name: &str| ready[name].as_str();
+        Server {
+            child,
+            http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
+            grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
+            startup_ms: ready["startup_ms"].as_u64().expect("a number"),
+        }
+    }
+
+    /// Waits until it ends by itself; its exit code, and what it said on stderr.
+    pub async fn ended(mut self) -> (Option<i32>, String) {
+        let ended = async {
+            while let Ok(Some(_)) = self.log.next_line().await {}
+            self.child.wait().await.expect("it ends")
+        };
+        let status = timeout(START_TIME_MAX, ended).await.expect("it refuses instead of running");
+        (status.code(), self.said.await.expect("it is read"))
+    }
+}
+
 /// Runs it until it refuses to start, and returns its exit code and what it said on stderr.
 pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> (Option<i32>, String) {
-    let mut child = command(data, http, grpc)
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .kill_on_drop(true)
-        .spawn()
-        .expect("it starts");
-    let mut said = String::new();
-    let mut stderr = child.stderr.take().expect("stderr is piped");
-    let ended = async {
-        stderr.read_to_string(&mut said).await.expect("text");
-        child.wait().await.expect("it ends")
-    };
-    let status = timeout(START_TIME_MAX, ended).await.expect("it refuses instead of running");
-    (status.code(), said)
+    Starting::new(data, http, grpc, &[]).ended().await
+}
+
+/// Everything that comes until the end, passed on as it comes.
+async fn collect(stderr: ChildStderr) -> String {
+    let (mut lines, mut said) = (BufReader::new(stderr).lines(), String::new());
+    while let Ok(Some(line)) = lines.next_line().await {
+        eprintln!("{line}");
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
 }
 
 fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
@@ -121,11 +163,11 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
     command
 }
 
-async fn ready_line(lines: &mut Lines<BufReader<ChildStdout>>) -> Value {
+async fn line_of(log: &mut Lines<BufReader<ChildStdout>>, wanted: impl Fn(&Value) -> bool) -> Value {
     loop {
-        let line = lines.next_line().await.expect("text").expect("it is ready before its output ends");
+        let line = log.next_line().await.expect("text").expect("its output goes on until then");
         if let Ok(event) = serde_json::from_str::<Value>(&line)
-            && event["message"] == "ready"
+            && wanted(&event)
         {
             return event;
         }

@@ -2,7 +2,8 @@
 //!
 //! [`catalogue`] declares every topic once, as a typed constant. [`log`] is the seam behind which
 //! records are kept: [`embedded`] on the local disk, or Apache Kafka (feature `kafka`). [`codec`]
-//! turns typed records into what a log takes.
+//! turns typed records into what a log takes. [`tools`] is what people look
+//! at topics with.
 
 pub mod catalogue;
 pub mod clock;
@@ -15,3 +16,5 @@ pub mod headers;
 pub mod kafka;
 pub mod log;
 pub mod partition;
+pub mod scan;
+pub mod tools;

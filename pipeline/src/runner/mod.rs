@@ -89,7 +89,8 @@ pub enum RunError {
     /// The group's position is gone although the stage has state.
     #[error(
         "stage {stage} stops: group {group} has no position in {topic} partition {partition}, but its changelog is not \
-         empty. Starting over would give old messages new identities: set the group's position by hand; or, where the \
+         empty. Starting over would give old messages new identities: set the group's position by hand (on Kafka with \
+         deployment/scripts/kafka-tool.sh consumer-groups --reset-offsets); or, where the \
          stages were fused until now, keep them fused"
     )]
     PositionLost {

@@ -1,6 +1,6 @@
 //! `gochat bench chain`: messages a second from upstream to downstream, through all five stages, a
 //! real log and a real store; beside it the same records copied through as many hops by loops that
-//! look at nothing.
+//! look at nothing: over the same log where it is embedded, by bare librdkafka where it is Kafka.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bench::copy::copy;
 use bench::delivered::{Watch, next_records};
 use bench::report::Report;
+use bench::threads::{NamedThreads, ThreadTimes, ThreadsTook};
 use bench::usage::{Stopwatch, Took};
 use bench::workload::Workload;
 use clap::ValueEnum;
@@ -26,6 +27,8 @@ use topics::codec::Encoder;
 use topics::headers::{Headers, HopTimes, Origin};
 use topics::log::{Log, Outgoing};
 
+use super::installation::BenchedLog;
+use super::print;
 use crate::cli::{self, ChainBenchArgs, Role};
 use crate::commands::CommandError;
 use crate::config::{Config, LogKind};
@@ -66,11 +69,11 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     eprintln!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1);
     let (bytes, baseline) = bare_copy(&dir.path().join("copy"), &args, &workload, hops).await?;
     eprintln!("chain: {} messages through all stages …", args.messages);
-    let (deliveries, took) = through_the_stages(&dir.path().join("chain"), &args, &workload).await?;
+    let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload).await?;
 
     let mut report = Report::new("gochat bench chain");
     report
-        .setting("log", described(args.log))
+        .setting("log", benched_log(&args).described())
         .setting("store", "SQLite, WAL, synchronous=FULL")
         .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
         .setting("tasks a stage", args.tasks)
@@ -80,40 +83,23 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
         .setting("bytes of an upstream record", bytes)
         .setting("deliveries", deliveries)
         .setting("seed", SEED)
-        .row("bare copy through as many hops", args.messages, baseline)
+        .row(baseline_named(args.log), args.messages, baseline)
         .row("chain, upstream to downstream", args.messages, took);
     eprintln!("every message was delivered, in order, without a gap\n");
     print(&report);
+    print(&threads);
     Ok(())
 }
 
-fn described(log: cli::LogKind) -> &'static str {
+fn baseline_named(log: cli::LogKind) -> &'static str {
     match log {
-        cli::LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
-        cli::LogKind::Kafka => "Kafka, one replica, acks=all, transactions; the broker flushes as it is set to",
+        cli::LogKind::Embedded => "bare copy through as many hops",
+        cli::LogKind::Kafka => "librdkafka, bare, as many hops",
     }
 }
 
-#[allow(clippy::print_stdout, reason = "the report is what the command is for")]
-pub(super) fn print(report: &Report) {
-    println!("{report}");
-}
-
-/// A log of its own for a part of the run.
-async fn open(dir: &Path, args: &ChainBenchArgs) -> Result<OpenLog, CommandError> {
-    let part = dir.file_name().unwrap_or_default().to_string_lossy();
-    let prefix = format!("bench-{}-{part}-", Clock::system().now_ms());
-    let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
-    config.log.chain_partitions = args.partitions;
-    config.log.gateway_slots = SLOTS;
-    config.log.kind = match args.log {
-        cli::LogKind::Embedded => LogKind::Embedded,
-        cli::LogKind::Kafka => LogKind::Kafka,
-    };
-    config.log.kafka.brokers.clone_from(&args.brokers);
-    config.log.kafka.topic_prefix.clone_from(&prefix);
-    config.log.kafka.group_prefix = prefix;
-    Ok(OpenLog::open(&config, Clock::system()).await?)
+fn benched_log(args: &ChainBenchArgs) -> BenchedLog<'_> {
+    BenchedLog { kind: args.log, brokers: &args.brokers, partitions: args.partitions, slots: SLOTS }
 }
 
 async fn bare_copy(
@@ -123,12 +109,19 @@ async fn bare_copy(
     hops: &[&'static TopicSpec],
 ) -> Result<(u64, Took), CommandError> {
     std::fs::create_dir_all(dir)?;
-    let open = open(dir, args).await?;
+    let config = benched_log(args).config(dir);
+    let open = OpenLog::open(&config, Clock::system()).await?;
     let log = open.log();
     let stop = CancellationToken::new();
     let mut copies = JoinSet::new();
     for hop in hops.windows(2) {
-        copies.spawn(copy(log.clone(), hop[0], hop[1], args.batch, stop.clone()));
+        match config.log.kind {
+            LogKind::Embedded => {
+                let copied = copy(log.clone(), hop[0], hop[1], args.batch, stop.clone());
+                copies.spawn(async { Ok(copied.await?) });
+            }
+            LogKind::Kafka => copy_by_librdkafka(&mut copies, &config, args, [hop[0], hop[1]], &stop),
+        }
     }
     let last = hops.last().copied().unwrap_or(&DELIVERIES.spec);
     let watch = Stopwatch::start();
@@ -153,6 +146,44 @@ async fn bare_copy(
     Ok((bytes / args.messages.max(1), took))
 }
 
+/// As many tasks as the stage has that makes this hop in the chain, with the same kind of commit.
+#[cfg(feature = "kafka")]
+fn copy_by_librdkafka(
+    copies: &mut JoinSet<Result<(), CommandError>>,
+    config: &Config,
+    args: &ChainBenchArgs,
+    [from, to]: [&'static TopicSpec; 2],
+    stop: &CancellationToken,
+) {
+    let partitions = config.layout().partitions(from);
+    for task in 0..u32::from(args.tasks).min(partitions) {
+        let task = bench::kafka_copy::CopyTask {
+            brokers: args.brokers.clone(),
+            prefix: config.log.kafka.topic_prefix.clone(),
+            from,
+            partitions: (task..partitions).step_by(usize::from(args.tasks)).collect(),
+            to,
+            to_partitions: config.layout().partitions(to),
+            // Up to id-assign, as the chain.
+            transactional: [&ACCEPTED.spec, &SEQUENCED.spec].contains(&to),
+            batch_records_max: args.batch,
+        };
+        let stop = stop.clone();
+        copies.spawn_blocking(move || Ok(bench::kafka_copy::copy(&task, &stop)?));
+    }
+}
+
+#[cfg(not(feature = "kafka"))]
+fn copy_by_librdkafka(
+    _copies: &mut JoinSet<Result<(), CommandError>>,
+    _config: &Config,
+    _args: &ChainBenchArgs,
+    _hop: [&'static TopicSpec; 2],
+    _stop: &CancellationToken,
+) {
+    unreachable!("without the feature no log of this kind could be opened")
+}
+
 /// Waits until a topic's partitions hold so many records.
 async fn arrived(log: &Arc<dyn Log>, topic: &'static TopicSpec, expected: u64) -> Result<(), CommandError> {
     let partitions = log.layout().partitions(topic);
@@ -170,9 +201,9 @@ async fn through_the_stages(
     dir: &Path,
     args: &ChainBenchArgs,
     workload: &Workload,
-) -> Result<(u64, Took), CommandError> {
+) -> Result<(u64, Took, ThreadsTook), CommandError> {
     std::fs::create_dir_all(dir)?;
-    let open = open(dir, args).await?;
+    let open = OpenLog::open(&benched_log(args).config(dir), Clock::system()).await?;
     let log = open.log();
     let clock = Clock::system();
     let presence = SharedPresence::default();
@@ -189,11 +220,19 @@ async fn through_the_stages(
         presence: presence.clone(),
         members: members(),
     };
-    for role in Role::value_variants().iter().filter_map(|role| StageRole::of(*role)) {
-        topology::start(role, &parts, &mut tasks);
+    let mut threads = Vec::new();
+    for role in Role::value_variants() {
+        let Some(stage) = StageRole::of(*role) else { continue };
+        if args.profile {
+            let name = role.to_possible_value().map(|role| role.get_name().to_owned());
+            threads.push(NamedThreads::start(&name.unwrap_or_default(), usize::from(args.tasks))?);
+        }
+        // Tasks are started where this thread has entered.
+        let _entered = threads.last().map(|threads| threads.handle().enter());
+        topology::start(stage, &parts, &mut tasks);
     }
     let mut delivered = Watch::start(&log).await?;
-    let watch = Stopwatch::start();
+    let (before, watch) = (ThreadTimes::now()?, Stopwatch::start());
     let work = async {
         let (_, deliveries) = tokio::try_join!(async { feed(&log, workload, args.messages).await }, async {
             delivered.until(args.messages).await.map_err(CommandError::from)
@@ -209,12 +248,13 @@ async fn through_the_stages(
         () = keep_beating(&presence, &clock) => unreachable!("beats until dropped"),
     };
     let took = watch.took();
+    let by_thread = before.took(took)?;
     stop.cancel();
     while let Some(ended) = tasks.ended().await {
         ended?;
     }
     open.close().await;
-    Ok((deliveries, took))
+    Ok((deliveries, took, by_thread))
 }
 
 /// Appends the workload as a busy gateway does; returns the bytes of its values.

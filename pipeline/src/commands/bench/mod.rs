@@ -1,7 +1,35 @@
 //! `gochat bench`.
 
 mod chain;
+mod installation;
+mod sockets;
 mod stage;
 
-pub use chain::chain;
-pub use stage::stage;
+use crate::cli::BenchCommand;
+use crate::commands::CommandError;
+
+/// Measures until it is done, or until Ctrl-C: what it keeps on disk is then removed all the same.
+///
+/// # Errors
+/// What to tell the user.
+pub async fn run(command: BenchCommand) -> Result<(), CommandError> {
+    let measured = async {
+        match command {
+            BenchCommand::Chain(args) => Box::pin(chain::chain(args)).await,
+            BenchCommand::Stage(args) => Box::pin(stage::stage(&args)).await,
+            BenchCommand::Sockets(args) => Box::pin(sockets::sockets(&args)).await,
+        }
+    };
+    tokio::select! {
+        measured = measured => measured,
+        interrupted = tokio::signal::ctrl_c() => {
+            interrupted?;
+            Err("interrupted: nothing was measured to the end".into())
+        }
+    }
+}
+
+#[allow(clippy::print_stdout, reason = "the report is what the command is for")]
+fn print(report: &impl std::fmt::Display) {
+    println!("{report}");
+}
