@@ -170,8 +170,8 @@ pub trait Store: Send + Sync + 'static {
     /// conversation as read, by user id. Empty for large groups and `world`.
     async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError>;
 
-    /// The largest id of a user or group that is below this one; 0: there is none. What makes such ids
-    /// goes on from there.
+    /// The largest id of a user or group that is below this one, from the primary; 0: there is none. What
+    /// makes such ids goes on from there.
     async fn newest_id(&self, below: i64) -> Result<i64, StoreError>;
 
     /// Keeps a new user.
@@ -198,7 +198,8 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the sign-in that a refresh token descends from; nothing when it is unknown.
     async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError>;
 
-    /// What is known of a sign-in. `None`: there is no such user.
+    /// What is known of a sign-in, from the primary: one that has just begun goes on. `None`: there is no
+    /// such user.
     async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError>;
 
     /// Makes a group of the actor, who owns it, and its event. When the actor's group of that id is there

@@ -227,7 +227,7 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
 
 async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
     let launch = Launch { log: Some(data.with_extension("log")), ..Launch::default() };
-    let mut server = match Starting::with(data, any_port(), any_port(), &launch).outcome().await {
+    let mut server = match Starting::new(data, any_port(), any_port(), &launch).ready().await {
         Ok(server) => server,
         Err(refused) => return Outcome::Refused(refused.said.trim().to_owned()),
     };

@@ -153,12 +153,15 @@ async fn of_registrations_of_one_name_at_the_same_instant_one_wins() {
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_made_at_the_same_instant_are_each_whole() {
     let scene = scene().await;
+    let mut bobs = scene.online(&scene.bob).await;
     let body = json!({"name": "tea", "memberIds": [scene.bob.user_id]});
     let make = |_| scene.api.ok(Method::POST, "/api/groups", &scene.ann, Some(body.clone()));
     let made = join_all((0..6).map(make)).await;
     let ids: HashSet<_> = made.iter().map(|group| group["groupId"].as_str().unwrap().to_owned()).collect();
     assert_eq!(ids.len(), 6, "each has an id of its own");
-    let mut bobs = scene.online(&scene.bob).await;
+    for _ in &made {
+        assert_eq!(receive_type(&mut bobs, "message").await.unwrap()["messageType"], "group-created");
+    }
     for group in &made {
         assert_eq!((&group["version"], &group["memberCount"]), (&json!(1), &json!(2)));
         let conversation = format!("group_{}", group["groupId"].as_str().unwrap());
@@ -211,7 +214,7 @@ async fn a_mark_beyond_the_last_message_reads_up_to_it_and_is_shown_to_the_other
     scene.check(Method::POST, &path, Some(json!({"seqId": 0})), 400, 1000).await;
     scene.check(Method::POST, &path, Some(json!({"seqId": -7})), 400, 1000).await;
     scene.api.ok(Method::POST, &path, bob, Some(json!({"seqId": i64::MAX}))).await;
-    receive_type(&mut anns, "read-receipt").await.unwrap();
+    assert_eq!(receive_type(&mut anns, "read-receipt").await.unwrap()["seqId"], 3);
     let marks = json!({"readMarks": [{"userId": bob.user_id, "seqId": 3}]});
     assert_eq!(scene.api.ok(Method::GET, &path, ann, None).await, marks);
     say(&mut anns, &pair, "m4", "one more").await;

@@ -19,7 +19,8 @@ async fn a_foreign_client_reads_users_groups_and_history_by_reflection() {
     receive_type(&mut socket, "hello").await.unwrap();
     let texts: Vec<_> = (1..=120).map(|n| format!("{n}: e\u{301} 👩‍👩‍👧‍👦 \u{202e}'; -- {{}}")).collect();
     for (n, text) in texts.iter().enumerate() {
-        let data = json!({"clientMsgId": format!("m{n}"), "conversationId": group, "messageType": "text", "content": text});
+        let data =
+            json!({"clientMsgId": format!("m{n}"), "conversationId": group, "messageType": "text", "content": text});
         send(&mut socket, &json!({"type": "send-message", "data": data})).await.unwrap();
         receive_type(&mut socket, "message-stored").await.unwrap();
     }
@@ -39,7 +40,8 @@ async fn a_foreign_client_reads_users_groups_and_history_by_reflection() {
     let membership: Vec<_> = read["membership"].as_array().unwrap().iter().map(|id| json!(id)).collect();
     assert_eq!(membership, [json!(ann.user_id), json!(bob.user_id)]);
     let history = read["history"].as_array().unwrap();
-    let said: Vec<_> = history.iter().filter(|message| message["kind"] == "text").map(|m| m["content"].clone()).collect();
+    let said: Vec<_> =
+        history.iter().filter(|message| message["kind"] == "text").map(|m| m["content"].clone()).collect();
     assert_eq!(said, texts);
     let seqs: Vec<_> = history.iter().map(|message| message["seqId"].clone()).collect();
     assert_eq!(seqs, (1..=121).map(|seq: i32| json!(seq.to_string())).collect::<Vec<_>>());

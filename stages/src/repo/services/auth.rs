@@ -20,8 +20,6 @@ use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
 
 /// Bytes of randomness in a refresh token.
 const REFRESH_TOKEN_BYTES: usize = 32;
-/// The session id of a token that a tool has made with the signing key.
-const NO_SIGN_IN: i64 = 0;
 
 #[tonic::async_trait]
 impl AuthService for Repo {
@@ -107,7 +105,7 @@ impl Repo {
             self.store.sign_in(user, session_id, self.clock.now_ms()).await?.ok_or_else(ended)?;
         match status {
             UserStatus::Banned => Err(banned().into()),
-            UserStatus::Active | UserStatus::Inactive if goes_on || session_id == NO_SIGN_IN => Ok(()),
+            UserStatus::Active | UserStatus::Inactive if goes_on => Ok(()),
             UserStatus::Active | UserStatus::Inactive => Err(ended().into()),
         }
     }
