@@ -9,12 +9,14 @@ say() { printf '\n== %s\n' "$*"; }
 # Debian package by the command it brings.
 declare -A package_of=(
   [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
-  [java]=default-jre-headless [mvn]=maven [kcat]=kcat
+  [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3 [redis-server]=redis-server
 )
 missing=()
 for command in "${!package_of[@]}"; do
   command -v "$command" >/dev/null || missing+=("${package_of[$command]}")
 done
+# A part of Python that Debian packs apart.
+python3 -c 'import ensurepip' 2>/dev/null || missing+=(python3-venv)
 if ((${#missing[@]})); then
   say "installing ${missing[*]}"
   sudo=""
@@ -33,6 +35,9 @@ cargo build --workspace --all-targets --locked
 say "the page's own modules"
 node --test gateway/web/tests/
 
+say "programs of others"
+tests/foreign/python.sh
+
 say "the real services"
 # Each says where it is: tests find Kafka by GOCHAT_TEST_KAFKA, and so on.
 infra=$(mktemp -d)
@@ -44,4 +49,16 @@ for endpoints in "$infra"/*.endpoints; do
 done
 
 say "tests"
+# As many schedules of the simulated chain as a release asks for.
+export GOCHAT_SIMULATE_SCHEDULES=10000
 cargo test --workspace --locked --no-fail-fast -- "$@"
+
+# Every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.
+if (($# == 0)); then
+  faults=${CARGO_TARGET_DIR:-target}/debug/faults
+  for log in embedded kafka; do
+    say "faults on the $log log"
+    "$faults" --log "$log"
+    "$faults" --log "$log" --stopped-stage 20
+  done
+fi

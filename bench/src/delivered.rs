@@ -30,6 +30,12 @@ pub enum DeliveryError {
         /// How many were sent.
         expected: u64,
     },
+    /// What was delivered before can't be read again.
+    #[error("deliveries that are there could not be read again within {seconds} s")]
+    Unreadable {
+        /// How long.
+        seconds: u64,
+    },
     /// A message came out of order on a slot.
     #[error("ORDER is broken: {conversation} had seq {had}, then came {came}")]
     Order {
@@ -54,7 +60,7 @@ pub struct Watch {
 }
 
 /// How long nothing may come.
-const STALL: Duration = Duration::from_secs(30);
+pub const STALL: Duration = Duration::from_secs(30);
 
 /// The next records, or `None` when none came for 30 s. A reader may also wake for what is not to be
 /// seen, the end of a transaction.

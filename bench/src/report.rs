@@ -44,6 +44,9 @@ impl fmt::Display for Report {
         for (name, value) in &self.settings {
             writeln!(f, "  {name}: {value}")?;
         }
+        if self.rows.is_empty() {
+            return Ok(());
+        }
         writeln!(
             f,
             "  {:<34} {:>12} {:>9} {:>12} {:>14} {:>7}",

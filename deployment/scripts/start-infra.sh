@@ -15,8 +15,8 @@ Usage: start-infra.sh [--native] [--services LIST] [--nodes 1|3] [--dir DIR] [--
   --services LIST   only these, separated by commas                           [all of them]
   --nodes N         1 Kafka broker, or 3 with every record on all of them and acknowledged by 2   [1]
   --dir DIR         data, logs and pid files                                 [/tmp/gochat-infra]
-  --port-base PORT  Kafka's brokers listen from PORT on, their controllers from PORT+10 on, MariaDB at
-                    PORT+30, PostgreSQL at PORT+40 and its standby at PORT+41            [19092]
+  --port-base PORT  Kafka's brokers listen from PORT on, their controllers from PORT+10 on, Redis at PORT+20,
+                    MariaDB at PORT+30, PostgreSQL at PORT+40 and its standby at PORT+41   [19092]
 
 Where each answers is written to DIR/NAME.endpoints. Kafka's jars come from Maven Central once, into
 \${XDG_CACHE_HOME:-~/.cache}/gochat; databases are Debian's packages, installed when missing. Running it again starts
@@ -27,6 +27,7 @@ Examples:
   start-infra.sh --native --services postgres              only PostgreSQL and its standby
   start-infra.sh --native --nodes 3 --dir /srv/kafka       three, at 19092, 19093 and 19094
   start-infra.sh --dir /tmp/other --port-base 29092        another one beside the first
+  start-infra.sh --services redis                          only Redis, at 127.0.0.1:19112
   kcat -L -b "\$(cat /tmp/gochat-infra/kafka.endpoints)"    look at it
 HELP
 }

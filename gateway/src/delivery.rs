@@ -94,7 +94,7 @@ fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Option<
         Ok(delivery) => delivery,
         Err(error) => {
             tracing::error!(%error, offset = record.offset, "not a delivery: set aside as a dead letter");
-            let reason = Reason { reader: "gateway", error: &error.to_string() };
+            let reason = Reason { reader: "gateway", error: &error };
             return Some(dead_letter(&DELIVERIES.spec, lease.slot, record, reason));
         }
     };

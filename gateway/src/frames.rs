@@ -10,8 +10,8 @@ use schemas::pb;
 use serde::ser::SerializeMap;
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::time::{parse_rfc3339, rfc3339};
 use crate::views::{ErrorView, MessageView};
+use schemas::time::{parse_rfc3339, rfc3339};
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]

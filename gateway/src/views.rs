@@ -8,7 +8,7 @@ use schemas::pb;
 use schemas::records::Sequenced;
 use serde::Serialize;
 
-use crate::time::rfc3339;
+use schemas::time::rfc3339;
 
 /// A message, as delivered and as in the history.
 #[derive(Debug, Serialize)]
@@ -118,6 +118,22 @@ impl ReadReceiptView {
             user_id: mark.sender_id.0,
             seq_id: mark.target_seq.unwrap_or_default().0,
         }
+    }
+}
+
+/// Up to where somebody has read a conversation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadMarkView {
+    #[serde(with = "decimal")]
+    user_id: i64,
+    seq_id: i64,
+}
+
+impl ReadMarkView {
+    /// Of the repo's mark.
+    pub fn of(mark: &pb::ReadMark) -> Self {
+        Self { user_id: mark.user_id, seq_id: mark.seq_id }
     }
 }
 

@@ -12,6 +12,8 @@ use gateway::GatewayConfig;
 use schemas::snowflake::INSTANCES;
 use serde::{Deserialize, Serialize};
 use stages::repo::RepoConfig;
+use stages::repo::cache::CacheConfig;
+use stages::repo::guarded::GuardedStoreConfig;
 use topics::catalogue::{DEDUPE_WINDOW_MAX, Layout};
 
 use crate::runner::RunnerConfig;
@@ -77,6 +79,8 @@ pub struct KafkaSection {
     pub group_prefix: String,
     /// On how many brokers each partition is kept; with 3 or more, all but one must acknowledge.
     pub replicas: u16,
+    /// How long a start waits for a broker, in seconds.
+    pub connect_seconds: u64,
 }
 
 /// The stages and their tasks.
@@ -87,7 +91,7 @@ pub struct StagesConfig {
     pub dedupe_window_seconds: u64,
     /// dedupe and id-assign in one task: one hop less.
     pub fuse_dedupe_and_id_assign: bool,
-    /// Tasks of each stage in this process; each gets a share of the partitions.
+    /// Tasks of each stage in this process; each gets a share of the partitions. On SQLite persist has one.
     pub tasks_per_stage: u16,
     /// Most records in a batch.
     pub batch_records_max: usize,
@@ -105,6 +109,10 @@ pub struct RepoSection {
     pub store: StoreSection,
     /// Its limits.
     pub limits: RepoConfig,
+    /// What is remembered, and where.
+    pub cache: CacheConfig,
+    /// How long the store may take.
+    pub guard: GuardedStoreConfig,
 }
 
 /// The gateway.
@@ -165,7 +173,7 @@ impl Default for LogConfig {
 impl Default for KafkaSection {
     fn default() -> Self {
         let (topic_prefix, group_prefix) = (String::new(), String::new());
-        Self { brokers: "127.0.0.1:9092".into(), topic_prefix, group_prefix, replicas: 1 }
+        Self { brokers: "127.0.0.1:9092".into(), topic_prefix, group_prefix, replicas: 1, connect_seconds: 60 }
     }
 }
 
@@ -184,8 +192,13 @@ impl Default for StagesConfig {
 
 impl Default for RepoSection {
     fn default() -> Self {
-        let listen = SocketAddr::from(([127, 0, 0, 1], 9090));
-        Self { listen, store: StoreSection::default(), limits: RepoConfig::default() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            store: StoreSection::default(),
+            limits: RepoConfig::default(),
+            cache: CacheConfig::default(),
+            guard: GuardedStoreConfig::default(),
+        }
     }
 }
 
@@ -270,8 +283,17 @@ impl Config {
         in_range("stages.tasks_per_stage", self.stages.tasks_per_stage, 1, TASKS_PER_STAGE_MAX)?;
         in_range("instance", self.instance, 0, INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
         in_range("log.kafka.replicas", self.log.kafka.replicas, 1, 9)?;
+        in_range("log.kafka.connect_seconds", self.log.kafka.connect_seconds, 1, 3_600)?;
         in_range("stages.batch_records_max", self.stages.batch_records_max, 1, 100_000)?;
         in_range("stages.batch_bytes_max", self.stages.batch_bytes_max, 64 << 10, 64 << 20)?;
+        let CacheConfig { local, redis, .. } = &self.repo.cache;
+        in_range("repo.cache.local.users_max", local.users_max, 0, 100_000_000)?;
+        in_range("repo.cache.local.messages_mib_max", local.messages_mib_max, 0, 1 << 20)?;
+        in_range("repo.cache.local.members_mib_max", local.members_mib_max, 0, 1 << 20)?;
+        in_range("repo.cache.redis.call_timeout_ms", redis.call_timeout_ms, 1, 10_000)?;
+        in_range("repo.cache.redis.connect_timeout_ms", redis.connect_timeout_ms, 1, 60_000)?;
+        in_range("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms, 1, 600_000)?;
+        in_range("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms, 1, 600_000)?;
         in_range("grace_seconds", self.grace_seconds, 1, 600)?;
         self.repo.store.check()
     }

@@ -30,7 +30,7 @@ pub enum OpenLog {
 }
 
 impl OpenLog {
-    /// Opens what `config` says. On Kafka this waits for a broker, up to a minute.
+    /// Opens what `config` says. On Kafka this waits for a broker, for `connect_seconds` at most.
     ///
     /// # Errors
     /// [`OpenError`].
@@ -44,17 +44,44 @@ impl OpenLog {
         }
     }
 
+    /// Opens what is there, as it is laid out, for a tool that reads: the embedded log beside the process
+    /// that writes it. Makes nothing.
+    ///
+    /// # Errors
+    /// [`OpenError`], also when there is no log.
+    pub async fn attach(config: &Config) -> Result<Self, OpenError> {
+        match config.log.kind {
+            LogKind::Embedded => Ok(Self::Embedded(EmbeddedLog::open_read_only(config.data_dir.join("log"))?)),
+            LogKind::Kafka => Self::attach_to_kafka(config).await,
+        }
+    }
+
+    /// The same for a tool that writes too; the embedded log then belongs to this process alone.
+    ///
+    /// # Errors
+    /// [`OpenError`]; [`LogError::InUse`] while a process runs on an embedded log.
+    pub async fn attach_for_writing(config: &Config, clock: Clock) -> Result<Self, OpenError> {
+        match config.log.kind {
+            LogKind::Embedded => Self::open(config, clock).await,
+            LogKind::Kafka => Self::attach_to_kafka(config).await,
+        }
+    }
+
     #[cfg(feature = "kafka")]
     async fn connect(config: &Config) -> Result<Self, OpenError> {
-        let kafka = &config.log.kafka;
-        let settings = topics::kafka::KafkaConfig {
-            topic_prefix: kafka.topic_prefix.clone(),
-            group_prefix: kafka.group_prefix.clone(),
-            replicas: kafka.replicas,
-            ..topics::kafka::KafkaConfig::new(&kafka.brokers, config.layout())
-        };
-        tracing::info!(brokers = kafka.brokers, "connecting to kafka");
-        Ok(Self::Kafka(topics::kafka::KafkaLog::connect(settings).await?))
+        tracing::info!(brokers = config.log.kafka.brokers, "connecting to kafka");
+        Ok(Self::Kafka(topics::kafka::KafkaLog::connect(kafka_config(config)).await?))
+    }
+
+    #[cfg(feature = "kafka")]
+    async fn attach_to_kafka(config: &Config) -> Result<Self, OpenError> {
+        Ok(Self::Kafka(topics::kafka::KafkaLog::attach(kafka_config(config)).await?))
+    }
+
+    #[cfg(not(feature = "kafka"))]
+    #[allow(clippy::unused_async, reason = "the same signature with and without the feature")]
+    async fn attach_to_kafka(_config: &Config) -> Result<Self, OpenError> {
+        Err(OpenError::NotBuiltIn)
     }
 
     #[cfg(not(feature = "kafka"))]
@@ -79,5 +106,18 @@ impl OpenLog {
             #[cfg(feature = "kafka")]
             Self::Kafka(log) => drop(log),
         }
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_config(config: &Config) -> topics::kafka::KafkaConfig {
+    let kafka = &config.log.kafka;
+    let connect = std::time::Duration::from_secs(kafka.connect_seconds);
+    topics::kafka::KafkaConfig {
+        topic_prefix: kafka.topic_prefix.clone(),
+        group_prefix: kafka.group_prefix.clone(),
+        replicas: kafka.replicas,
+        timeouts: topics::kafka::Timeouts { connect, ..topics::kafka::Timeouts::default() },
+        ..topics::kafka::KafkaConfig::new(&kafka.brokers, config.layout())
     }
 }

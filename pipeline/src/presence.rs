@@ -63,9 +63,12 @@ fn apply(presence: &SharedPresence, batch: &PartitionBatch) -> Vec<(u64, Outgoin
         match PresenceEvent::decode(&record.value) {
             Ok(event) => table.apply(&event),
             Err(e) => {
-                let error = causes(&e);
-                tracing::error!(offset = record.offset, error, "not a presence record: set aside as a dead letter");
-                let reason = Reason { reader: "presence", error: &error };
+                tracing::error!(
+                    offset = record.offset,
+                    error = causes(&e),
+                    "not a presence record: set aside as a dead letter"
+                );
+                let reason = Reason { reader: "presence", error: &e };
                 dead.push((record.offset, dead_letter(&PRESENCE.spec, batch.partition, record, reason)));
             }
         }

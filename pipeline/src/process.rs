@@ -18,6 +18,7 @@ use topics::clock::Clock;
 use topics::log::Log;
 
 use crate::cli::Role;
+use crate::commands::stop_signal;
 use crate::config::Config;
 use crate::coordination::Local;
 use crate::health::Health;
@@ -26,7 +27,7 @@ use crate::runner::Surroundings;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
-use crate::{members, presence, store, telemetry};
+use crate::{cache, members, presence, store, telemetry};
 
 /// What a process could not do.
 #[derive(Debug, thiserror::Error)]
@@ -103,11 +104,11 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
 }
 
 /// A running process.
-struct Process {
+pub(crate) struct Process {
     supervisor: Supervisor,
     stops: Stops,
-    log: OpenLog,
-    http: Option<SocketAddr>,
+    pub(crate) log: OpenLog,
+    pub(crate) http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
 }
 
@@ -126,26 +127,34 @@ const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
 
 impl Process {
-    async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
+    /// Starts the parts, lowest first; returns when they are ready.
+    pub(crate) async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
         let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
         make_dir(&config.data_dir)?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let log = open.log();
-        let store = store::open(config).await.map_err(start_error("the store"))?;
         let signing_key = keys::load_or_create(&config.data_dir.join("signing.key")).map_err(start_error("sign-in"))?;
         let verifying_key = signing_key.verifying_key();
         let presence = SharedPresence::default();
 
         let is = |role| roles.contains(&role);
-        let repo = if is(Role::Repo) {
+        // The others have no use for it, and need not wait for it when it is away.
+        let store = if is(Role::Repo) || is(Role::Persist) {
+            let store = store::open(config).await.map_err(start_error("the store"))?;
+            Some(cache::before(store, config).map_err(start_error("the cache"))?)
+        } else {
+            None
+        };
+        let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
             let listener = listen(config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
             let changed = Arc::new(Notify::new());
             let (online, now) = (presence.clone(), clock.clone());
             let parts = RepoParts {
                 store: store.clone(),
+                cache,
                 log: log.clone(),
                 is_online: Arc::new(move |user| {
                     online.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_online(user, now.now_ms())
@@ -175,7 +184,7 @@ impl Process {
         let chain = Chain {
             log: log.clone(),
             clock: clock.clone(),
-            store,
+            store: store.map(|(store, _)| store),
             presence,
             members: members::from_repo(channel.clone()),
         };
@@ -193,7 +202,7 @@ impl Process {
                 verifying_key,
                 slot: SlotLease { slot, epoch, lost: CancellationToken::new() },
                 clock,
-                lag_of: LagWatch { group: LAG_THAT_REFUSES.0.into(), topic: LAG_THAT_REFUSES.1 },
+                lag_of: LAG_THAT_REFUSES.map(|(group, topic)| LagWatch { group: group.into(), topic }).into(),
                 render_metrics: Arc::new(move || rendered.render()),
                 health: Arc::new(move || health.report()),
             };
@@ -206,7 +215,7 @@ impl Process {
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
-    async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
+    pub(crate) async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
         let mut outcome = tokio::select! {
             () = stop => Ok(()),
             ended = self.supervisor.unexpected_end() => Err(ended),
@@ -232,7 +241,7 @@ impl Process {
 struct Chain {
     log: Arc<dyn Log>,
     clock: Clock,
-    store: Arc<dyn Store>,
+    store: Option<Arc<dyn Store>>,
     presence: SharedPresence,
     members: MembershipSource,
 }
@@ -249,15 +258,19 @@ impl Chain {
         if fused && roles.contains(&Role::Dedupe) {
             nothing_waits_between(&*self.log).await?;
         }
-        let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance: "0".into() };
+        // Names the members of groups: two processes of one name would fence each other without end.
+        let instance = config.instance.to_string();
+        let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());
         let parts = topology::Parts {
             dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),
             fused,
             first_instance: config.first_instance_id(),
             store: self.store,
+            persist_tasks_max: store::persist_tasks_max(config),
             presence: self.presence,
             members: self.members,
+            large_group: stages::large_group::Config::default(),
         };
         for role in roles.iter().filter_map(|role| StageRole::of(*role)) {
             topology::start(role, &parts, &mut tasks);
@@ -289,16 +302,4 @@ fn make_dir(path: &Path) -> Result<(), ProcessError> {
 
 async fn listen(address: SocketAddr, option: &'static str) -> Result<TcpListener, ProcessError> {
     TcpListener::bind(address).await.map_err(|source| ProcessError::Listen { address, option, source })
-}
-
-/// Done at Ctrl-C or SIGTERM.
-fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }

@@ -1,6 +1,6 @@
 //! Which store is configured; opens it, and waits for its server when that is away.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -97,20 +97,57 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     }
 }
 
-async fn open_once(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    let StoreSection { url, replicas, server, .. } = &config.repo.store;
-    let replicas: Vec<_> = replicas.iter().map(|replica| replica.expose().to_owned()).collect();
-    let Some(url) = url else { return sqlite(&config.data_dir.join("repo.db")).await };
-    match url.database() {
-        Some(Database::Sqlite(path)) => sqlite(&path).await,
-        // The check of the configuration has refused what is neither.
-        Some(Database::MySql) | None => Ok(MySqlStore::open(url.expose(), &replicas, server).await?),
-        Some(Database::Postgres) => Ok(PostgresStore::open(url.expose(), &replicas, server).await?),
+/// Opens what is there for a tool that reads: SQLite beside the process that writes it, or a server. Makes
+/// and changes nothing, and does not wait.
+///
+/// # Errors
+/// [`StoreError`] when it is not there, or can't be reached.
+pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let server = &config.repo.store.server;
+    match Place::of(config) {
+        Place::File(path) => Ok(SqliteStore::open_read_only(&path, SqliteConfig::default()).await?),
+        Place::MySql(url) => Ok(MySqlStore::open_read_only(url.expose(), server).await?),
+        Place::Postgres(url) => Ok(PostgresStore::open_read_only(url.expose(), server).await?),
     }
 }
 
-async fn sqlite(path: &Path) -> Result<Arc<dyn Store>, StoreError> {
-    Ok(SqliteStore::open(path, SqliteConfig::default()).await?)
+/// How many tasks of persist a process may have with profit. A file has one writer at a time: two tasks take
+/// turns, and each message waits for a commit of the other besides its own. A server commits for several at
+/// once.
+pub fn persist_tasks_max(config: &Config) -> u16 {
+    match Place::of(config) {
+        Place::File(_) => 1,
+        Place::MySql(_) | Place::Postgres(_) => u16::MAX,
+    }
+}
+
+/// Where the database is.
+enum Place<'c> {
+    File(PathBuf),
+    MySql(&'c DatabaseUrl),
+    Postgres(&'c DatabaseUrl),
+}
+
+impl<'c> Place<'c> {
+    fn of(config: &'c Config) -> Self {
+        let Some(url) = &config.repo.store.url else { return Self::File(config.data_dir.join("repo.db")) };
+        match url.database() {
+            Some(Database::Sqlite(path)) => Self::File(path),
+            // The check of the configuration has refused what is neither.
+            Some(Database::MySql) | None => Self::MySql(url),
+            Some(Database::Postgres) => Self::Postgres(url),
+        }
+    }
+}
+
+async fn open_once(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+    let StoreSection { replicas, server, .. } = &config.repo.store;
+    let replicas: Vec<_> = replicas.iter().map(|replica| replica.expose().to_owned()).collect();
+    match Place::of(config) {
+        Place::File(path) => Ok(SqliteStore::open(&path, SqliteConfig::default()).await?),
+        Place::MySql(url) => Ok(MySqlStore::open(url.expose(), &replicas, server).await?),
+        Place::Postgres(url) => Ok(PostgresStore::open(url.expose(), &replicas, server).await?),
+    }
 }
 
 #[cfg(test)]
@@ -137,5 +174,15 @@ mod tests {
         let refusal = check("postgres://a@b/c", &["mysql://a:secret@d/c"]).unwrap_err();
         assert!(refusal.starts_with("repo.store.replicas is mysql://a:***@d/c"), "{refusal}");
         assert!(check("sqlite:repo.db", &["sqlite:other.db"]).is_err());
+    }
+    #[test]
+    fn persist_is_one_task_where_the_store_has_one_writer() {
+        let of = |url: Option<&str>| {
+            let mut config = Config::default();
+            config.repo.store.url = url.map(|url| url.to_owned().into());
+            persist_tasks_max(&config)
+        };
+        assert_eq!((of(None), of(Some("sqlite:other.db"))), (1, 1));
+        assert!(of(Some("postgres://a@b/c")) > 1 && of(Some("mysql://a@b/c")) > 1);
     }
 }

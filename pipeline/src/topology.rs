@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use schemas::avro::Record;
+use schemas::records::GroupTask;
 use stages::dedupe::Dedupe;
 use stages::dispatch::Dispatch;
 use stages::fan_out::{self, FanOut};
@@ -51,6 +53,28 @@ impl StageRole {
     }
 }
 
+impl StageRole {
+    /// Every stage, in the order of the chain.
+    pub const ALL: [Self; 5] = [Self::Dedupe, Self::IdAssign, Self::Persist, Self::FanOut, Self::LargeGroup];
+
+    /// Its consumer group, and the topic that it reads. (dedupe and id-assign in one task read as dedupe.)
+    pub fn reads(self) -> (&'static str, &'static TopicSpec) {
+        match self {
+            Self::Dedupe => ("dedupe", &UPSTREAM.spec),
+            Self::IdAssign => ("id-assign", &ACCEPTED.spec),
+            Self::Persist => ("persist", &SEQUENCED.spec),
+            Self::FanOut => ("fan-out", &PERSISTED.spec),
+            Self::LargeGroup => ("large-group", &GROUP_TASKS.spec),
+        }
+    }
+}
+
+/// The consumer groups that read a topic.
+pub fn readers_of(topic: &TopicSpec) -> Vec<&'static str> {
+    let reads = StageRole::ALL.into_iter().map(StageRole::reads);
+    reads.filter(|(_, read)| *read == topic).map(|(group, _)| group).collect()
+}
+
 /// What the stages are made of.
 #[derive(Clone)]
 pub struct Parts {
@@ -60,47 +84,61 @@ pub struct Parts {
     pub fused: bool,
     /// The first instance id of this process; each task of id-assign has one of its own.
     pub first_instance: u16,
-    /// Where messages are kept.
-    pub store: Arc<dyn Store>,
+    /// Where messages are kept. `None` where persist does not run.
+    pub store: Option<Arc<dyn Store>>,
+    /// More tasks of persist than this in a process would only wait for each other in the store.
+    pub persist_tasks_max: u16,
     /// Who is online where.
     pub presence: SharedPresence,
     /// Who is member of what.
     pub members: MembershipSource,
+    /// How large groups are worked on.
+    pub large_group: large_group::Config,
 }
 
-/// The group and topic whose lag says whether the chain keeps up.
-pub const LAG_THAT_REFUSES: (&str, &TopicSpec) = ("persist", &SEQUENCED.spec);
+/// The groups and topics whose lag together says whether the chain keeps up: all that stand between the
+/// ack and the store.
+pub const LAG_THAT_REFUSES: [(&str, &TopicSpec); 3] =
+    [("dedupe", &UPSTREAM.spec), ("id-assign", &ACCEPTED.spec), ("persist", &SEQUENCED.spec)];
 
 /// ```text
 /// upstream ─► dedupe ─► accepted ─► id-assign ─► sequenced ─► persist ─► persisted ─► fan-out ─► deliveries
 ///                                                                  group-tasks ⇄ large-group ─┘
 /// ```
 pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
-    let Parts { dedupe_window_ms: window, fused, first_instance, store, presence, members } = parts.clone();
+    let Parts { dedupe_window_ms: window, fused, first_instance, presence, members, large_group, .. } = parts.clone();
     let ids = move |task| IdAssign::new(first_instance + task);
+    let (group, _) = role.reads();
     match (role, fused) {
         (StageRole::Dedupe, true) => tasks.start(
             move |task| Dedupe::new(window).then(ids(task)),
-            Wiring::new("dedupe", &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(window_and_heads()),
+            Wiring::new(group, &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(window_and_heads()),
         ),
         (StageRole::IdAssign, true) => {} // in the task of dedupe
         (StageRole::Dedupe, false) => tasks.start(
             move |_| Dedupe::new(window),
-            Wiring::new("dedupe", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(dedupe_window()),
+            Wiring::new(group, &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(dedupe_window()),
         ),
-        (StageRole::IdAssign, false) => tasks
-            .start(ids, Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads())),
-        (StageRole::Persist, _) => tasks.start(
-            move |_| Persist::new(store.clone()),
-            Wiring::new("persist", &SEQUENCED, Hop::Persist, along(&PERSISTED)),
-        ),
+        (StageRole::IdAssign, false) => {
+            tasks.start(ids, Wiring::new(group, &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads()))
+        }
+        (StageRole::Persist, _) => {
+            let store = parts.store.clone().expect("a process that runs persist has opened the store");
+            tasks.start_at_most(
+                parts.persist_tasks_max,
+                move |_| Persist::new(store.clone()),
+                Wiring::new(group, &SEQUENCED, Hop::Persist, along(&PERSISTED)),
+            );
+        }
         (StageRole::FanOut, _) => tasks.start(
             move |_| FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()),
-            Wiring::new("fan-out", &PERSISTED, Hop::FanOut, dispatched()),
+            Wiring::new(group, &PERSISTED, Hop::FanOut, dispatched()),
         ),
         (StageRole::LargeGroup, _) => tasks.start(
-            move |_| LargeGroup::new(presence.clone(), members.clone(), large_group::Config::default()),
-            Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched()).looking_ahead(),
+            move |_| LargeGroup::new(presence.clone(), members.clone(), large_group),
+            // A page that came twice would be counted twice, and the next message be cut into other pages too early.
+            Wiring::new(group, &GROUP_TASKS, Hop::LargeGroup, dispatched())
+                .transactional(Changelog::InputAhead(GroupTask::decode)),
         ),
     }
 }

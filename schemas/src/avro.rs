@@ -66,6 +66,25 @@ pub enum AvroError {
     },
 }
 
+impl AvroError {
+    /// In a word, what is wrong: what dead letters are grouped by.
+    pub fn class(&self) -> &'static str {
+        match self {
+            Self::NotAnObject { .. } => "not-an-object",
+            Self::UnknownSchema { .. } => "unknown-schema",
+            Self::Read { .. } => "unreadable",
+            Self::TrailingBytes { .. } => "trailing-bytes",
+            Self::Write { .. } => "unwritable",
+        }
+    }
+
+    /// For a header whose fingerprint is of no version of `expected`.
+    pub(crate) fn unknown_schema(header: &[u8; HEADER_BYTES], expected: &'static str) -> Self {
+        let fingerprint = header[2..].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
+        Self::UnknownSchema { fingerprint, expected }
+    }
+}
+
 /// A record of a topic.
 pub trait Record: Sized + Send + Sync + 'static {
     /// Its name, for errors and tools.
@@ -101,9 +120,7 @@ impl<T: AvroSchema> Versions<T> {
         let newest = parsed(texts.last().expect("a record has one version at least"));
         let reader = |text: &&str| {
             let schema = parsed(text);
-            // The header is compared before a reader is chosen: none is left for it to read.
-            let reader = GenericSingleObjectReader::builder().header(Vec::new());
-            (header_of(&schema), reader.schema(schema).build().expect("what parses resolves: tests/schemas"))
+            (header_of(&schema), body_reader(schema))
         };
         let writer = SpecificSingleObjectWriter::builder().resolved(newest);
         Self {
@@ -133,13 +150,9 @@ impl<T: AvroSchema> Versions<T> {
     where
         T: DeserializeOwned,
     {
-        let Some((header, mut rest)) = bytes.split_first_chunk().filter(|(header, _)| header.starts_with(&OBJECT))
-        else {
-            return Err(AvroError::NotAnObject { len: bytes.len(), start: bytes.iter().take(2).copied().collect() });
-        };
+        let (header, mut rest) = split_header(bytes)?;
         let Some((_, reader)) = self.readers.iter().find(|(known, _)| known == header) else {
-            let fingerprint = header[2..].iter().rev().fold(0, |sum, byte| sum << 8 | u64::from(*byte));
-            return Err(AvroError::UnknownSchema { fingerprint, expected: self.name });
+            return Err(AvroError::unknown_schema(header, self.name));
         };
         let record =
             reader.read_deser(&mut rest).map_err(|e| AvroError::Read { record: self.name, source: Box::new(e) })?;
@@ -147,7 +160,21 @@ impl<T: AvroSchema> Versions<T> {
     }
 }
 
-fn parsed(text: &str) -> Schema {
+/// The header of a single object, and the body behind it.
+pub(crate) fn split_header(bytes: &[u8]) -> Result<(&[u8; HEADER_BYTES], &[u8]), AvroError> {
+    bytes
+        .split_first_chunk()
+        .filter(|(header, _)| header.starts_with(&OBJECT))
+        .ok_or_else(|| AvroError::NotAnObject { len: bytes.len(), start: bytes.iter().take(2).copied().collect() })
+}
+
+/// Reads bodies of this schema: the header is compared before a reader is chosen, so none is left for it.
+pub(crate) fn body_reader(schema: Schema) -> GenericSingleObjectReader {
+    let reader = GenericSingleObjectReader::builder().header(Vec::new()).schema(schema);
+    reader.build().expect("what parses resolves: tests/schemas")
+}
+
+pub(crate) fn parsed(text: &str) -> Schema {
     Schema::parse_str(text).expect("schemas in the repository parse: tests/schemas")
 }
 

@@ -32,6 +32,14 @@ pub enum LogError {
         /// How many there are.
         partitions: u32,
     },
+    /// There is no log of the project there.
+    #[error("kafka at {brokers} has no topic {topic}: is it the right cluster, and the right log.kafka.topic_prefix?")]
+    NoLog {
+        /// Their addresses.
+        brokers: String,
+        /// The topic that was looked for, with its prefix.
+        topic: String,
+    },
     /// The topic was made with other settings than the catalogue's.
     #[error(
         "topic {topic} differs from what is configured: {difference}. Sequences would restart; configure it as it is, or use another log"
@@ -57,6 +65,18 @@ pub enum LogError {
         start: u64,
         /// The end.
         end: u64,
+    },
+    /// Records below the end don't become visible.
+    #[error(
+        "topic {topic} partition {partition} does not get on at offset {offset}: a transaction there was left open. Try again; if it stays so, look at the brokers"
+    )]
+    Stalled {
+        /// The topic's name.
+        topic: String,
+        /// The partition.
+        partition: u32,
+        /// Where.
+        offset: u64,
     },
     /// Another member took over.
     #[error(
@@ -121,6 +141,31 @@ pub enum LogError {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// No broker answered at start.
+    #[error(
+        "no Kafka broker answered at {brokers} within {seconds} s: is one running there, and reachable? deployment/scripts/start-infra.sh starts one on this machine; log.kafka.brokers says where to look, log.kafka.connect_seconds for how long"
+    )]
+    NoBroker {
+        /// Where it was looked for.
+        brokers: String,
+        /// For how long.
+        seconds: u64,
+        /// What the client says.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A broker lacks what exactly-once needs.
+    #[error(
+        "the kafka at {brokers} is too old: {lacks}. Without that a message could get a second identity: run brokers of Kafka {oldest} or later"
+    )]
+    BrokerTooOld {
+        /// Their addresses.
+        brokers: String,
+        /// What it lacks.
+        lacks: String,
+        /// The oldest release that will do.
+        oldest: &'static str,
+    },
     /// The brokers can't be reached, or can't do it now.
     #[error(
         "kafka at {brokers} did not do it while {doing}: is it running there, and reachable? It is tried again; deployment/scripts/health-check.sh looks at a local one"
@@ -174,10 +219,13 @@ impl LogError {
     /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
-            Self::DiskFull { .. } | Self::Unavailable { .. } => Class::Retry,
+            Self::DiskFull { .. } | Self::NoBroker { .. } | Self::Stalled { .. } | Self::Unavailable { .. } => {
+                Class::Retry
+            }
             Self::Aborted { .. } => Class::Abort,
             Self::Fenced { .. } | Self::Broken { .. } => Class::Rebuild,
-            Self::NoSuchTopic { .. }
+            Self::NoLog { .. }
+            | Self::NoSuchTopic { .. }
             | Self::NoSuchPartition { .. }
             | Self::TopicDiffers { .. }
             | Self::OffsetOutOfRange { .. }
@@ -186,6 +234,7 @@ impl LogError {
             | Self::Corrupt { .. }
             | Self::TooLarge { .. }
             | Self::Storage { .. }
+            | Self::BrokerTooOld { .. }
             | Self::Refused { .. }
             | Self::Closed => Class::Fatal,
         }

@@ -99,6 +99,17 @@ pub enum Hop {
 impl Hop {
     /// Every hop, in the order of the chain.
     pub const ALL: [Hop; 5] = [Hop::Dedupe, Hop::IdAssign, Hop::Persist, Hop::FanOut, Hop::LargeGroup];
+
+    /// Its name in tools.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Dedupe => "dedupe",
+            Self::IdAssign => "id_assign",
+            Self::Persist => "persist",
+            Self::FanOut => "fan_out",
+            Self::LargeGroup => "large_group",
+        }
+    }
 }
 
 const NOT_PASSED: u32 = u32::MAX;

@@ -12,7 +12,7 @@ use crate::edge::Edge;
 use crate::frames;
 use crate::sessions::{CloseReason, Socket, UserChange};
 use crate::socket::connection::{Connection, End};
-use crate::time::rfc3339;
+use schemas::time::rfc3339;
 
 /// Serves a socket until it is closed by either side. What happens once is boxed: it must not make the
 /// task of every socket larger.

@@ -1,11 +1,20 @@
 //! What the command line asks for.
 
+pub mod args;
 pub mod bench;
+pub mod check;
+pub mod output;
+pub mod rebuild;
+pub mod rebuild_cache;
+pub mod topics;
+
+use std::process::ExitCode;
 
 use clap::ValueEnum;
 use tokio::time::Instant;
 
-use crate::cli::{BenchCommand, Cli, Command, Role, RunArgs};
+use self::rebuild::RebuildCommand;
+use crate::cli::{Cli, Command, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
 
@@ -14,16 +23,44 @@ pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Does what the command line asks for.
 ///
+/// Returns the exit code of what was done.
+///
 /// # Errors
-/// What to tell the user.
-pub fn execute(cli: Cli) -> Result<(), CommandError> {
+/// What to tell the user; the exit code is 1 then.
+pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
-    match cli.command.unwrap_or(Command::Run(cli.run)) {
+    let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => runtime.block_on(run(args, started)),
-        Command::Bench(BenchCommand::Chain(args)) => runtime.block_on(bench::chain(args)),
-        Command::Bench(BenchCommand::Stage(args)) => runtime.block_on(bench::stage(&args)),
+        Command::Bench(command) => runtime.block_on(bench::run(command)),
+        Command::Topics(args) => runtime.block_on(topics::topics(args)),
+        Command::Check(args) => return Ok(check::exit_code(runtime.block_on(check::check(args)))),
+        Command::Rebuild(RebuildCommand::Store(args)) => {
+            return Ok(check::exit_code(runtime.block_on(rebuild::store(args))));
+        }
+        Command::Rebuild(RebuildCommand::Cache(args)) => runtime.block_on(rebuild_cache::rebuild_cache(args)),
+    };
+    match done {
+        Err(error) if output::is_gone(&error) => Ok(ExitCode::SUCCESS),
+        done => done.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// An error and its causes on one line, as the user is told.
+pub fn explained(error: &CommandError) -> String {
+    format!("gochat: {}", crate::runner::work::causes(&**error))
+}
+
+/// Done at Ctrl-C or SIGTERM.
+pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
+    Ok(async move {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    })
 }
 
 async fn run(args: RunArgs, started: Instant) -> Result<(), CommandError> {

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use rand::RngExt;
+use schemas::avro::AvroError;
 use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -32,7 +33,7 @@ struct Decoded<T> {
 struct Dead {
     partition: u32,
     record: Incoming,
-    error: String,
+    error: AvroError,
 }
 
 impl<S: Stage> Task<'_, S> {
@@ -87,7 +88,13 @@ impl<S: Stage> Task<'_, S> {
         })?;
         for dead in &dead {
             let (topic, partition, offset) = (self.wiring.input.name, dead.partition, dead.record.offset);
-            tracing::error!(topic, partition, offset, error = dead.error, "not a record: set aside as a dead letter");
+            tracing::error!(
+                topic,
+                partition,
+                offset,
+                error = causes(&dead.error),
+                "not a record: set aside as a dead letter"
+            );
             metrics::counter!("gochat_dead_letters_total", "topic" => topic).increment(1);
         }
         Ok(())
@@ -104,10 +111,7 @@ impl<S: Stage> Task<'_, S> {
                         headers: record.headers.clone(),
                         value,
                     }),
-                    Err(e) => {
-                        let (partition, record, error) = (part.partition, record.clone(), causes(&e));
-                        decoded.dead.push(Dead { partition, record, error });
-                    }
+                    Err(error) => decoded.dead.push(Dead { partition: part.partition, record: record.clone(), error }),
                 }
             }
         }
@@ -119,7 +123,7 @@ impl<S: Stage> Task<'_, S> {
         mut out: Outputs<S::Out, S::Change>,
         now_ms: i64,
         dead: &[Dead],
-    ) -> Result<Vec<topics::log::Outgoing>, schemas::avro::AvroError> {
+    ) -> Result<Vec<topics::log::Outgoing>, AvroError> {
         let mut encoder = Encoder::default();
         for output in &mut out.records {
             if let Some(hops) = &mut output.headers.hops {
@@ -148,9 +152,9 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Waits half to all of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.
+/// Waits a share of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.
 pub(super) async fn back_off(wait: &mut Duration, config: &RunnerConfig, shutdown: &CancellationToken) {
-    let jittered = wait.mul_f64(jitter());
+    let jittered = wait.mul_f64((config.retry_spread)());
     *wait = (*wait * 2).min(config.retry_wait_max);
     tokio::select! {
         () = tokio::time::sleep(jittered) => {}
@@ -159,6 +163,6 @@ pub(super) async fn back_off(wait: &mut Duration, config: &RunnerConfig, shutdow
 }
 
 #[allow(clippy::disallowed_methods, reason = "spreads retries; nothing that is stored depends on it")]
-fn jitter() -> f64 {
+pub(super) fn half_to_all() -> f64 {
     rand::rng().random_range(0.5..1.0)
 }

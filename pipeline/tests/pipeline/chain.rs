@@ -82,9 +82,11 @@ impl Installation {
             dedupe_window_ms: 600_000,
             fused,
             first_instance: 0,
-            store: SqliteStore::open(&self.dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap(),
+            store: Some(SqliteStore::open(&self.dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap()),
+            persist_tasks_max: u16::MAX,
             presence: self.presence.clone(),
             members: Arc::new(move |groups| Box::pin(async move { Ok(groups.into_iter().map(of).collect()) })),
+            large_group: stages::large_group::Config::default(),
         };
         for role in clap::ValueEnum::value_variants().iter().filter_map(|role: &Role| StageRole::of(*role)) {
             topology::start(role, &parts, &mut tasks);

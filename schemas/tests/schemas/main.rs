@@ -6,4 +6,5 @@ mod golden;
 mod malformed;
 mod samples;
 mod second_version;
+mod shown;
 mod versions;

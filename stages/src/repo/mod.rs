@@ -1,13 +1,17 @@
 //! The repo: everything said, by whom and where, in a database; read over gRPC.
 //!
 //! [`store`] is the seam to the database, in the words of [`model`]; [`sqlite`] keeps it in a file,
-//! [`postgres`] and [`mysql`] on a server.
-//! [`serve()`] puts the gRPC services over it. Messages enter only by the chain: what is saved here goes
+//! [`postgres`] and [`mysql`] on a server. [`cached`] puts a [`cache`] before it, [`serve()`] the gRPC
+//! services over it. Messages enter only by the chain: what is saved here goes
 //! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`].
 
+pub mod cache;
+pub mod cached;
 pub mod config;
 pub mod digest;
+mod flights;
 pub mod group_rules;
+pub mod guarded;
 pub mod keys;
 pub mod model;
 mod multirow;

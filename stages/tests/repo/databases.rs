@@ -56,6 +56,14 @@ impl Kind {
         })
     }
 
+    pub async fn open_read_only(self, url: &str) -> Result<Arc<dyn Store>, StoreError> {
+        let config = ServerConfig::default();
+        Ok(match self {
+            Self::MariaDb => MySqlStore::open_read_only(url, &config).await?,
+            Self::Postgres => PostgresStore::open_read_only(url, &config).await?,
+        })
+    }
+
     /// Runs a statement on a connection of its own.
     pub async fn execute(self, url: &str, sql: String) -> Result<(), sqlx::Error> {
         match self {

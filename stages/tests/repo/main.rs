@@ -2,14 +2,21 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod auth;
+mod bad_input;
+mod big_group;
+mod cache;
 mod contract;
 mod databases;
 mod fixtures;
+mod guarded;
+mod hooked_log;
 mod keys;
 mod mariadb;
 mod outbox;
 mod persist;
 mod postgres;
+mod relays;
+mod rights;
 mod served;
 mod servers;
 mod services;

@@ -14,13 +14,14 @@ use stages::repo::store::{Class, Store};
 use tokio::sync::watch;
 
 use crate::databases::{Database, Kind, OwnServer};
-use crate::fixtures::{ANN, BEN, pair, text, write};
+use crate::fixtures::{ANN, BEN, check_reads_only, pair, text, write};
 
 /// All tests of this module on a kind of server.
 macro_rules! server_tests {
     ($kind:expr) => {
         $crate::servers::server_tests!($kind, [
             of_many_processes_that_start_at_once_one_makes_the_tables,
+            a_tool_reads_beside_the_writer_and_changes_nothing,
             a_lock_that_is_held_too_long_is_waited_for_again,
             a_replica_is_read_only_while_it_has_everything,
             an_address_without_a_server_says_so_and_keeps_the_password,
@@ -49,6 +50,15 @@ pub async fn of_many_processes_that_start_at_once_one_makes_the_tables(kind: Kin
     for store in opening.join_all().await {
         write(&store, &[text(pair(), 1, ANN, "hi")]).await;
     }
+}
+
+pub async fn a_tool_reads_beside_the_writer_and_changes_nothing(kind: Kind) {
+    let database = Database::new(kind).await;
+    // It makes no tables where there are none.
+    let reader = kind.open_read_only(&database.url).await.unwrap();
+    reader.user(ANN).await.unwrap_err();
+    let writer = database.open().await;
+    check_reads_only(&*reader, &writer).await;
 }
 
 /// A transaction that holds a conversation.

@@ -2,27 +2,19 @@
 //! are killed while fifty users talk, and one stage is stopped until it has become a zombie.
 
 use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tests::broker::Broker;
+use tests::installation::{Installation, Part, Settings};
 use tests::server::{Server, any_port};
 
 use crate::talk::Talk;
+use crate::tools::holds;
 
 /// Longer than the session timeout of 6 s: the group has given its partitions away.
 const ZOMBIE_TIME: Duration = Duration::from_secs(9);
 /// The script is said in so many portions: one for each of the eight faults, and two after them.
 const PORTIONS: usize = 10;
-
-/// What runs in a process of its own.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Part {
-    roles: &'static str,
-    instance: u16,
-    slot: u16,
-}
 
 const fn part(roles: &'static str, instance: u16, slot: u16) -> Part {
     Part { roles, instance, slot }
@@ -44,7 +36,7 @@ const PARTS: [Part; 11] = [
 
 /// The processes of an installation.
 struct Cluster {
-    dir: TempDir,
+    installation: Installation,
     broker: Broker,
     servers: Vec<Server>,
     /// Where the repo answers.
@@ -53,18 +45,13 @@ struct Cluster {
 
 impl Cluster {
     async fn start() -> Self {
-        let (dir, broker) = (tempfile::tempdir().unwrap(), Broker::start().await);
-        let brokers = broker.address();
-        let config = format!(
-            "[log]\nkind = \"kafka\"\nchain_partitions = 4\ngateway_slots = 2\n\
-             [log.kafka]\nbrokers = \"{brokers}\"\n[stages]\ntasks_per_stage = 1\n"
-        );
-        std::fs::write(dir.path().join("kafka.toml"), config).unwrap();
-        let repo = launch(dir.path(), PARTS[0], any_port(), any_port()).await;
+        let broker = Broker::start().await;
+        let installation = Installation::new(Settings::on(broker.address()));
+        let repo = installation.start(PARTS[0], any_port(), any_port()).await;
         let grpc = repo.grpc;
-        let mut cluster = Self { dir, broker, servers: vec![repo], grpc };
+        let mut cluster = Self { installation, broker, servers: vec![repo], grpc };
         for part in &PARTS[1..] {
-            let server = launch(cluster.dir.path(), *part, any_port(), grpc).await;
+            let server = cluster.installation.start(*part, any_port(), grpc).await;
             cluster.servers.push(server);
         }
         cluster
@@ -80,16 +67,9 @@ impl Cluster {
         let server = self.servers.remove(at);
         let http = server.http;
         server.kill().await;
-        let again = launch(self.dir.path(), PARTS[at], http, self.grpc).await;
+        let again = self.installation.start(PARTS[at], http, self.grpc).await;
         self.servers.insert(at, again);
     }
-}
-
-async fn launch(dir: &Path, part: Part, http: SocketAddr, grpc: SocketAddr) -> Server {
-    let config = dir.join("kafka.toml").display().to_string();
-    let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
-    let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-    Server::start_with(&dir.join("data"), http, grpc, &args.map(str::to_owned)).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -120,6 +100,8 @@ async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
     talk.goes_on().await;
 
     talk.end(gateways[0]).await;
+    let (config, data) = (cluster.installation.config(), cluster.installation.data());
+    holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
     for server in cluster.servers.drain(..).rev() {
         assert!(server.stop().await.success());
     }

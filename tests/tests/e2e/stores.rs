@@ -1,22 +1,25 @@
 //! The chain on a real Kafka with a real database: it stands still for 20 s while fifty users talk.
 
-use std::net::SocketAddr;
-use std::path::Path;
 use std::time::Duration;
 
 use tests::broker::Broker;
-use tests::server::{Server, any_port};
+use tests::installation::{Installation, Part, Settings};
+use tests::server::any_port;
 use tests::service::Service;
 
 use crate::talk::Talk;
+use crate::tools::holds;
 
 /// Longer than every call waits: all that is under way then is given up and tried again.
 const STANDSTILL: Duration = Duration::from_secs(20);
 const PORTIONS: usize = 4;
 
-/// Roles that share a process; the number tells the processes apart.
-const PARTS: [(&str, u16); 4] =
-    [("repo", 0), ("dedupe,id-assign,fan-out,large-group", 1), ("persist", 2), ("persist,gateway", 3)];
+const fn part(roles: &'static str, instance: u16) -> Part {
+    Part { roles, instance, slot: 0 }
+}
+
+const PARTS: [Part; 4] =
+    [part("repo", 0), part("dedupe,id-assign,fan-out,large-group", 1), part("persist", 2), part("persist,gateway", 3)];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_with_mariadb_goes_on_after_the_database_stood_still() {
@@ -29,21 +32,14 @@ async fn kafka_with_postgres_goes_on_after_the_database_stood_still() {
 }
 
 async fn goes_on_after_the_database_stood_still(database: &'static str) {
-    let (dir, broker) = (tempfile::tempdir().unwrap(), Broker::start().await);
-    let database = Service::start(database).await;
-    let config = format!(
-        "[log]\nkind = \"kafka\"\nchain_partitions = 4\ngateway_slots = 1\n\
-         [log.kafka]\nbrokers = \"{}\"\n[stages]\ntasks_per_stage = 1\n\
-         [repo.store]\nurl = \"{}\"\n[repo.store.server]\ncall_timeout_ms = 5000\n",
-        broker.address(),
-        database.url()
-    );
-    std::fs::write(dir.path().join("gochat.toml"), config).unwrap();
-    let repo = launch(dir.path(), PARTS[0], any_port()).await;
+    let (broker, database) = (Broker::start().await, Service::start(database).await);
+    let settings = Settings { store_url: Some(database.url()), ..Settings::on(broker.address()) };
+    let installation = Installation::new(settings);
+    let repo = installation.start(PARTS[0], any_port(), any_port()).await;
     let grpc = repo.grpc;
     let mut servers = vec![repo];
     for part in &PARTS[1..] {
-        servers.push(launch(dir.path(), *part, grpc).await);
+        servers.push(installation.start(*part, any_port(), grpc).await);
     }
     let http = servers[3].http;
     let mut talk = Talk::begin(&[http], grpc).await;
@@ -60,14 +56,9 @@ async fn goes_on_after_the_database_stood_still(database: &'static str) {
     talk.goes_on().await;
 
     talk.end(http).await;
+    let (config, data) = (installation.config(), installation.data());
+    holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
     for server in servers.drain(..).rev() {
         assert!(server.stop().await.success());
     }
-}
-
-async fn launch(dir: &Path, (roles, instance): (&str, u16), grpc: SocketAddr) -> Server {
-    let config = dir.join("gochat.toml").display().to_string();
-    let instance = instance.to_string();
-    let args = ["--config", &config, "--roles", roles, "--instance", &instance, "--slot", "0"];
-    Server::start_with(&dir.join("data"), any_port(), grpc, &args.map(str::to_owned)).await
 }

@@ -23,11 +23,21 @@ pub(super) struct KafkaMember {
 }
 
 impl KafkaMember {
-    /// Starts the thread.
-    pub fn start(spec: MemberSpec, membership: Membership, events: mpsc::Receiver<Result<Event, LogError>>) -> Self {
+    /// Starts the thread, which bears the group's name.
+    ///
+    /// # Errors
+    /// When there can be no further thread.
+    pub fn start(
+        spec: MemberSpec,
+        membership: Membership,
+        events: mpsc::Receiver<Result<Event, LogError>>,
+    ) -> Result<Self, LogError> {
         let signals = membership.signals();
-        std::thread::spawn(move || membership.run());
-        Self { spec, signals, events, asked: false, kept: None }
+        let thread = std::thread::Builder::new().name(format!("log-{}", spec.group));
+        thread
+            .spawn(move || membership.run())
+            .map_err(|e| LogError::Broken { doing: "starting a member's thread", source: Box::new(e) })?;
+        Ok(Self { spec, signals, events, asked: false, kept: None })
     }
 
     async fn request<T>(

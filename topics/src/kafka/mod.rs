@@ -6,7 +6,7 @@
 //! answers questions about bounds and positions.
 //!
 //! Needs brokers of 2.5 or later: a commit names the member and its generation (KIP-447), so that the
-//! commit of a member that lost its partitions is refused.
+//! commit of a member that lost its partitions is refused. [`versions`] turns older ones away.
 
 mod append;
 mod cluster;
@@ -23,6 +23,7 @@ mod reader;
 mod rebalance;
 mod record;
 mod setup;
+mod versions;
 
 use std::sync::Arc;
 
@@ -30,7 +31,7 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use self::append::Appender;
-use self::cluster::Cluster;
+use self::cluster::{Cluster, Topic};
 use self::member::KafkaMember;
 use self::membership::Membership;
 use self::reader::KafkaReader;
@@ -51,10 +52,25 @@ impl KafkaLog {
     /// Waits until a broker answers, makes the topics that are missing, and checks the others.
     ///
     /// # Errors
-    /// [`LogError::Unavailable`] when no broker answers in time, [`LogError::Refused`] when one does not
-    /// let this client in, [`LogError::TopicDiffers`] when a topic is not as the catalogue has it.
+    /// [`LogError::NoBroker`] when none answers in time, [`LogError::BrokerTooOld`] and
+    /// [`LogError::Refused`] when one can't or won't serve this client, [`LogError::TopicDiffers`] when a
+    /// topic is not as the catalogue has it.
     pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
         let topics = setup::topics(&config).await?;
+        Self::with(config, topics).await
+    }
+
+    /// Waits until a broker answers and takes the topics as they are there, whatever the layout and
+    /// replicas of `config`: for tools, which make nothing.
+    ///
+    /// # Errors
+    /// [`LogError::NoLog`] when there is none, and those of [`connect`](Self::connect).
+    pub async fn attach(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
+        let (layout, topics) = setup::existing(&config).await?;
+        Self::with(KafkaConfig { layout, ..config }, topics).await
+    }
+
+    async fn with(config: KafkaConfig, topics: Vec<Topic>) -> Result<Arc<Self>, LogError> {
         let cluster = blocking(move || Cluster::new(config, topics)).await.map(Arc::new)?;
         let appender = Appender::new(Arc::clone(&cluster))?;
         Ok(Arc::new(Self { cluster, appender }))
@@ -75,7 +91,7 @@ impl Log for KafkaLog {
         let (events, received) = mpsc::channel(1);
         let (cluster, of_member) = (Arc::clone(&self.cluster), spec.clone());
         let membership = blocking(move || Membership::join(cluster, of_member, events)).await?;
-        Ok(Box::new(KafkaMember::start(spec, membership, received)))
+        Ok(Box::new(KafkaMember::start(spec, membership, received)?))
     }
 
     async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {

@@ -13,30 +13,21 @@ use super::cluster::Topic;
 use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker, is_refusal};
 use super::events::Events;
-use crate::catalogue::{ALL, Cleanup};
+use super::versions::{OLDEST_RELEASE, Versions};
+use crate::catalogue::{ALL, Cleanup, DELIVERIES, Layout, TopicSpec, UPSTREAM};
 use crate::log::LogError;
 
 /// How long one try at reaching a broker takes, and so how often it is said that none answers.
 const CONNECT_TRY: Duration = Duration::from_secs(3);
+/// How long what the client has heard meanwhile is taken in: some hundred lines of its log at most.
+const TAKE_IN: Duration = Duration::from_millis(20);
 /// How often it is looked whether a topic that was made has its leaders.
 const LEADERS_LOOK: Duration = Duration::from_millis(50);
 
 /// Waits for the brokers, makes the topics that are missing and checks the others.
 pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError> {
-    let speaker = |doing| Speaker { brokers: &config.brokers, doing };
-    let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
-    let admin = admin.map_err(|e| speaker("making a client").settings_error(e))?;
-    let lookup = config.consumer("setup", None, Isolation::Uncommitted).create_with_context(Events);
-    let lookup = Arc::new(lookup.map_err(|e| speaker("making a client").settings_error(e))?);
-    let setup = Setup { config, admin, lookup, deadline: Instant::now() + config.timeouts.connect };
-    let topics: Vec<Topic> = ALL
-        .iter()
-        .map(|&spec| Topic {
-            spec,
-            name: format!("{}{}", config.topic_prefix, spec.name),
-            partitions: config.layout.partitions(spec),
-        })
-        .collect();
+    let setup = Setup::new(config)?;
+    let topics = expected(config, config.layout);
     let metadata = setup.connect().await?;
     let missing: Vec<&Topic> = topics.iter().filter(|topic| found(&metadata, topic).is_none()).collect();
     let existing: Vec<&Topic> = topics.iter().filter(|topic| found(&metadata, topic).is_some()).collect();
@@ -50,14 +41,48 @@ pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError>
     Ok(topics)
 }
 
+/// Waits for the brokers and finds out how many partitions the topics have there; makes and checks
+/// nothing. Topics that a later version brought may be missing.
+pub(super) async fn existing(config: &KafkaConfig) -> Result<(Layout, Vec<Topic>), LogError> {
+    let metadata = Setup::new(config)?.connect().await?;
+    let partitions = |spec: &TopicSpec| {
+        let name = name_of(config, spec);
+        let found = metadata.topics().iter().find(|found| found.name() == name && !found.partitions().is_empty());
+        let no_log = || LogError::NoLog { brokers: config.brokers.clone(), topic: name.clone() };
+        found.map(|found| u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)).ok_or_else(no_log)
+    };
+    let layout = Layout { chain_partitions: partitions(&UPSTREAM.spec)?, gateway_slots: partitions(&DELIVERIES.spec)? };
+    let there = expected(config, layout).into_iter().filter(|topic| found(&metadata, topic).is_some()).collect();
+    Ok((layout, there))
+}
+
+fn name_of(config: &KafkaConfig, spec: &TopicSpec) -> String {
+    format!("{}{}", config.topic_prefix, spec.name)
+}
+
+fn expected(config: &KafkaConfig, layout: Layout) -> Vec<Topic> {
+    let topic = |&spec| Topic { spec, name: name_of(config, spec), partitions: layout.partitions(spec) };
+    ALL.iter().map(topic).collect()
+}
+
 struct Setup<'a> {
     config: &'a KafkaConfig,
     admin: AdminClient<Events>,
-    lookup: Arc<BaseConsumer<Events>>,
+    lookup: Arc<BaseConsumer<Versions>>,
     deadline: Instant,
 }
 
-impl Setup<'_> {
+impl<'a> Setup<'a> {
+    fn new(config: &'a KafkaConfig) -> Result<Self, LogError> {
+        let speaker = Speaker { brokers: &config.brokers, doing: "making a client" };
+        let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
+        let admin = admin.map_err(|e| speaker.settings_error(e))?;
+        let lookup = Versions::listening(config.consumer("setup", None, Isolation::Uncommitted));
+        let lookup = lookup.create_with_context(Versions::default());
+        let lookup = Arc::new(lookup.map_err(|e| speaker.settings_error(e))?);
+        Ok(Self { config, admin, lookup, deadline: Instant::now() + config.timeouts.connect })
+    }
+
     fn speaker(&self, doing: &'static str) -> Speaker<'_> {
         Speaker { brokers: &self.config.brokers, doing }
     }
@@ -68,7 +93,11 @@ impl Setup<'_> {
 
     async fn metadata(&self) -> Result<Metadata, Failure> {
         let lookup = Arc::clone(&self.lookup);
-        let ask = move || lookup.fetch_metadata(None, CONNECT_TRY).map_err(|error| reason(&lookup, error));
+        let ask = move || {
+            let answer = lookup.fetch_metadata(None, CONNECT_TRY);
+            let refused = refusal(&lookup);
+            answer.map_err(|unanswered| refused.unwrap_or(unanswered))
+        };
         tokio::task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled)).map_err(Failure::from)
     }
 
@@ -76,16 +105,22 @@ impl Setup<'_> {
     async fn connect(&self) -> Result<Metadata, LogError> {
         loop {
             let tried = Instant::now();
-            let failure = match self.metadata().await {
-                Ok(metadata) => return Ok(metadata),
-                Err(failure) => failure,
-            };
-            let error = self.speaker("connecting").error(failure);
-            if Instant::now() >= self.deadline || !matches!(error, LogError::Unavailable { .. }) {
-                return Err(error);
+            let answer = self.metadata().await;
+            let brokers = self.config.brokers.clone();
+            if let Some(lacks) = self.lookup.context().too_old() {
+                return Err(LogError::BrokerTooOld { brokers, lacks, oldest: OLDEST_RELEASE });
             }
-            tracing::warn!(brokers = self.config.brokers, "no Kafka broker answers yet: is it running there?");
-            tokio::time::sleep_until(tried + CONNECT_TRY).await;
+            let error = match answer {
+                Ok(metadata) => return Ok(metadata),
+                Err(failure) => self.speaker("connecting").error(failure),
+            };
+            let LogError::Unavailable { source, .. } = error else { return Err(error) };
+            if Instant::now() >= self.deadline {
+                return Err(LogError::NoBroker { brokers, seconds: self.config.timeouts.connect.as_secs(), source });
+            }
+            let seconds_left = self.deadline.saturating_duration_since(Instant::now()).as_secs();
+            tracing::warn!(brokers, seconds_left, "no Kafka broker answers yet: is it running there?");
+            tokio::time::sleep_until((tried + CONNECT_TRY).min(self.deadline)).await;
         }
     }
 
@@ -198,12 +233,12 @@ impl Setup<'_> {
 }
 
 /// Why a call was not answered in time, when the client knows: it hears by itself of brokers that do not
-/// let it in.
-fn reason(client: &BaseConsumer<Events>, unanswered: KafkaError) -> KafkaError {
+/// let it in. Takes in the log lines that wait, too.
+fn refusal(client: &BaseConsumer<Versions>) -> Option<KafkaError> {
     const EVENTS_MAX: usize = 64;
-    let events = (0..EVENTS_MAX).filter_map(|_| client.poll(Duration::ZERO)?.err());
-    let refused = |error: &KafkaError| error.rdkafka_error_code().is_some_and(is_refusal);
-    events.into_iter().find(refused).unwrap_or(unanswered)
+    let events = std::iter::from_fn(|| client.poll(TAKE_IN)).take(EVENTS_MAX).filter_map(Result::err);
+    let mut refusals = events.filter(|error| error.rdkafka_error_code().is_some_and(is_refusal));
+    refusals.next()
 }
 
 /// Settings that a topic is made with, but that whoever runs the cluster may change.

@@ -56,7 +56,7 @@ pub async fn stage(args: &StageBenchArgs) -> Result<(), CommandError> {
         BenchedStage::LargeGroup => add("large-group, pages of 500", large_group(args).await?),
         BenchedStage::Persist => add("persist, SQLite", persist(args).await?),
     }
-    super::chain::print(&report);
+    super::print(&report);
     Ok(())
 }
 

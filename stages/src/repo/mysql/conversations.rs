@@ -5,9 +5,9 @@ use schemas::ids::{ConversationId, GroupId, UserId};
 
 use super::Session;
 use super::json::{self, given_ids};
-use crate::repo::model::ConversationsAfter;
+use crate::repo::model::{ConversationsAfter, ReadMark};
 use crate::repo::sql::tables::{Conversations, ListRow};
-use crate::repo::sql::{Fault, limit_of};
+use crate::repo::sql::{Fault, limit_of, read_mark_of};
 
 /// Conversations of a user (twice `?`), `world` always among them.
 macro_rules! with_mine {
@@ -52,6 +52,24 @@ impl Conversations for Session {
              WHERE c.updated_at >= ? ORDER BY c.updated_at DESC, c.conversation_id DESC LIMIT ?"
         ));
         Ok(rows.bind(user.0).bind(user.0).bind(since).bind(limit_of(limit)).fetch_all(self).await?)
+    }
+
+    async fn read_marks(&mut self, conversation: ConversationId) -> Result<Vec<ReadMark>, Fault> {
+        const OF_PAIR: &str = "SELECT user_id, seq_id FROM read_marks WHERE user_id IN (?, ?) \
+             AND conversation_id = ? ORDER BY user_id";
+        const OF_GROUP: &str = "SELECT r.user_id, r.seq_id FROM `groups` g \
+             JOIN group_members m ON m.group_id = g.group_id \
+             JOIN read_marks r ON r.user_id = m.user_id AND r.conversation_id = ? \
+             WHERE g.group_id = ? AND NOT g.large ORDER BY r.user_id";
+        let text = conversation.to_string();
+        let rows: Vec<(i64, i64)> = match conversation {
+            ConversationId::Single { low, high } => {
+                sqlx::query_as(OF_PAIR).bind(low.0).bind(high.0).bind(text).fetch_all(self).await?
+            }
+            ConversationId::Group(group) => sqlx::query_as(OF_GROUP).bind(text).bind(group.0).fetch_all(self).await?,
+            ConversationId::World => Vec::new(),
+        };
+        Ok(rows.into_iter().map(read_mark_of).collect())
     }
 
     async fn display_names(&mut self, users: &[i64]) -> Result<Vec<(i64, String)>, Fault> {

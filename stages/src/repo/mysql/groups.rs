@@ -41,8 +41,8 @@ impl Groups for Session {
         Ok(())
     }
 
-    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<(), Fault> {
-        sqlx::query(
+    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<bool, Fault> {
+        let inserted = sqlx::query(
             "INSERT INTO `groups` (group_id, name, description, owner_id, member_count, max_members, version, large, \
              dissolved, created_at) VALUES (?, ?, ?, ?, 0, ?, 0, FALSE, FALSE, ?)",
         )
@@ -53,7 +53,12 @@ impl Groups for Session {
         .bind(new.max_members)
         .bind(act.at)
         .execute(&mut *self)
-        .await?;
+        .await;
+        match inserted {
+            Ok(_) => {}
+            Err(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
         sqlx::query(
             "INSERT INTO conversations (conversation_id, last_seq, last_ordinal, newest_seq, updated_at) \
              VALUES (?, 0, 0, 0, ?)",
@@ -62,7 +67,7 @@ impl Groups for Session {
         .bind(act.at)
         .execute(self)
         .await?;
-        Ok(())
+        Ok(true)
     }
 
     async fn missing_user(&mut self, users: &[UserId]) -> Result<Option<UserId>, Fault> {

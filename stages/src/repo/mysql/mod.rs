@@ -39,15 +39,35 @@ impl MySqlStore {
             move |fault| explain::<MySql>(&name, doing, fault)
         };
         migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
-        let pool = pool(config).connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let pool =
+            pool(config, Access::ReadWrite).connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
         let mut copies: Vec<(String, MySqlPool)> = Vec::with_capacity(replicas.len());
         for replica in replicas {
             let (name, options) = parse(replica)?;
-            copies.push((name, self::pool(config).connect_lazy_with(options)));
+            copies.push((name, self::pool(config, Access::ReadOnly).connect_lazy_with(options)));
         }
         let pools = Pools::new(pool.clone(), pool).with_replicas(copies, config);
         Ok(Self::new(name, pools, config.call_time_max()))
     }
+
+    /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
+    /// them fails.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
+    pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let (name, options) = parse(url)?;
+        let pool = pool(config, Access::ReadOnly).connect_with(options).await;
+        let pool = pool.map_err(|error| explain::<MySql>(&name, "open for reading", error.into()))?;
+        Ok(Self::new(name, Pools::new(pool.clone(), pool), config.call_time_max()))
+    }
+}
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadWrite,
+    ReadOnly,
 }
 
 /// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
@@ -66,17 +86,21 @@ fn parse(url: &str) -> Result<(String, MySqlConnectOptions), StoreError> {
     Ok((name, options))
 }
 
-fn pool(config: &ServerConfig) -> PoolOptions<MySql> {
+fn pool(config: &ServerConfig, access: Access) -> PoolOptions<MySql> {
     let config = config.clone();
     config.pool().after_connect(move |connection, _| {
         let config = config.clone();
-        Box::pin(async move { prepare_session(connection, &config).await })
+        Box::pin(async move { prepare_session(connection, &config, access).await })
     })
 }
 
 /// What a server may have set otherwise. Strict, so that nothing is ever cut short to fit. READ COMMITTED,
 /// so that a statement sees what others have committed while it waited for their locks, and locks no gaps.
-async fn prepare_session(connection: &mut MySqlConnection, config: &ServerConfig) -> Result<(), sqlx::Error> {
+async fn prepare_session(
+    connection: &mut MySqlConnection,
+    config: &ServerConfig,
+    access: Access,
+) -> Result<(), sqlx::Error> {
     let lock_timeout_s = config.lock_timeout_ms.div_ceil(1_000).max(1);
     let sql = format!(
         "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', \
@@ -84,6 +108,10 @@ async fn prepare_session(connection: &mut MySqlConnection, config: &ServerConfig
     );
     connection.execute(AssertSqlSafe(sql)).await?;
     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    match access {
+        Access::ReadWrite => {}
+        Access::ReadOnly => drop(connection.execute("SET SESSION TRANSACTION READ ONLY").await?),
+    }
     let (version,): (String,) = sqlx::query_as("SELECT version()").fetch_one(&mut *connection).await?;
     let sql = if version.contains("MariaDB") {
         format!(

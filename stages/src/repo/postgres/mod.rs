@@ -46,6 +46,19 @@ impl PostgresStore {
         let pools = Pools::new(pool.clone(), pool).with_replicas(copies, config);
         Ok(Self::new(name, pools, config.call_time_max()))
     }
+
+    /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
+    /// them fails.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
+    pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let (name, options) = parse(url, config)?;
+        let options = options.options([("default_transaction_read_only", "on")]);
+        let pool = config.pool().connect_with(options).await;
+        let pool = pool.map_err(|error| explain::<Postgres>(&name, "open for reading", error.into()))?;
+        Ok(Self::new(name, Pools::new(pool.clone(), pool), config.call_time_max()))
+    }
 }
 
 /// Its name without the password, and how to connect.

@@ -4,7 +4,7 @@ use async_trait::async_trait;
 use schemas::ids::UserId;
 
 use super::Session;
-use crate::repo::model::{Credentials, User, UserPatch};
+use crate::repo::model::{Credentials, User, UserPatch, UserStatus};
 use crate::repo::sql::tables::Users;
 use crate::repo::sql::{Fault, UserRow, credentials_of, user_of};
 
@@ -63,14 +63,23 @@ impl Users for Session {
 
     async fn patch_user(&mut self, id: UserId, patch: &UserPatch) -> Result<(), Fault> {
         sqlx::query(
-            "UPDATE users SET display_name = coalesce($1, display_name), avatar_url = coalesce($2, avatar_url) \
-             WHERE user_id = $3",
+            "UPDATE users SET display_name = coalesce($1, display_name), avatar_url = coalesce($2, avatar_url), \
+             status = coalesce($3, status) WHERE user_id = $4",
         )
         .bind(&patch.display_name)
         .bind(&patch.avatar_url)
+        .bind(patch.status.map(UserStatus::name))
         .bind(id.0)
         .execute(self)
         .await?;
         Ok(())
+    }
+    async fn newest_id(&mut self, below: i64) -> Result<i64, Fault> {
+        let query = sqlx::query_as(
+            "SELECT greatest(coalesce((SELECT max(user_id) FROM users WHERE user_id < $1), 0), \
+             coalesce((SELECT max(group_id) FROM groups WHERE group_id < $1), 0))",
+        );
+        let (newest,): (i64,) = query.bind(below).fetch_one(self).await?;
+        Ok(newest)
     }
 }

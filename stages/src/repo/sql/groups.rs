@@ -9,15 +9,22 @@ use schemas::records::GroupEvent;
 
 use super::Fault;
 use super::tables::Tables;
-use crate::repo::group_rules::{Situation, check_room, event_kind, judge, no_group, no_user};
+use crate::repo::group_rules::{Situation, check_room, event_kind, judge, made_before, no_group, no_user};
 use crate::repo::model::{Act, Group, GroupChange, NewGroup, Role, SMALL_GROUP_MEMBERS_MAX};
 
 pub(super) async fn create(tables: &mut dyn Tables, new: &NewGroup, act: &Act) -> Result<Group, Fault> {
+    if let Some(group) = tables.group(new.id).await? {
+        return Ok(made_before(group, act.actor)?);
+    }
     let others: Vec<_> = new.member_ids.iter().copied().filter(|&user| user != act.actor).collect();
     let everybody: Vec<_> = std::iter::once(act.actor).chain(others.iter().copied()).collect();
     check_users(tables, &everybody).await?;
     check_room(everybody.len(), new.max_members)?;
-    tables.insert_group(new, act).await?;
+    if !tables.insert_group(new, act).await? {
+        // The same call at the same time has come first.
+        let group = tables.group(new.id).await?.ok_or_else(|| no_group(new.id))?;
+        return Ok(made_before(group, act.actor)?);
+    }
     tables.insert_members(new.id, &[act.actor], Role::Owner, act.at).await?;
     tables.insert_members(new.id, &others, Role::Member, act.at).await?;
     let told = Told { kind: Kind::GroupCreated, user_ids: everybody, name: Some(new.name.clone()), role: None };

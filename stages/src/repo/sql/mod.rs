@@ -20,7 +20,7 @@ pub use pools::{Pools, ServerConfig};
 use rows::parsed;
 pub use rows::{
     GroupRow, MemberRow, MessageRow, OutboxColumns, UserRow, credentials_of, group_of, limit_of, member_of,
-    membership_of, message_of, outbox_row_of, role_named, user_of,
+    membership_of, message_of, outbox_row_of, read_mark_of, role_named, sign_in_of, user_of,
 };
 pub(super) use store::explain;
 pub use store::{Dialect, Outlook, SqlStore};

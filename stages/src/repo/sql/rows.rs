@@ -4,7 +4,9 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
 
 use super::Fault;
-use crate::repo::model::{Credentials, Group, Member, Membership, Message, OutboxRow, Role, User, UserStatus};
+use crate::repo::model::{
+    Credentials, Group, Member, Membership, Message, OutboxRow, ReadMark, Role, SignIn, User, UserStatus,
+};
 
 /// conversation_id, message_id, seq_id, sender_id, kind, content, client_msg_id, created_at,
 /// target_seq, remove, edited_at, recalled.
@@ -46,13 +48,27 @@ pub type UserRow = (i64, String, String, String, String, String, i64, Option<Str
 
 pub fn credentials_of(row: UserRow) -> Result<Credentials, Fault> {
     let (id, username, display_name, avatar_url, email, status, created_at, password_hash) = row;
-    let status = UserStatus::named(&status).ok_or_else(|| Fault::Unreadable(format!("user status {status:?}")))?;
+    let status = status_named(&status)?;
     let user = User { id: UserId(id), username, display_name, avatar_url, email, status, created_at };
     Ok(Credentials { user, password_hash })
 }
 
 pub fn user_of(row: UserRow) -> Result<User, Fault> {
     credentials_of(row).map(|credentials| credentials.user)
+}
+
+fn status_named(name: &str) -> Result<UserStatus, Fault> {
+    UserStatus::named(name).ok_or_else(|| Fault::Unreadable(format!("user status {name:?}")))
+}
+
+/// From the user's status, and whether a token of the sign-in is good.
+pub fn sign_in_of((status, goes_on): (String, bool)) -> Result<SignIn, Fault> {
+    Ok(SignIn { status: status_named(&status)?, goes_on })
+}
+
+/// From user_id and seq_id.
+pub fn read_mark_of((user, seq): (i64, i64)) -> ReadMark {
+    ReadMark { user_id: UserId(user), seq_id: Seq(seq) }
 }
 
 /// group_id, name, description, owner_id, member_count, max_members, version, large, dissolved,

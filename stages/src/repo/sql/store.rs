@@ -19,11 +19,12 @@ use sqlx::{Connection, Database};
 use tokio::time::timeout;
 
 use super::pools::Pools;
-use super::tables::{Groups, Members, Messages, Outbox, Tables, Users};
+use super::tables::{Conversations, Groups, Members, Messages, Outbox, Tables, Tokens, Users};
 use super::{Fault, batch, conversations, groups, messages, tokens};
 use crate::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 use crate::repo::store::{Store, StoreError};
 
@@ -154,7 +155,7 @@ impl<DB: Dialect> SqlStore<DB> {
         limit: usize,
     ) -> Result<Option<HistoryPage>, StoreError> {
         let Some(replica) = self.pools.replica() else { return Ok(None) };
-        let head = reading!(self, "read a conversation's newest seq", tables => tables.head(conversation))?;
+        let head = self.head(conversation).await?;
         let read = async {
             let acquired = within(replica.time_max, async { Ok(replica.pool.acquire().await?) });
             let mut connection = acquired.await?;
@@ -211,6 +212,10 @@ impl<DB: Dialect> Store for SqlStore<DB> {
         reading!(self, "read a history", tables => messages::history(tables, conversation, range, first, limit))
     }
 
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        reading!(self, "read a conversation's newest seq", tables => tables.head(conversation))
+    }
+
     async fn conversations(
         &self,
         user: UserId,
@@ -226,6 +231,14 @@ impl<DB: Dialect> Store for SqlStore<DB> {
 
     async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError> {
         reading!(self, "judge a user's rights", tables => conversations::standing(tables, conversation, user))
+    }
+
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
+        reading!(self, "read read marks", tables => tables.read_marks(conversation))
+    }
+
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
+        reading!(self, "look for the newest id", tables => tables.newest_id(below))
     }
 
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
@@ -261,6 +274,10 @@ impl<DB: Dialect> Store for SqlStore<DB> {
 
     async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError> {
         writing!(self, "revoke a refresh token", tables => tokens::revoke(tables, token))
+    }
+
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
+        reading!(self, "look at a sign-in", tables => tables.sign_in(user, family, now))
     }
 
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {

@@ -11,8 +11,8 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use super::Fault;
 use crate::repo::digest::{Digest, Row};
 use crate::repo::model::{
-    Act, ConversationsAfter, Credentials, Group, Member, Membership, Message, NewGroup, NewToken, OutboxRow, Role,
-    TokenHash, User, UserPatch,
+    Act, ConversationsAfter, Credentials, Group, Member, Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark,
+    Role, SignIn, TokenHash, User, UserPatch,
 };
 
 /// All statements of a dialect.
@@ -29,6 +29,8 @@ pub trait Users: Send {
     async fn lock_user(&mut self, id: UserId) -> Result<Option<User>, Fault>;
     async fn credentials(&mut self, username: &str) -> Result<Option<Credentials>, Fault>;
     async fn patch_user(&mut self, id: UserId, patch: &UserPatch) -> Result<(), Fault>;
+    /// The largest id below this one, of a user or a group: both come from the same maker. 0: none.
+    async fn newest_id(&mut self, below: i64) -> Result<i64, Fault>;
 }
 
 /// A refresh token as it is kept.
@@ -48,6 +50,8 @@ pub trait Tokens: Send {
     async fn use_token(&mut self, token: TokenHash) -> Result<(), Fault>;
     async fn delete_family(&mut self, user: UserId, family: i64) -> Result<(), Fault>;
     async fn delete_expired_tokens(&mut self, user: UserId, now: i64) -> Result<(), Fault>;
+    /// A sign-in goes on while the newest token of its family is good.
+    async fn sign_in(&mut self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, Fault>;
 }
 
 /// Groups, and what changes with their members.
@@ -56,8 +60,9 @@ pub trait Groups: Send {
     async fn group(&mut self, id: GroupId) -> Result<Option<Group>, Fault>;
     async fn lock_group(&mut self, id: GroupId) -> Result<Option<Group>, Fault>;
     async fn lock_conversation(&mut self, id: ConversationId) -> Result<(), Fault>;
-    /// A group without members at version 0, and its conversation.
-    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<(), Fault>;
+    /// A group without members at version 0, and its conversation. Whether they were inserted; not when
+    /// there is a group of that id.
+    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<bool, Fault>;
     /// One of these users who is not there.
     async fn missing_user(&mut self, users: &[UserId]) -> Result<Option<UserId>, Fault>;
     async fn role_of(&mut self, group: GroupId, user: UserId) -> Result<Option<Role>, Fault>;
@@ -98,6 +103,8 @@ pub trait Conversations: Send {
         limit: usize,
     ) -> Result<Vec<ListRow>, Fault>;
     async fn heads(&mut self, user: UserId, since: i64, limit: usize) -> Result<Vec<(String, i64)>, Fault>;
+    /// Of the users of a pair, or the members of a group that is not large, by user id; none of others.
+    async fn read_marks(&mut self, conversation: ConversationId) -> Result<Vec<ReadMark>, Fault>;
     async fn display_names(&mut self, users: &[i64]) -> Result<Vec<(i64, String)>, Fault>;
     async fn group_names(&mut self, groups: &[i64]) -> Result<Vec<(i64, String)>, Fault>;
     /// Whether the group is dissolved, the user's role in it, and the seq from which they read.

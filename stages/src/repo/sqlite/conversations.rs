@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, UserId};
 
 use super::{Session, id_list};
-use crate::repo::model::ConversationsAfter;
+use crate::repo::model::{ConversationsAfter, ReadMark};
 use crate::repo::sql::tables::{Conversations, ListRow};
-use crate::repo::sql::{Fault, limit_of};
+use crate::repo::sql::{Fault, limit_of, read_mark_of};
 
 /// Conversations of a user (`?1`), `world` always among them.
 macro_rules! with_mine {
@@ -50,6 +50,24 @@ impl Conversations for Session {
              WHERE c.updated_at >= ?2 ORDER BY c.updated_at DESC, c.conversation_id DESC LIMIT ?3"
         ));
         Ok(rows.bind(user.0).bind(since).bind(limit_of(limit)).fetch_all(self).await?)
+    }
+
+    async fn read_marks(&mut self, conversation: ConversationId) -> Result<Vec<ReadMark>, Fault> {
+        const OF_PAIR: &str = "SELECT user_id, seq_id FROM read_marks WHERE user_id IN (?1, ?2) \
+             AND conversation_id = ?3 ORDER BY user_id";
+        const OF_GROUP: &str = "SELECT r.user_id, r.seq_id FROM groups g \
+             JOIN group_members m ON m.group_id = g.group_id \
+             JOIN read_marks r ON r.user_id = m.user_id AND r.conversation_id = ?1 \
+             WHERE g.group_id = ?2 AND NOT g.large ORDER BY r.user_id";
+        let text = conversation.to_string();
+        let rows: Vec<(i64, i64)> = match conversation {
+            ConversationId::Single { low, high } => {
+                sqlx::query_as(OF_PAIR).bind(low.0).bind(high.0).bind(text).fetch_all(self).await?
+            }
+            ConversationId::Group(group) => sqlx::query_as(OF_GROUP).bind(text).bind(group.0).fetch_all(self).await?,
+            ConversationId::World => Vec::new(),
+        };
+        Ok(rows.into_iter().map(read_mark_of).collect())
     }
 
     async fn display_names(&mut self, users: &[i64]) -> Result<Vec<(i64, String)>, Fault> {

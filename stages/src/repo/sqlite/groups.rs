@@ -34,10 +34,11 @@ impl Groups for Session {
         Ok(())
     }
 
-    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<(), Fault> {
-        sqlx::query(
+    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<bool, Fault> {
+        let inserted = sqlx::query(
             "INSERT INTO groups (group_id, name, description, owner_id, member_count, max_members, version, large, \
-             dissolved, created_at) VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, 0, 0, ?6)",
+             dissolved, created_at) VALUES (?1, ?2, ?3, ?4, 0, ?5, 0, 0, 0, ?6) \
+             ON CONFLICT (group_id) DO NOTHING",
         )
         .bind(new.id.0)
         .bind(&new.name)
@@ -47,6 +48,9 @@ impl Groups for Session {
         .bind(act.at)
         .execute(&mut *self)
         .await?;
+        if inserted.rows_affected() == 0 {
+            return Ok(false);
+        }
         sqlx::query(
             "INSERT INTO conversations (conversation_id, last_seq, last_ordinal, newest_seq, updated_at) \
              VALUES (?1, 0, 0, 0, ?2)",
@@ -55,7 +59,7 @@ impl Groups for Session {
         .bind(act.at)
         .execute(self)
         .await?;
-        Ok(())
+        Ok(true)
     }
 
     async fn missing_user(&mut self, users: &[UserId]) -> Result<Option<UserId>, Fault> {

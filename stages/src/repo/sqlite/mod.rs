@@ -90,6 +90,28 @@ impl SqliteStore {
         let reader = reader.await.map_err(failed("open for reading"))?;
         Ok(Self::new(name, Pools::new(writer, reader), Duration::from_millis(config.call_timeout_ms)))
     }
+
+    /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
+    /// would change it fails; its tables are taken as they are.
+    ///
+    /// # Errors
+    /// When the file is not there, or is no SQLite database.
+    pub async fn open_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
+        let name = path.display().to_string();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_millis(config.busy_timeout_ms))
+            .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
+            .pragma("cache_size", format!("-{}", config.page_cache_kib));
+        let pool = SqlitePoolOptions::new()
+            .max_connections(config.reader_connections.max(1))
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            .connect_with(options)
+            .await
+            .map_err(|error| explain::<Sqlite>(&name, "open for reading", error.into()))?;
+        Ok(Self::new(name, Pools::new(pool.clone(), pool), Duration::from_millis(config.call_timeout_ms)))
+    }
 }
 
 fn options(path: &Path, config: &SqliteConfig) -> SqliteConnectOptions {

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use schemas::ids::UserId;
 
 use super::Session;
-use crate::repo::model::{NewToken, TokenHash};
-use crate::repo::sql::Fault;
+use crate::repo::model::{NewToken, SignIn, TokenHash};
 use crate::repo::sql::tables::{KeptToken, Tokens};
+use crate::repo::sql::{Fault, sign_in_of};
 
 #[async_trait]
 impl Tokens for Session {
@@ -64,5 +64,17 @@ impl Tokens for Session {
             .execute(self)
             .await?;
         Ok(())
+    }
+    async fn sign_in(&mut self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, Fault> {
+        let row: Option<(String, bool)> = sqlx::query_as(
+            "SELECT u.status, EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = u.user_id AND t.family = ?1 \
+             AND t.used = 0 AND t.expires_at > ?2) FROM users u WHERE u.user_id = ?3",
+        )
+        .bind(family)
+        .bind(now)
+        .bind(user.0)
+        .fetch_optional(self)
+        .await?;
+        row.map(sign_in_of).transpose()
     }
 }

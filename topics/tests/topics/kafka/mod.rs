@@ -1,7 +1,9 @@
 //! The log on a real Kafka, whose address the environment gives: the contract, and what is its own.
 
 mod kill;
+mod old_broker;
 mod outage;
+mod rebalance;
 mod setup;
 mod transactions;
 

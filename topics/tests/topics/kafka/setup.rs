@@ -75,7 +75,7 @@ async fn brokers_that_are_away_are_waited_for_up_to_a_limit() {
     // Nothing listens on the discard port of loopback.
     let timeouts = Timeouts { connect: Duration::from_secs(1), ..Timeouts::default() };
     let answer = KafkaLog::connect(KafkaConfig { brokers: "127.0.0.1:9".into(), timeouts, ..config() }).await;
-    let Err(error @ LogError::Unavailable { .. }) = answer else { panic!("{answer:?}") };
+    let Err(error @ LogError::NoBroker { seconds: 1, .. }) = answer else { panic!("{answer:?}") };
     assert_eq!(error.class(), Class::Retry);
     assert!(error.to_string().contains("127.0.0.1:9"), "{error}");
 }

@@ -157,7 +157,7 @@ async fn a_commit_takes_no_polling_interval() {
 pub async fn copy(log: Arc<dyn Log>, spec: MemberSpec) {
     loop {
         let ended = match log.join(spec.clone()).await {
-            Ok(member) => copy_as(&log, member).await,
+            Ok(member) => copy_on(&log, member, BTreeSet::new()).await,
             Err(error) => Err(error),
         };
         if let Err(error) = ended {
@@ -166,8 +166,12 @@ pub async fn copy(log: Arc<dyn Log>, spec: MemberSpec) {
     }
 }
 
-async fn copy_as(log: &Arc<dyn Log>, mut member: Box<dyn Member>) -> Result<(), LogError> {
-    let mut owned = BTreeSet::new();
+/// Goes on as a member that has these partitions.
+pub async fn copy_on(
+    log: &Arc<dyn Log>,
+    mut member: Box<dyn Member>,
+    mut owned: BTreeSet<u32>,
+) -> Result<(), LogError> {
     loop {
         match member.next().await? {
             Event::Assigned(assigned) => {
@@ -183,11 +187,7 @@ async fn copy_as(log: &Arc<dyn Log>, mut member: Box<dyn Member>) -> Result<(), 
                 match member.commit(commit).await {
                     Ok(()) => {}
                     Err(error) if matches!(error.class(), Class::Abort | Class::Retry) => {
-                        for &partition in &owned {
-                            let start = log.bounds(&UPSTREAM.spec, partition).await?.start;
-                            let committed = member.committed(partition).await?;
-                            member.start(partition, committed.unwrap_or(start)).await?;
-                        }
+                        rewind(log, member.as_mut(), &owned).await?;
                     }
                     Err(error) => return Err(error),
                 }
@@ -196,7 +196,18 @@ async fn copy_as(log: &Arc<dyn Log>, mut member: Box<dyn Member>) -> Result<(), 
     }
 }
 
-fn copies(batches: &[PartitionBatch]) -> Vec<Outgoing> {
+/// Starts partitions again at their committed positions.
+pub async fn rewind(log: &Arc<dyn Log>, member: &mut dyn Member, owned: &BTreeSet<u32>) -> Result<(), LogError> {
+    for &partition in owned {
+        let start = log.bounds(&UPSTREAM.spec, partition).await?.start;
+        let committed = member.committed(partition).await?;
+        member.start(partition, committed.unwrap_or(start)).await?;
+    }
+    Ok(())
+}
+
+/// A copy of each record, for its partition.
+pub fn copies(batches: &[PartitionBatch]) -> Vec<Outgoing> {
     let of = |batch: &PartitionBatch| {
         let copy = |record| placed(&ACCEPTED.spec, batch.partition, &text(record));
         batch.records.iter().map(copy).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! Times as clients see them: RFC 3339 in UTC with milliseconds.
+//! Times as clients and tools show them: RFC 3339 in UTC with milliseconds.
 //!
 //! The calendar arithmetic is Howard Hinnant's `civil_from_days` and `days_from_civil`
 //! (<https://howardhinnant.github.io/date_algorithms.html>).

@@ -1,0 +1,68 @@
+//! Arguments that several commands share: which installation they look at, and lengths of time.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::cli::LogKind;
+use crate::commands::CommandError;
+use crate::config::{self, Config};
+
+/// Which installation.
+#[derive(Debug, Clone, Default, Args)]
+pub struct LogArgs {
+    /// Configuration file (TOML) of the installation. Without it the defaults hold.
+    #[arg(long, value_name = "FILE", global = true)]
+    pub config: Option<PathBuf>,
+    /// Directory of the log and the store [default: data].
+    #[arg(long, value_name = "DIR", global = true)]
+    pub data: Option<PathBuf>,
+    /// Which log [default: as configured, embedded].
+    #[arg(long, value_enum, global = true)]
+    pub log: Option<LogKind>,
+    /// The brokers; makes it the log kafka.
+    #[arg(long, value_name = "HOST:PORT", global = true)]
+    pub brokers: Option<String>,
+}
+
+impl LogArgs {
+    /// The configuration, with what was said on the command line.
+    ///
+    /// # Errors
+    /// [`config::ConfigError`], or arguments that contradict each other.
+    pub fn config(&self) -> Result<Config, CommandError> {
+        let mut config = Config::load(self.config.as_deref())?;
+        config.data_dir = self.data.clone().unwrap_or(config.data_dir);
+        config.log.kind = match (self.log, &self.brokers) {
+            (Some(LogKind::Embedded), Some(_)) => return Err("--brokers belongs to --log kafka".into()),
+            (Some(LogKind::Embedded), None) => config::LogKind::Embedded,
+            (Some(LogKind::Kafka), _) | (None, Some(_)) => config::LogKind::Kafka,
+            (None, None) => config.log.kind,
+        };
+        if let Some(brokers) = &self.brokers {
+            config.log.kafka.brokers.clone_from(brokers);
+        }
+        config.check()?;
+        Ok(config)
+    }
+}
+
+/// `90s`, `30m`, `2h`, `7d`.
+///
+/// # Errors
+/// What it may be.
+pub fn length_of_time(text: &str) -> Result<Duration, String> {
+    let read = || {
+        let unit_seconds = match text.chars().last()? {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        let number: u64 = text[..text.len() - 1].parse().ok()?;
+        number.checked_mul(unit_seconds).filter(|seconds| *seconds <= 100 * 365 * 86_400).map(Duration::from_secs)
+    };
+    read().ok_or_else(|| "it is a number and a unit, such as 90s, 30m, 2h or 7d".into())
+}

@@ -1,0 +1,236 @@
+//! `gochat bench sockets`: how long a message takes from one socket to another's, at a given rate, and
+//! which hop takes how much of that.
+//!
+//! The installation is a whole one, in this process; the clients are on threads of their own beside it.
+//! Hops are read afterwards, from the times that travel with each delivery, so that reading them costs
+//! the run nothing.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bench::client::{Account, ClientError, Installation};
+use bench::hops::Ends;
+use bench::latency::{Latencies, Latency};
+use bench::report::Report;
+use bench::talk::{ARRIVE_MAX, Outcome, Plan, talk};
+use bench::threads::NamedThreads;
+use clap::ValueEnum;
+use futures::TryStreamExt;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use topics::clock::Clock;
+use topics::headers::{Hop, HopTimes};
+use topics::log::Log;
+
+use super::installation::BenchedLog;
+use super::print;
+use crate::cli::{Role, SocketsBenchArgs};
+use crate::commands::CommandError;
+use crate::config::Config;
+use crate::process::Process;
+
+/// Gateways that there can be; one is running.
+const SLOTS: u32 = 2;
+/// Threads of the clients.
+const CLIENT_THREADS: usize = 2;
+
+/// Measures, and prints latencies, hops, counts and processor time.
+///
+/// # Errors
+/// When a part fails, or a message that was due was not sent, acknowledged and delivered.
+pub async fn sockets(args: &SocketsBenchArgs) -> Result<(), CommandError> {
+    if args.users % 2 == 1 {
+        return Err(format!("{} users do not make pairs: give an even number", args.users).into());
+    }
+    let measured = match &args.connect {
+        Some(address) => measure(args, address, None).await?,
+        None => in_this_process(args).await?,
+    };
+    report(args, &measured);
+    let Outcome { sent, acked, delivered, refused: (refused, words), .. } = &measured.outcome;
+    let due = measured.plan.end() - measured.plan.first();
+    if let Some(words) = words {
+        eprintln!("{refused} refusals, the first: {words}");
+    }
+    if [due; 3] != [*sent, *acked, *delivered] {
+        let waited = ARRIVE_MAX.as_secs();
+        return Err(format!(
+            "of {due} messages {sent} were sent, {acked} acknowledged and {delivered} delivered, {waited} s after the \
+             last was due"
+        )
+        .into());
+    }
+    Ok(())
+}
+
+/// What a run gave.
+struct Measured {
+    plan: Arc<Plan>,
+    outcome: Outcome,
+    /// The wall clock when the first message of the warm-up was due, ms since 1970 UTC.
+    start_ms: i64,
+    hops: HashMap<u64, HopTimes>,
+}
+
+async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandError> {
+    let dir = match &args.dir {
+        Some(dir) => tempfile::tempdir_in(dir)?,
+        None => tempfile::tempdir()?,
+    };
+    let mut config = benched_log(args).config(dir.path());
+    config.stages.tasks_per_stage = args.tasks;
+    config.stages.fuse_dedupe_and_id_assign = !args.unfused;
+    open_up(&mut config);
+    config.check()?;
+    eprintln!("starting an installation …");
+    let process = Process::start(&config, Role::value_variants()).await?;
+    let address = format!("http://{}", process.http.ok_or("the gateway has no address")?);
+    let log = process.log.log();
+    let stop = CancellationToken::new();
+    let mut serving = Box::pin(process.serve(stop.cancelled(), &config));
+    tokio::select! {
+        measured = measure(args, &address, Some(&log)) => {
+            stop.cancel();
+            serving.await?;
+            measured
+        }
+        ended = &mut serving => {
+            ended?;
+            Err("the installation ended before the work was done".into())
+        }
+    }
+}
+
+fn benched_log(args: &SocketsBenchArgs) -> BenchedLog<'_> {
+    BenchedLog { kind: args.log, brokers: &args.brokers, partitions: args.partitions, slots: SLOTS }
+}
+
+/// Free ports, and limits that one address with all the users does not meet. What guards the chain stays:
+/// the queue before the log, the lag that is answered with Busy.
+fn open_up(config: &mut Config) {
+    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    (config.gateway.listen, config.repo.listen) = (any_port, any_port);
+    let gateway = &mut config.gateway.limits;
+    gateway.requests_a_second_an_address = u32::MAX;
+    gateway.sign_ins_a_second_an_address = u32::MAX;
+    gateway.frames_a_second_a_user = u32::MAX;
+    // Sign-ups are not what is measured: their passwords are worth nothing.
+    let repo = &mut config.repo.limits;
+    (repo.password_memory_kib, repo.password_passes) = (8, 1);
+    repo.access_token_seconds = 24 * 3_600;
+}
+
+/// Signs users up, connects them, has them talk, and reads what the hops took.
+async fn measure(args: &SocketsBenchArgs, address: &str, log: Option<&Arc<dyn Log>>) -> Result<Measured, CommandError> {
+    let clock = Clock::system();
+    let plan = Arc::new(Plan {
+        run: format!("{:x}", clock.now_ms()),
+        rate_a_second: args.rate,
+        warm_up: Duration::from_secs(args.warm_up_seconds),
+        measured: Duration::from_secs(args.seconds),
+        content_bytes: args.content_bytes.into(),
+    });
+    let before = match log {
+        Some(log) => Some(Ends::now(log).await?),
+        None => None,
+    };
+    let installation = Installation::at(address)?;
+    let (users, planned) = (args.users, plan.clone());
+    let threads = NamedThreads::start("clients", CLIENT_THREADS)?;
+    let work = async move {
+        let accounts = sign_up(&installation, &planned.run, users).await?;
+        eprintln!("connecting {users} sockets …");
+        let sockets: Vec<_> = installation.connects(&accounts).try_collect().await?;
+        let (rate, seconds) = (planned.rate_a_second, (planned.warm_up + planned.measured).as_secs());
+        eprintln!("{rate} messages a second for {seconds} s …");
+        let (start, start_ms) = (Instant::now(), clock.now_ms());
+        let outcome = talk(accounts.into_iter().zip(sockets).collect(), &planned, start).await?;
+        Ok::<_, CommandError>((outcome, start_ms))
+    };
+    let (outcome, start_ms) = threads.handle().spawn(work).await??;
+    let hops = match (log, before) {
+        (Some(log), Some(before)) => before.hops_since(log, |id| plan.message(id)).await?,
+        _ => HashMap::new(),
+    };
+    Ok(Measured { plan, outcome, start_ms, hops })
+}
+
+/// Users of a run, who are in nobody's way.
+async fn sign_up(installation: &Installation, run: &str, users: u32) -> Result<Vec<Account>, ClientError> {
+    eprintln!("signing {users} users up …");
+    installation.sign_ups((0..users).map(|n| format!("bench-{run}-{n}")).collect()).try_collect().await
+}
+
+fn report(args: &SocketsBenchArgs, measured: &Measured) {
+    let Measured { plan, outcome, .. } = measured;
+    let mut report = Report::new("gochat bench sockets");
+    match &args.connect {
+        Some(address) => report.setting("installation", address),
+        None => report
+            .setting("log", benched_log(args).described())
+            .setting("store", "SQLite, WAL, synchronous=FULL")
+            .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
+            .setting("tasks a stage", args.tasks)
+            .setting("partitions", args.partitions),
+    };
+    report
+        .setting("users, each with a socket", args.users)
+        .setting("messages a second", args.rate)
+        .setting("seconds, after a warm-up of", format!("{}, {}", args.seconds, args.warm_up_seconds))
+        .setting("bytes of content", args.content_bytes)
+        .setting("messages due", plan.end() - plan.first())
+        .setting("sent", outcome.sent)
+        .setting("acknowledged", outcome.acked)
+        .setting("delivered", outcome.delivered)
+        .setting("delivered again", outcome.repeated)
+        .setting("CPU seconds, clients included", format!("{:.2}", outcome.took.cpu.as_secs_f64()));
+    print(&report);
+    let mut ends = Latencies::default();
+    ends.row("due → sent (this program's lateness)", outcome.late.clone())
+        .row("due → acknowledged", outcome.ack.clone())
+        .row("due → delivered", outcome.delivery.clone());
+    print(&ends);
+    print(&hops(measured));
+    print(&outcome.threads);
+}
+
+/// What each hop took, in whole milliseconds, as the stages stamp them.
+fn hops(measured: &Measured) -> Latencies {
+    let Measured { plan, outcome, start_ms, hops } = measured;
+    let since_start = |ms: i64| Duration::from_millis(u64::try_from(ms - start_ms).unwrap_or(0));
+    let mut admitted = Latency::default();
+    let mut stages = [const { None::<Latency> }; Hop::ALL.len()];
+    let mut socket = Latency::default();
+    for (message, arrived) in (0..plan.end()).zip(&outcome.arrived).skip(usize::try_from(plan.first()).unwrap_or(0)) {
+        let (Some(times), Some(arrived)) = (hops.get(&message), arrived) else { continue };
+        admitted.record(since_start(times.admitted_at).saturating_sub(plan.due(message)));
+        let mut before = 0;
+        for (hop, latency) in Hop::ALL.into_iter().zip(&mut stages) {
+            if let Some(after) = times.after(hop) {
+                latency.get_or_insert_default().record(Duration::from_millis(after.saturating_sub(before).into()));
+                before = after;
+            }
+        }
+        let left = since_start(times.admitted_at + i64::from(before));
+        socket.record(arrived.saturating_sub(left));
+    }
+    let mut table = Latencies::default();
+    table.row("due → admitted", admitted);
+    for (hop, latency) in Hop::ALL.into_iter().zip(stages) {
+        table.row(format!("→ {}", named(hop)), latency.unwrap_or_default());
+    }
+    table.row("→ the other's socket", socket);
+    table
+}
+
+/// A hop is stamped when the stage has worked on the record, before the commit, which belongs to the next.
+fn named(hop: Hop) -> &'static str {
+    match hop {
+        Hop::Dedupe => "worked by dedupe",
+        Hop::IdAssign => "worked by id-assign",
+        Hop::Persist => "stored, worked by persist",
+        Hop::FanOut => "worked by fan-out",
+        Hop::LargeGroup => "worked by large-group",
+    }
+}

@@ -1,0 +1,102 @@
+//! Any record as JSON, by the schema that it was written with: for tools that show topics to people.
+//!
+//! Numbers stay numbers (ids are longs of Avro, beyond 2^53), bytes become hexadecimal text, an absent
+//! value is `null`. What a tool shows is what was written, not what the newest version makes of it.
+
+use std::sync::OnceLock;
+
+use apache_avro::GenericSingleObjectReader;
+use apache_avro::types::Value as Avro;
+use serde_json::{Map, Value};
+
+use crate::avro::{AvroError, HEADER_BYTES, SCHEMAS, body_reader, header_of, parsed, split_header};
+
+/// A record, read.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Described {
+    /// Name of the record, as its schema has it.
+    pub record: &'static str,
+    /// Version of the schema, from 1.
+    pub version: usize,
+    /// Its fields.
+    pub fields: Value,
+}
+
+/// Reads the bytes of a record of any topic.
+///
+/// # Errors
+/// [`AvroError::NotAnObject`], [`AvroError::UnknownSchema`], [`AvroError::Read`] or
+/// [`AvroError::TrailingBytes`].
+pub fn describe(bytes: &[u8]) -> Result<Described, AvroError> {
+    let (header, mut body) = split_header(bytes)?;
+    let Some(known) = known().iter().find(|known| known.header == *header) else {
+        return Err(AvroError::unknown_schema(header, "a record of any topic"));
+    };
+    let record = known.record;
+    let read = known.reader.read_value(&mut body);
+    let value = read.map_err(|e| AvroError::Read { record, source: Box::new(e) })?;
+    if !body.is_empty() {
+        return Err(AvroError::TrailingBytes { record, left: body.len() });
+    }
+    Ok(Described { record, version: known.version, fields: to_json(value) })
+}
+
+/// Bytes as hexadecimal text.
+pub fn hex(bytes: &[u8]) -> String {
+    use std::fmt::Write;
+    let mut text = String::with_capacity(bytes.len() * 2);
+    for byte in bytes {
+        write!(text, "{byte:02x}").expect("writing to a String does not fail");
+    }
+    text
+}
+
+struct Known {
+    header: [u8; HEADER_BYTES],
+    record: &'static str,
+    version: usize,
+    reader: GenericSingleObjectReader,
+}
+
+fn known() -> &'static [Known] {
+    static KNOWN: OnceLock<Vec<Known>> = OnceLock::new();
+    KNOWN.get_or_init(|| {
+        let versions =
+            SCHEMAS.iter().flat_map(|(record, texts)| (1..).zip(*texts).map(move |(n, text)| (*record, n, text)));
+        let known = |(record, version, text): (&'static str, usize, &&str)| {
+            let schema = parsed(text);
+            Known { header: header_of(&schema), record, version, reader: body_reader(schema) }
+        };
+        versions.map(known).collect()
+    })
+}
+
+fn to_json(value: Avro) -> Value {
+    match value {
+        Avro::Null => Value::Null,
+        Avro::Boolean(yes) => yes.into(),
+        Avro::Int(n) | Avro::Date(n) | Avro::TimeMillis(n) => n.into(),
+        Avro::Long(n)
+        | Avro::TimeMicros(n)
+        | Avro::TimestampMillis(n)
+        | Avro::TimestampMicros(n)
+        | Avro::TimestampNanos(n)
+        | Avro::LocalTimestampMillis(n)
+        | Avro::LocalTimestampMicros(n)
+        | Avro::LocalTimestampNanos(n) => n.into(),
+        Avro::Float(n) => n.into(),
+        Avro::Double(n) => n.into(),
+        Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => hex(&bytes).into(),
+        Avro::String(text) | Avro::Enum(_, text) => text.into(),
+        Avro::Union(_, inner) => to_json(*inner),
+        Avro::Array(items) => items.into_iter().map(to_json).collect(),
+        Avro::Map(entries) => {
+            entries.into_iter().map(|(name, value)| (name, to_json(value))).collect::<Map<_, _>>().into()
+        }
+        Avro::Record(fields) => {
+            fields.into_iter().map(|(name, value)| (name, to_json(value))).collect::<Map<_, _>>().into()
+        }
+        // None of the project's schemas has these.
+        Avro::Decimal(_) | Avro::BigDecimal(_) | Avro::Duration(_) | Avro::Uuid(_) => format!("{value:?}").into(),
+    }
+}

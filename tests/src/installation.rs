@@ -1,0 +1,126 @@
+//! An installation on Kafka: one configuration, and processes that each run a part of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use tempfile::TempDir;
+
+use crate::server::{Launch, Server, Starting, any_port};
+
+/// What the installations of tests differ in.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Where Kafka is.
+    pub brokers: String,
+    /// Begins the names of topics and groups.
+    pub prefix: String,
+    /// Partitions of the chain topics.
+    pub chain_partitions: u32,
+    /// How long a start waits for a broker.
+    pub connect_seconds: u64,
+    /// Whether dedupe and id-assign run in one task.
+    pub fused: bool,
+    /// How often clients hear what there is.
+    pub heads_every_seconds: u64,
+    /// The database; `None`: SQLite.
+    pub store_url: Option<String>,
+}
+
+impl Settings {
+    /// Names of its own on these brokers, and otherwise what most tests want.
+    pub fn on(brokers: impl Into<String>) -> Self {
+        let (brokers, prefix) = (brokers.into(), format!("test-{:016x}-", rand::random::<u64>()));
+        Self {
+            brokers,
+            prefix,
+            chain_partitions: 4,
+            connect_seconds: 60,
+            fused: true,
+            heads_every_seconds: 30,
+            store_url: None,
+        }
+    }
+
+    /// On how many brokers each record is.
+    pub fn replicas(&self) -> u16 {
+        if self.brokers.contains(',') { 3 } else { 1 }
+    }
+}
+
+/// What runs in a process.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Part {
+    /// Its roles, separated by commas.
+    pub roles: &'static str,
+    /// Its number among the processes.
+    pub instance: u16,
+    /// Its gateway's slot.
+    pub slot: u16,
+}
+
+/// Everything in one process.
+pub const EVERYTHING: Part =
+    Part { roles: "gateway,repo,dedupe,id-assign,persist,fan-out,large-group", instance: 0, slot: 0 };
+
+/// A configuration and a data directory.
+pub struct Installation {
+    /// What it was made with.
+    pub settings: Settings,
+    dir: TempDir,
+}
+
+impl Installation {
+    /// One with these settings; nothing runs yet.
+    pub fn new(settings: Settings) -> Self {
+        let installation = Self { settings: settings.clone(), dir: tempfile::tempdir().expect("a directory") };
+        installation.set(settings);
+        installation
+    }
+
+    /// Processes that start from now on have these settings.
+    pub fn set(&self, settings: Settings) {
+        let replicas = settings.replicas();
+        let Settings { brokers, prefix, chain_partitions, connect_seconds, fused, heads_every_seconds, store_url } =
+            settings;
+        let store = store_url.map(|url| format!("[repo.store]\nurl = \"{url}\"\n")).unwrap_or_default();
+        let config = format!(
+            "[log]\nkind = \"kafka\"\nchain_partitions = {chain_partitions}\ngateway_slots = 2\n\
+             [log.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\ngroup_prefix = \"{prefix}\"\n\
+             replicas = {replicas}\nconnect_seconds = {connect_seconds}\n\
+             [stages]\ntasks_per_stage = 1\nfuse_dedupe_and_id_assign = {fused}\n\
+             [gateway.limits]\nheads_every_s = {heads_every_seconds}\n{store}"
+        );
+        std::fs::write(self.config(), config).expect("the directory is the test's own");
+    }
+
+    /// Starts a process, on these addresses where it has a gateway or a repo.
+    pub async fn start(&self, part: Part, http: SocketAddr, grpc: SocketAddr) -> Server {
+        self.starting_at(part, http, grpc)
+            .ready()
+            .await
+            .unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
+    }
+
+    /// Starts everything in one process, on free ports.
+    pub fn starting(&self) -> Starting {
+        self.starting_at(EVERYTHING, any_port(), any_port())
+    }
+
+    fn starting_at(&self, part: Part, http: SocketAddr, grpc: SocketAddr) -> Starting {
+        let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
+        let config = self.config().display().to_string();
+        let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
+        let launch = Launch { args: args.map(str::to_owned).into(), ..Launch::default() };
+        Starting::new(&self.data(), http, grpc, &launch)
+    }
+
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.dir.path().join("kafka.toml")
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
+    }
+}

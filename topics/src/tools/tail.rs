@@ -1,0 +1,99 @@
+//! Reading along a topic, or what is there of it, with a choice of records.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::view::{Condition, record_json};
+use crate::catalogue::TopicSpec;
+use crate::log::{Log, LogError, PartitionBatch, Reader, StartAt};
+use crate::scan::STALL_MAX;
+
+/// What to show of a topic.
+#[derive(Debug, Clone)]
+pub struct Choice {
+    /// This partition; `None`: all.
+    pub partition: Option<u32>,
+    /// Where to start in each.
+    pub from: StartAt,
+    /// Go on when the end is reached.
+    pub follow: bool,
+    /// Only records with this key.
+    pub key: Option<String>,
+    /// Only records whose fields meet all of these.
+    pub conditions: Vec<Condition>,
+}
+
+/// Goes through a topic.
+pub struct Tail {
+    topic: &'static TopicSpec,
+    choice: Choice,
+    reader: Box<dyn Reader>,
+    /// Where each partition ended at the start; those that were reached are gone.
+    ends: HashMap<u32, u64>,
+    /// When the end must come closer.
+    stalls_at: Instant,
+}
+
+/// One look.
+const WAIT: Duration = Duration::from_millis(500);
+
+impl Tail {
+    /// Looks up the ends, and starts. An offset that a partition does not have yet starts at its end.
+    ///
+    /// # Errors
+    /// [`LogError::NoSuchPartition`], and those of [`Log::read`].
+    pub async fn open(log: &dyn Log, topic: &'static TopicSpec, choice: Choice) -> Result<Self, LogError> {
+        let partitions = choice.partition.map_or(0..log.layout().partitions(topic), |one| one..one + 1);
+        let (mut ends, mut from) = (HashMap::new(), Vec::new());
+        for partition in partitions {
+            let end = log.bounds(topic, partition).await?.end;
+            ends.insert(partition, end);
+            let start = match choice.from {
+                StartAt::Offset(offset) => StartAt::Offset(offset.min(end)),
+                StartAt::Earliest | StartAt::Latest | StartAt::Time(_) => choice.from,
+            };
+            from.push((partition, start));
+        }
+        let reader = log.read(topic, &from).await?;
+        Ok(Self { topic, choice, reader, ends, stalls_at: Instant::now() + STALL_MAX })
+    }
+
+    /// The next records that were chosen, as [`record_json`] shows them; possibly none of a batch.
+    /// `None`: all that was there has been seen, and nothing is followed. Cancel-safe.
+    ///
+    /// # Errors
+    /// Those of [`Reader::next`]; [`LogError::Stalled`] when the end is not reached.
+    pub async fn next(&mut self) -> Result<Option<Vec<Value>>, LogError> {
+        if !self.choice.follow {
+            let reader = &self.reader;
+            self.ends.retain(|&partition, end| reader.position(partition).is_some_and(|position| position < *end));
+            if self.ends.is_empty() {
+                return Ok(None);
+            }
+        }
+        let Some(batch) = self.reader.next(WAIT).await? else {
+            if self.choice.follow || Instant::now() < self.stalls_at {
+                return Ok(Some(Vec::new()));
+            }
+            let (&partition, _) = self.ends.iter().next().unwrap_or((&0, &0));
+            let offset = self.reader.position(partition).unwrap_or(0);
+            return Err(LogError::Stalled { topic: self.topic.name.to_owned(), partition, offset });
+        };
+        self.stalls_at = Instant::now() + STALL_MAX;
+        Ok(Some(self.chosen(&batch)))
+    }
+
+    fn chosen(&self, batch: &PartitionBatch) -> Vec<Value> {
+        let end = if self.choice.follow { Some(u64::MAX) } else { self.ends.get(&batch.partition).copied() };
+        let key = self.choice.key.as_deref().map(str::as_bytes);
+        let records = batch.records.iter().filter(|record| end.is_some_and(|end| record.offset < end));
+        let records = records.filter(|record| key.is_none_or(|key| record.key == key));
+        let shown = records.map(|record| record_json(self.topic, batch.partition, record));
+        shown
+            .filter(|object| self.choice.conditions.iter().all(|condition| condition.holds(&object["value"])))
+            .collect()
+    }
+}
