@@ -166,16 +166,15 @@ impl<DB: Dialect> SqlStore<DB> {
             outcome
         };
         let (page, answer) = match read.await {
-            Ok(page) if page.last_seq >= head => (Some(page), "current"),
-            Ok(_) => (None, "behind"),
+            Ok(page) => {
+                replica.answered();
+                if page.last_seq >= head { (Some(page), "current") } else { (None, "behind") }
+            }
             Err(fault) => {
                 replica.failed(&fault);
                 (None, "failed")
             }
         };
-        if answer != "failed" {
-            replica.answered();
-        }
         metrics::counter!("gochat_store_replica_reads_total", "answer" => answer).increment(1);
         Ok(page)
     }
