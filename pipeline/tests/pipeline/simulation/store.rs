@@ -13,7 +13,8 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
 use stages::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 use stages::repo::store::{Store, StoreError};
 use tokio::time::sleep;
@@ -182,6 +183,18 @@ impl Store for SimStore {
 
     async fn standing(&self, _conversation: ConversationId, _user: UserId) -> Result<Option<Standing>, StoreError> {
         Err(not_kept("standing"))
+    }
+
+    async fn read_marks(&self, _conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
+        Err(not_kept("read_marks"))
+    }
+
+    async fn newest_id(&self, _below: i64) -> Result<i64, StoreError> {
+        Err(not_kept("newest_id"))
+    }
+
+    async fn sign_in(&self, _user: UserId, _family: i64, _now: i64) -> Result<Option<SignIn>, StoreError> {
+        Err(not_kept("sign_in"))
     }
 
     async fn create_user(&self, _user: &User, _password_hash: Option<&str>) -> Result<(), StoreError> {
