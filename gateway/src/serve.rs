@@ -24,8 +24,9 @@ use crate::presence::{PresencePublisher, SlotLease};
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::{CloseReason, Sessions};
+use crate::sign_ins::SignIns;
 use crate::signals::Signals;
-use crate::{delivery, http};
+use crate::{delivery, http, queues};
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -42,7 +43,7 @@ pub struct GatewayParts {
     /// Tells the time.
     pub clock: Clock,
     /// Whose lag decides about Busy.
-    pub lag_of: LagWatch,
+    pub lag_of: Vec<LagWatch>,
     /// What `/metrics` shows.
     pub render_metrics: RenderMetrics,
     /// What `/health/ready` shows, beside the gateway itself.
@@ -107,6 +108,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
     let (appender, append_task) = appender(log, config.append_queue_records_max, append_timeout);
     let edge = Edge {
         rights: Rights::new(repo.clone(), access_age, config.access_cache_entries_max, config.typing_members_max),
+        sign_ins: SignIns::new(Duration::from_millis(config.sign_in_cache_ms), config.access_cache_entries_max),
         backlog: Backlog::new(config.busy_lag_records_max),
         sessions: Sessions::new(config.sockets_a_user_max),
         presence: PresencePublisher::new(slot.clone()),
@@ -180,7 +182,7 @@ impl Tasks {
     fn start(
         edge: &Arc<Edge>,
         log: &Arc<dyn Log>,
-        lag_of: LagWatch,
+        lag_of: Vec<LagWatch>,
         append_task: AppendTask,
         reader: Box<dyn Reader>,
     ) -> Self {
@@ -206,6 +208,7 @@ impl Tasks {
             let (edge, log, stop) = (edge.clone(), log.clone(), stop.clone());
             async move { edge.backlog.watch(log, lag_of, stop).await }
         });
+        running.spawn(queues::tell(edge.clone(), stop.clone()));
         Self { running, stop, drain, delivery: tokio::sync::Mutex::new(delivery) }
     }
 

@@ -94,8 +94,10 @@ pub struct Parts {
     pub large_group: large_group::Config,
 }
 
-/// The group and topic whose lag says whether the chain keeps up.
-pub const LAG_THAT_REFUSES: (&str, &TopicSpec) = ("persist", &SEQUENCED.spec);
+/// The groups and topics whose lag together says whether the chain keeps up: all that stand between the
+/// ack and the store.
+pub const LAG_THAT_REFUSES: [(&str, &TopicSpec); 3] =
+    [("dedupe", &UPSTREAM.spec), ("id-assign", &ACCEPTED.spec), ("persist", &SEQUENCED.spec)];
 
 /// ```text
 /// upstream ─► dedupe ─► accepted ─► id-assign ─► sequenced ─► persist ─► persisted ─► fan-out ─► deliveries
