@@ -50,6 +50,12 @@ pub fn appender(log: Arc<dyn Log>, queue_records_max: usize, timeout: Duration) 
 }
 
 impl Appender {
+    /// How many records wait, and how many may.
+    pub fn waiting(&self) -> (usize, usize) {
+        let limit = self.queue.max_capacity();
+        (limit - self.queue.capacity(), limit)
+    }
+
     /// Queues a record; waits while the queue is full. Records of one caller that awaits each call keep
     /// their order.
     ///

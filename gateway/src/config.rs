@@ -50,7 +50,8 @@ pub struct GatewayConfig {
     pub repo_timeout_ms: u64,
     /// Milliseconds that an append may take; then the client hears Busy.
     pub append_timeout_ms: u64,
-    /// Records that persist may be behind; over it messages are refused with Busy.
+    /// Records that wait before the store, before all stages up to persist together; over it messages are
+    /// refused with Busy.
     pub busy_lag_records_max: u64,
     /// REST requests a second of one user.
     pub requests_a_second_a_user: u32,

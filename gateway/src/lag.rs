@@ -11,7 +11,8 @@ use topics::log::Log;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Whose lag decides about Busy: as a rule that of persist on its input.
+/// Whose lag counts for Busy: of each stage that stands between the ack and the store, since what any of
+/// them does not take would pile up before it.
 #[derive(Debug, Clone)]
 pub struct LagWatch {
     /// The consumer group.
@@ -44,20 +45,24 @@ impl Backlog {
         Err(Refusal::new(ErrorCode::Busy, "too many messages are waiting: send it again in a few seconds"))
     }
 
-    /// Looks each second until `stop`.
-    pub async fn watch(&self, log: Arc<dyn Log>, watch: LagWatch, stop: CancellationToken) {
+    /// Looks each second until `stop`. What counts is the sum.
+    pub async fn watch(&self, log: Arc<dyn Log>, watched: Vec<LagWatch>, stop: CancellationToken) {
+        let mut behind = vec![0; watched.len()];
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
-            match log.lag(&watch.group, watch.topic).await {
-                Ok(partitions) => {
-                    let records = partitions.iter().map(|partition| partition.records).sum();
-                    self.records.store(records, Ordering::Relaxed);
-                    metrics::gauge!("gochat_chain_lag_records").set(records as f64);
+            for (watch, behind) in watched.iter().zip(&mut behind) {
+                match log.lag(&watch.group, watch.topic).await {
+                    Ok(partitions) => *behind = partitions.iter().map(|partition| partition.records).sum::<u64>(),
+                    // What was seen last stays: a log that can't answer will refuse appends by itself.
+                    Err(error) => {
+                        tracing::warn!(%error, group = watch.group, "the lag of a stage is not known");
+                    }
                 }
-                // What was seen last stays: a log that can't answer will refuse appends by itself.
-                Err(error) => tracing::warn!(%error, group = watch.group, "the lag of the chain is not known"),
             }
+            let records = behind.iter().sum();
+            self.records.store(records, Ordering::Relaxed);
+            metrics::gauge!("gochat_chain_lag_records").set(records as f64);
         }
     }
 }

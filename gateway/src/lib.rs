@@ -18,6 +18,7 @@ mod http;
 mod lag;
 mod oversize;
 mod presence;
+mod queues;
 mod rate;
 mod repo;
 mod rest;

@@ -26,7 +26,7 @@ use crate::rights::Rights;
 use crate::sessions::{CloseReason, Sessions};
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
-use crate::{delivery, http};
+use crate::{delivery, http, queues};
 
 /// What a gateway is made of.
 pub struct GatewayParts {
@@ -43,7 +43,7 @@ pub struct GatewayParts {
     /// Tells the time.
     pub clock: Clock,
     /// Whose lag decides about Busy.
-    pub lag_of: LagWatch,
+    pub lag_of: Vec<LagWatch>,
     /// What `/metrics` shows.
     pub render_metrics: RenderMetrics,
     /// What `/health/ready` shows, beside the gateway itself.
@@ -182,7 +182,7 @@ impl Tasks {
     fn start(
         edge: &Arc<Edge>,
         log: &Arc<dyn Log>,
-        lag_of: LagWatch,
+        lag_of: Vec<LagWatch>,
         append_task: AppendTask,
         reader: Box<dyn Reader>,
     ) -> Self {
@@ -208,6 +208,7 @@ impl Tasks {
             let (edge, log, stop) = (edge.clone(), log.clone(), stop.clone());
             async move { edge.backlog.watch(log, lag_of, stop).await }
         });
+        running.spawn(queues::tell(edge.clone(), stop.clone()));
         Self { running, stop, drain, delivery: tokio::sync::Mutex::new(delivery) }
     }
 

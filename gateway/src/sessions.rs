@@ -149,6 +149,14 @@ impl Socket {
         Ok(())
     }
 
+    /// How many frames wait.
+    fn waiting(&self) -> usize {
+        match &*locked(&self.queue) {
+            Queue::Open(frames) => frames.len(),
+            Queue::Closing(_) => 0,
+        }
+    }
+
     /// Waits until there may be something to take.
     pub async fn woken(&self) {
         self.wake.notified().await;
@@ -222,6 +230,13 @@ impl Sessions {
     /// How many sockets there are.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
+    }
+
+    /// How many frames wait for the socket that most frames wait for.
+    pub fn longest_queue(&self) -> usize {
+        let mut longest = 0;
+        self.for_all(|socket| longest = longest.max(socket.waiting()));
+        longest
     }
 
     /// Whether a user is connected here.

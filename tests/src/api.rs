@@ -39,6 +39,20 @@ impl Api {
         token: Option<&str>,
         body: Option<Value>,
     ) -> (StatusCode, Value) {
+        self.try_call(method, path, token, body).await.expect("the server answers")
+    }
+
+    /// The same of a server that may not answer.
+    ///
+    /// # Errors
+    /// When it does not.
+    pub async fn try_call(
+        &self,
+        method: Method,
+        path: &str,
+        token: Option<&str>,
+        body: Option<Value>,
+    ) -> Result<(StatusCode, Value), reqwest::Error> {
         let mut request = self.http.request(method, format!("http://{}{path}", self.at));
         if let Some(token) = token {
             request = request.bearer_auth(token);
@@ -46,12 +60,12 @@ impl Api {
         if let Some(body) = body {
             request = request.json(&body);
         }
-        let answer = request.send().await.expect("the server answers");
+        let answer = request.send().await?;
         let status = answer.status();
-        let text = answer.text().await.expect("text");
+        let text = answer.text().await?;
         let body =
             if text.is_empty() { Value::Null } else { serde_json::from_str(&text).unwrap_or(Value::String(text)) };
-        (status, body)
+        Ok((status, body))
     }
 
     /// A call that succeeds.

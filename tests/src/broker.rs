@@ -1,14 +1,15 @@
-//! A real Kafka of a test's own, started and stopped by the project's scripts.
+//! A real Kafka of a test's own, one broker or three, started and stopped by the project's scripts.
 
 use std::path::PathBuf;
 
 use tempfile::TempDir;
 use tokio::process::Command;
 
-/// A running broker; stopped and removed at the end.
+/// A running broker, or three; stopped and removed at the end.
 pub struct Broker {
     dir: TempDir,
     port: u16,
+    nodes: u16,
 }
 
 /// The brokers that all tests share.
@@ -27,39 +28,62 @@ pub fn script(name: &str) -> PathBuf {
 impl Broker {
     /// Starts one on free ports.
     pub async fn start() -> Self {
-        let broker = Self::that_is_away();
+        Self::start_nodes(1).await
+    }
+
+    /// Starts one or three; with three every record is on all of them, and acknowledged by two.
+    pub async fn start_nodes(nodes: u16) -> Self {
+        let broker = Self::of_nodes(nodes);
         broker.start_again().await;
         broker
     }
 
     /// One with an address, that was never started.
     pub fn that_is_away() -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base() }
+        Self::of_nodes(1)
+    }
+
+    fn of_nodes(nodes: u16) -> Self {
+        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes }
     }
 
     /// Starts it, the first time or after it was killed.
     pub async fn start_again(&self) {
-        let port = self.port.to_string();
+        let (port, nodes) = (self.port.to_string(), self.nodes.to_string());
         let started = Command::new(script("start-infra.sh"))
-            .args(["--native", "--services", "kafka", "--port-base", &port, "--dir"])
+            .args(["--native", "--services", "kafka", "--port-base", &port, "--nodes", &nodes, "--dir"])
             .arg(self.dir.path().join("infra"))
+            .stdout(std::process::Stdio::null())
             .status()
             .await
             .expect("the script is there");
         assert!(started.success(), "the broker starts");
     }
 
-    /// Dies at once.
+    /// How many there are.
+    pub fn nodes(&self) -> u16 {
+        self.nodes
+    }
+
+    /// All die at once.
     pub async fn kill(&self) {
-        let pid_file = self.dir.path().join("infra/kafka-1/pid");
+        for node in 1..=self.nodes {
+            self.kill_node(node).await;
+        }
+    }
+
+    /// One of them, counted from 1, dies at once.
+    pub async fn kill_node(&self, node: u16) {
+        let pid_file = self.dir.path().join(format!("infra/kafka-{node}/pid"));
         let pid = std::fs::read_to_string(&pid_file).unwrap_or_else(|e| panic!("{}: {e}", pid_file.display()));
         let killed = Command::new("kill").args(["-9", pid.trim()]).status().await.expect("kill is there");
         assert!(killed.success());
     }
 
-    /// Its address.
+    /// Their addresses.
     pub fn address(&self) -> String {
-        format!("127.0.0.1:{}", self.port)
+        let addresses: Vec<_> = (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.port + node)).collect();
+        addresses.join(",")
     }
 }
 
@@ -67,13 +91,18 @@ impl Drop for Broker {
     fn drop(&mut self) {
         let infra = self.dir.path().join("infra");
         // A failure leaves a broker behind, which the next start on this machine does not mind.
-        let _ = std::process::Command::new(script("cleanup.sh")).arg("--dir").arg(infra).status();
+        let _ = std::process::Command::new(script("cleanup.sh"))
+            .arg("--dir")
+            .arg(infra)
+            .stdout(std::process::Stdio::null())
+            .status();
     }
 }
 
-/// A port with which the controller's, ten above, is free too.
+/// A port with which the two above it, and the controllers' ten above, are free too.
 fn free_port_base() -> u16 {
     let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
+    let all_free = |base: &u16| [0, 1, 2, 10, 11, 12].into_iter().all(|offset| free(base + offset));
     let mut bases = (21_000..30_000).step_by(100).skip(usize::from(std::process::id() as u16 % 50));
-    bases.find(|&base| free(base) && free(base + 10)).expect("a free port")
+    bases.find(all_free).expect("free ports")
 }

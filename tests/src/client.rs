@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
 use schemas::ids::{ConversationId, Seq};
 use serde_json::{Value, json};
 use stages::invariants::Synced;
@@ -26,6 +28,40 @@ pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
 /// Sends that wait for their acknowledgement at once.
 const IN_FLIGHT_MAX: usize = 8;
+/// After a refusal that can be retried nothing is sent for so long.
+const HOLD_TIME: Duration = Duration::from_millis(250);
+
+/// How much of what is sent and received gets through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Network {
+    /// All of it.
+    Sound,
+    /// Every second message and acknowledgement is lost, in either direction; which one is random, or a
+    /// message could be the unlucky one each time.
+    DropsEverySecond,
+}
+
+impl Network {
+    /// Without any acknowledgement for so long, what is under way is sent again.
+    fn resend_after(self) -> Duration {
+        match self {
+            Self::Sound => Duration::from_secs(15),
+            Self::DropsEverySecond => Duration::from_millis(300),
+        }
+    }
+}
+
+/// Whether a client sends.
+#[derive(Debug, Clone, Copy)]
+enum Pace {
+    /// Yes; what is under way is sent again at this time.
+    Sending { again: Instant },
+    /// Not before this time: it was refused.
+    Holding { until: Instant },
+}
+
+/// The pause before a sync that was refused is tried again.
+const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(200);
 
 /// Something to be said.
 #[derive(Debug, Clone)]
@@ -87,6 +123,11 @@ impl Client {
     /// Connects to one of these gateways and stays connected until it is stopped; where one does not
     /// answer, the next one is tried.
     pub fn start(number: u64, at: Vec<SocketAddr>, account: &Account) -> Self {
+        Self::start_on(Network::Sound, number, at, account)
+    }
+
+    /// The same on this network.
+    pub fn start_on(network: Network, number: u64, at: Vec<SocketAddr>, account: &Account) -> Self {
         let user = account.user_id.parse().expect("a user id");
         let ledger = Arc::new(Mutex::new(Ledger::new(number, user)));
         let (tell, news) = watch::channel(0);
@@ -100,6 +141,9 @@ impl Client {
             unacked: VecDeque::new(),
             sent: 0,
             syncing: HashMap::new(),
+            network,
+            luck: StdRng::seed_from_u64(number),
+            pace: Pace::Sending { again: Instant::now() },
         };
         Self { ledger, news, say, task: tokio::spawn(life.live()) }
     }
@@ -123,8 +167,13 @@ impl Client {
 
     /// Closes the socket and ends.
     pub fn stop(self) -> Arc<Mutex<Ledger>> {
-        self.task.abort();
+        self.leave();
         self.ledger
+    }
+
+    /// Closes the socket; the ledger stays.
+    pub fn leave(&self) {
+        self.task.abort();
     }
 }
 
@@ -140,6 +189,9 @@ struct Life {
     sent: usize,
     /// Conversations that a sync was asked for: from where, and how far they were known to reach.
     syncing: HashMap<ConversationId, (Seq, Seq)>,
+    network: Network,
+    luck: StdRng,
+    pace: Pace,
 }
 
 impl Life {
@@ -152,6 +204,7 @@ impl Life {
             self.tell.send_modify(|n| *n += 1);
             self.sent = 0;
             self.syncing.clear();
+            self.progress();
             // The socket broke: connect again.
             let _ = self.converse(&mut socket).await;
             self.ledger.lock().await.online = false;
@@ -176,14 +229,13 @@ impl Life {
             self.sync(socket, conversation).await?;
         }
         loop {
-            while self.sent < self.unacked.len().min(IN_FLIGHT_MAX) {
-                let say = &self.unacked[self.sent];
-                for _ in 0..if say.twice { 2 } else { 1 } {
-                    send(socket, &frame(say)).await?;
-                }
-                self.sent += 1;
-            }
+            self.send_what_may_go(socket).await?;
+            let (Pace::Sending { again: timer } | Pace::Holding { until: timer }) = self.pace;
             tokio::select! {
+                () = tokio::time::sleep_until(timer), if !self.unacked.is_empty() => {
+                    self.sent = 0;
+                    self.progress();
+                }
                 say = self.to_say.recv() => self.unacked.push_back(say.ok_or("nobody speaks any more")?),
                 frame = socket.next() => match frame.ok_or("ended")?.map_err(|e| e.to_string())? {
                     Message::Text(text) => {
@@ -197,9 +249,45 @@ impl Life {
         }
     }
 
+    async fn send_what_may_go(&mut self, socket: &mut Socket) -> Result<(), String> {
+        while let Pace::Sending { .. } = self.pace
+            && self.sent < self.unacked.len().min(IN_FLIGHT_MAX)
+        {
+            let frame = frame(&self.unacked[self.sent]);
+            for _ in 0..if self.unacked[self.sent].twice { 2 } else { 1 } {
+                if self.gets_through().await {
+                    send(socket, &frame).await?;
+                }
+            }
+            self.sent += 1;
+            self.progress();
+        }
+        Ok(())
+    }
+
+    fn progress(&mut self) {
+        self.pace = Pace::Sending { again: Instant::now() + self.network.resend_after() };
+    }
+
+    /// Whether the network takes a message; every second one is lost on a bad one.
+    async fn gets_through(&mut self) -> bool {
+        match self.network {
+            Network::Sound => true,
+            Network::DropsEverySecond => {
+                let passes = self.luck.random_bool(0.5);
+                self.ledger.lock().await.dropped += u64::from(!passes);
+                passes
+            }
+        }
+    }
+
     async fn take(&mut self, socket: &mut Socket, frame: &Value) -> Result<(), String> {
         let data = &frame["data"];
-        match frame["type"].as_str().unwrap_or_default() {
+        let kind = frame["type"].as_str().unwrap_or_default();
+        if matches!(kind, "message-ack" | "message-stored" | "message") && !self.gets_through().await {
+            return Ok(());
+        }
+        match kind {
             "message-ack" => self.acked(data).await,
             "message-stored" | "message" => self.message(socket, frame).await?,
             "sync-result" => self.synced(socket, data).await?,
@@ -224,13 +312,17 @@ impl Life {
     async fn acked(&mut self, data: &Value) {
         let id = data["clientMsgId"].as_str().unwrap_or_default();
         self.done(id);
+        if let Pace::Sending { .. } = self.pace {
+            self.progress();
+        }
         self.ledger.lock().await.acked.insert(id.to_owned());
     }
 
     /// A refusal that can be retried is tried again; another one is the test's to judge.
     async fn refused(&mut self, data: &Value) {
         if data["retryable"] == true {
-            self.sent = 0;
+            self.pace = Pace::Holding { until: Instant::now() + HOLD_TIME };
+            self.ledger.lock().await.held_off += 1;
             return;
         }
         self.done(data["clientMsgId"].as_str().unwrap_or_default());
@@ -266,6 +358,9 @@ impl Life {
         }
         let behind = ledger.position(conversation) < ledger.known_end(conversation);
         drop(ledger);
+        if !recovered && messages.is_empty() {
+            tokio::time::sleep(SYNC_AGAIN_AFTER).await;
+        }
         if !recovered || behind {
             self.sync(socket, conversation).await?;
         }

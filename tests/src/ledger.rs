@@ -24,6 +24,10 @@ pub struct Ledger {
     pub synced: Vec<Synced>,
     /// Errors the server sent.
     pub errors: Vec<Value>,
+    /// How often it was asked to try again later.
+    pub held_off: u64,
+    /// Messages and acknowledgements that its network lost.
+    pub dropped: u64,
     /// How often the client connected.
     pub connections: u64,
     /// Whether it is connected now.
@@ -54,6 +58,8 @@ impl Ledger {
             seen: Vec::new(),
             synced: Vec::new(),
             errors: Vec::new(),
+            held_off: 0,
+            dropped: 0,
             connections: 0,
             online: false,
             newest: HashMap::new(),

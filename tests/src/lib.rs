@@ -1,11 +1,14 @@
 //! What the tests of the whole product share: the real binary as a process, clients that follow the
-//! protocol to the letter, a browser, a broker, and programs that others wrote.
+//! protocol to the letter, a browser, a broker, programs that others wrote, and the harness that
+//! breaks things under load.
 
 pub mod api;
 pub mod broker;
 pub mod browser;
 pub mod client;
+pub mod faults;
 pub mod foreign;
 pub mod installation;
 pub mod ledger;
+pub mod redis;
 pub mod server;

@@ -131,7 +131,7 @@ kafka_format() {
   mkdir -p "$home"
   kafka_settings "$node" >"$home/server.properties"
   [ -f "$home/data/meta.properties" ] && return
-  kafka_tool kafka.tools.StorageTool format --ignore-formatted --cluster-id "$(cat "$dir/kafka.cluster")" \
+  kafka_tool kafka.tools.StorageTool format --ignore-formatted "--cluster-id=$(cat "$dir/kafka.cluster")" \
     --config "$home/server.properties" >"$home/format.log" 2>&1 ||
     { cat "$home/format.log" >&2; die "the storage of kafka-$node could not be formatted: the reason is above"; }
 }

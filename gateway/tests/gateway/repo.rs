@@ -33,6 +33,8 @@ pub struct FakeRepo {
     /// What is said of every sign-in; `None`: it goes on.
     pub sign_ins_are: Mutex<Option<ErrorCode>>,
     pub traces: Mutex<Vec<String>>,
+    /// Calls that were answered as by a server that is just going down.
+    pub unavailable: AtomicUsize,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -118,7 +120,12 @@ impl UserRepo for FakeRepo {
             "user2" => Ok(Response::new(user(2))),
             "broken" => Err(Status::internal("SELECT failed at /var/lib/secret")),
             "slow" => std::future::pending().await,
-            _ => Err(refused(ErrorCode::UserNotFound, "no such user")),
+            "flaky" if self.unavailable.fetch_add(1, Ordering::SeqCst) == 0 => Err(Status::unavailable("going down")),
+            "flaky" => Ok(Response::new(user(2))),
+            name => {
+                let code = name.strip_prefix("refused").and_then(|code| ErrorCode::from_code(code.parse().ok()?));
+                Err(refused(code.unwrap_or(ErrorCode::UserNotFound), "as asked"))
+            }
         }
     }
 
@@ -157,6 +164,11 @@ impl GroupRepo for FakeRepo {
 
     async fn add_group_member(&self, _: Request<pb::AddGroupMemberRequest>) -> Answer<pb::Empty> {
         Err(refused(ErrorCode::GroupFull, "the group is full"))
+    }
+
+    async fn dissolve_group(&self, _: Request<pb::DissolveGroupRequest>) -> Answer<pb::Empty> {
+        self.unavailable.fetch_add(1, Ordering::SeqCst);
+        Err(Status::unavailable("going down"))
     }
 
     async fn set_group_member_role(&self, _: Request<pb::SetGroupMemberRoleRequest>) -> Answer<pb::Empty> {

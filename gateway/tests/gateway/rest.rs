@@ -1,6 +1,9 @@
 //! REST: shapes, codes, limits.
 
+use std::sync::atomic::Ordering;
+
 use gateway::GatewayConfig;
+use schemas::error::ErrorCode;
 use schemas::ids::UserId;
 use schemas::pb;
 use schemas::token::Claims;
@@ -133,6 +136,26 @@ async fn what_is_wrong_gets_its_status_and_code() {
 async fn a_repo_that_does_not_answer_is_busy() {
     let gateway = gateway_with(GatewayConfig { repo_timeout_ms: 100, ..Default::default() }).await;
     check_error(&gateway, "GET", "/api/users?username=slow", None, 503, 1008).await;
+}
+
+#[tokio::test]
+async fn a_read_is_tried_again_when_the_repo_is_away_and_a_change_is_not() {
+    let gateway = gateway().await;
+    let token = gateway.token(1);
+    let (status, user) = gateway.request("GET", "/api/users?username=flaky", Some(&token), None).await;
+    assert_eq!((status, &user["username"]), (200, &json!("user2")));
+    gateway.repo.unavailable.store(0, Ordering::SeqCst);
+    check_error(&gateway, "DELETE", "/api/groups/5", None, 503, 1008).await;
+    assert_eq!(gateway.repo.unavailable.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn every_code_of_the_repo_has_its_status() {
+    let gateway = gateway().await;
+    for code in ErrorCode::ALL {
+        let path = format!("/api/users?username=refused{}", code.code());
+        check_error(&gateway, "GET", &path, None, code.http_status(), code.code()).await;
+    }
 }
 
 #[tokio::test]

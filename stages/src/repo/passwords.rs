@@ -28,6 +28,8 @@ pub struct Passwords {
     working: Arc<Semaphore>,
     /// Those that are worked on or wait.
     admitted: Arc<Semaphore>,
+    /// How many of those there may be.
+    admitted_max: usize,
     /// Of no password: what is checked when there is no such user, at the same cost.
     nobodys: Arc<str>,
 }
@@ -52,10 +54,12 @@ impl Passwords {
         let nobodys = hash(&argon2, b"").map_err(|e| unusable(e.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = (cores / 2).max(1);
+        let admitted_max = workers + config.password_queue_max;
         Ok(Self {
             argon2,
             working: Arc::new(Semaphore::new(workers)),
-            admitted: Arc::new(Semaphore::new(workers + config.password_queue_max)),
+            admitted: Arc::new(Semaphore::new(admitted_max)),
+            admitted_max,
             nobodys: nobodys.into(),
         })
     }
@@ -84,6 +88,9 @@ impl Passwords {
     ) -> Result<T, CallError> {
         let busy = || Refusal::new(ErrorCode::Busy, "too many are signing in at this moment: try again in a second");
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
+        let admitted_now = self.admitted_max.saturating_sub(self.admitted.available_permits());
+        metrics::gauge!("gochat_queue_length", "queue" => "repo-password-calls").set(admitted_now as f64);
+        metrics::gauge!("gochat_queue_limit", "queue" => "repo-password-calls").set(self.admitted_max as f64);
         let working = Arc::clone(&self.working).acquire_owned().await.map_err(|_| busy())?;
         let (argon2, nobodys) = (self.argon2.clone(), Arc::clone(&self.nobodys));
         let worked = tokio::task::spawn_blocking(move || {

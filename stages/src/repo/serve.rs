@@ -3,7 +3,6 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use moka::future::Cache;
 use schemas::pb;
 use schemas::snowflake::{self, Snowflake};
 use schemas::token::SigningKey;
@@ -15,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use topics::clock::Clock;
 use topics::log::Log;
 
+use super::cache::Cache;
 use super::config::RepoConfig;
 use super::grpc::auth_service_server::AuthServiceServer;
 use super::grpc::conversation_service_server::ConversationServiceServer;
@@ -30,16 +30,19 @@ const REQUEST_BYTES_MAX: usize = 256 * 1_024;
 /// Ids further ahead than this were not made by a clock (they were imported, or written by hand) and are
 /// not gone on from: the 64 bits would soon be used up.
 const IDS_AHEAD_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
-/// A user who was not heard of for so long is connected nowhere.
-const USER_SESSION_LIFETIME: Duration = Duration::from_secs(30 * 60);
 /// A connection whose other end does not answer a ping is closed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls given up by their caller before they were begun, on one connection. Beyond this the connection is
+/// closed, and all calls on it fail: an overload gives up many at once, h2's own 20 are soon passed.
+const PENDING_RESETS_MAX: usize = 4_096;
 
 /// What the repo is put together from.
 pub struct RepoParts {
     /// Keeps everything.
     pub store: Arc<dyn Store>,
+    /// Remembers where users are connected.
+    pub cache: Arc<dyn Cache>,
     /// Takes what enters the chain here.
     pub log: Arc<dyn Log>,
     /// Tells whether a user is online anywhere.
@@ -97,6 +100,7 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
         .timeout(config.request_timeout())
         .concurrency_limit_per_connection(config.connection_requests_max as usize)
         .max_concurrent_streams(config.connection_requests_max)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
@@ -125,10 +129,9 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
 }
 
 async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts { store, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+    let RepoParts { store, cache, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
     let ids = ids_after_those_stored(&*store, &clock, instance).await?;
     let passwords = Passwords::new(&config)?;
-    let sessions = Cache::builder().max_capacity(config.user_sessions_max).time_to_live(USER_SESSION_LIFETIME).build();
     Ok(Repo(Arc::new(RepoInner {
         store,
         log,
@@ -139,7 +142,7 @@ async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         config,
         passwords,
         ids: Mutex::new(ids),
-        sessions,
+        cache,
     })))
 }
 

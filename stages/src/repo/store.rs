@@ -4,6 +4,8 @@
 //! shows. Each method is one transaction. Every implementation passes the one contract suite in
 //! `tests/repo/contract`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
@@ -88,6 +90,9 @@ pub enum StoreError {
         /// What it holds.
         what: String,
     },
+    /// The same read of another caller, whose answer this one waited for, failed.
+    #[error(transparent)]
+    Shared(#[from] Arc<StoreError>),
 }
 
 impl StoreError {
@@ -99,6 +104,7 @@ impl StoreError {
             Self::Failed { .. } | Self::IdentityTaken { .. } | Self::NoIdentity { .. } | Self::Unreadable { .. } => {
                 Class::Fatal
             }
+            Self::Shared(error) => error.class(),
         }
     }
 }
@@ -137,6 +143,13 @@ pub trait Store: Send + Sync + 'static {
         first: Seq,
         limit: usize,
     ) -> Result<HistoryPage, StoreError>;
+
+    /// The newest seq of a conversation; 0: nobody wrote in it. From the primary, and no older than any
+    /// batch that was written before: what is remembered of the conversation is held against it.
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        let beyond = HistoryRange::After(Seq(i64::MAX));
+        self.history(conversation, beyond, Seq(1), 0).await.map(|page| page.last_seq)
+    }
 
     /// A user's conversations, newest first, `world` always among them.
     async fn conversations(
@@ -203,7 +216,7 @@ pub trait Store: Send + Sync + 'static {
     /// `ConversationNotFound`, `PermissionDenied`, `UserNotFound`, `GroupFull`, `InvalidInput`.
     async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError>;
 
-    /// A group.
+    /// A group, from the primary: remembered members are held against its version.
     async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError>;
 
     /// Members by user id, those above `after`.

@@ -8,8 +8,10 @@
 mod auth;
 mod bad_input;
 mod big_group;
+mod cache;
 mod contract;
 mod fixtures;
+mod guarded;
 mod hooked_log;
 mod keys;
 mod outbox;

@@ -9,11 +9,15 @@ use schemas::ids::UserId;
 use schemas::pb;
 use schemas::records::Upstream;
 use schemas::token::SigningKey;
+use stages::repo::cache::local::{LocalCache, LocalConfig};
+use stages::repo::cache::{Cache, Lifetimes};
+use stages::repo::cached::CachedStore;
 use stages::repo::client::auth_service_client::AuthServiceClient;
 use stages::repo::client::conversation_service_client::ConversationServiceClient;
 use stages::repo::client::group_repo_client::GroupRepoClient;
 use stages::repo::client::message_repo_client::MessageRepoClient;
 use stages::repo::client::user_repo_client::UserRepoClient;
+use stages::repo::guarded::{GuardedStore, GuardedStoreConfig};
 use stages::repo::store::Store;
 use stages::repo::{RepoConfig, RepoError, RepoParts, serve};
 use tokio::net::TcpListener;
@@ -82,8 +86,12 @@ impl Served {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let is_online = Arc::clone(&online);
+        let cache: Arc<dyn Cache> = Arc::new(LocalCache::new(&LocalConfig::default(), Lifetimes::default()));
+        let guarded = GuardedStore::new(Arc::clone(&files.store), &GuardedStoreConfig::default());
+        let store: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache)));
         let parts = RepoParts {
-            store: Arc::clone(&files.store),
+            store: Arc::clone(&store),
+            cache,
             log: Arc::clone(&log),
             is_online: Arc::new(move |user| is_online.lock().unwrap().contains(&user)),
             signing_key: Arc::clone(&key),
@@ -94,7 +102,6 @@ impl Served {
         };
         let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let store = Arc::clone(&files.store);
         Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, files }
     }
 

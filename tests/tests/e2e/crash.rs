@@ -3,6 +3,7 @@
 use tests::server::Server;
 
 use crate::talk::Talk;
+use crate::tools::holds;
 
 const KILLS: usize = 2;
 
@@ -19,5 +20,6 @@ async fn twenty_thousand_messages_survive_kill_9_in_the_middle() {
         server = Server::start_at(data.path(), http, grpc).await;
     }
     talk.end(server.http).await;
+    holds(&["--data", data.path().to_str().unwrap()]).await;
     assert!(server.stop().await.success());
 }

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed, and says its seed")]
 
 mod bad_input;
+mod cache;
 mod chat;
 mod crash;
 mod edges;
@@ -16,3 +17,4 @@ mod sign_in;
 mod start;
 mod takeover;
 mod talk;
+mod tools;

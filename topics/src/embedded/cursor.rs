@@ -59,7 +59,13 @@ impl Cursor {
                 Look::AtEnd => return Ok(false),
                 Look::Tail(batches) => self.ready = batches,
                 Look::OnDisk { until } => {
-                    let span = Span { partition: self.partition.id, from: self.next, until, bytes_max: FETCH_BYTES };
+                    let span = Span {
+                        partition: self.partition.id,
+                        from: self.next,
+                        until,
+                        bytes_max: FETCH_BYTES,
+                        gapless: self.partition.is_gapless(),
+                    };
                     self.ready = fetches.fetch(self.partition.topic, self.partition.index, span).await?.into();
                     if self.ready.is_empty() {
                         // Compacted away.

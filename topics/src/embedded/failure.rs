@@ -41,6 +41,25 @@ fn is_full(e: &rusqlite::Error) -> bool {
         .is_some_and(|e| e.code == ErrorCode::DiskFull || e.extended_code == rusqlite::ffi::SQLITE_IOERR_SHMSIZE)
 }
 
+/// The same error; one of a damaged file says which, and what to do.
+pub(super) fn naming_damage(path: &Path, e: LogError) -> LogError {
+    let damage = match &e {
+        LogError::Storage { source, .. } => source.downcast_ref::<rusqlite::Error>().filter(|e| is_damage(e)),
+        _ => None,
+    };
+    match damage {
+        Some(damage) => LogError::Unusable {
+            path: path.display().to_string(),
+            reason: format!("it is damaged ({damage}): restore the data directory from a backup"),
+        },
+        None => e,
+    }
+}
+
+fn is_damage(e: &rusqlite::Error) -> bool {
+    matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
+}
+
 /// A failed read.
 pub(super) fn of_reading(doing: &'static str, e: rusqlite::Error) -> LogError {
     LogError::Storage { doing, source: Box::new(e) }
@@ -54,6 +73,12 @@ pub(super) fn of_fetching(topic: &str, partition: u32, e: FetchError) -> LogErro
             partition,
             offset: base,
             reason: "its checksum does not match".into(),
+        },
+        FetchError::Missing { from, until } => LogError::Corrupt {
+            topic: topic.into(),
+            partition,
+            offset: from,
+            reason: format!("the records up to offset {until} are missing"),
         },
         FetchError::Storage(e) => of_reading("reading batches", e),
     }

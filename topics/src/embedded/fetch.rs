@@ -44,7 +44,7 @@ impl Fetches {
     /// [`LogError::Corrupt`] or [`LogError::Storage`].
     pub async fn fetch(&self, topic: &TopicSpec, partition: u32, span: Span) -> Result<Vec<Batch>, LogError> {
         let fetched = self.run(topic.durability, move |db| rows::fetch(db, span)).await?;
-        fetched.map_err(|e| failure::of_fetching(topic.name, partition, e))
+        fetched.map_err(|e| self.naming(topic.durability, failure::of_fetching(topic.name, partition, e)))
     }
 
     /// Asks something of the file of this durability.
@@ -59,9 +59,13 @@ impl Fetches {
     ) -> Result<T, LogError> {
         let answer = self.run(durability, move |db| question(db).map_err(FetchError::from)).await?;
         answer.map_err(|e| match e {
-            FetchError::Storage(e) => failure::of_reading(doing, e),
-            FetchError::Damaged { .. } => unreachable!("only a fetch checks batches"),
+            FetchError::Storage(e) => self.naming(durability, failure::of_reading(doing, e)),
+            FetchError::Damaged { .. } | FetchError::Missing { .. } => unreachable!("only a fetch checks batches"),
         })
+    }
+
+    fn naming(&self, durability: Durability, e: LogError) -> LogError {
+        failure::naming_damage(&storage::path_of(&self.synced.dir, durability), e)
     }
 
     async fn run<T: Send + 'static>(

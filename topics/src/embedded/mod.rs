@@ -117,8 +117,10 @@ impl EmbeddedLog {
             synced: storage::open_writer(dir, Durability::Synced, config.file_bytes_max)?,
             unsynced: storage::open_writer(dir, Durability::Unsynced, config.file_bytes_max)?,
         };
-        open::prepare(&mut files, config.layout)?;
-        let Opened { topics, groups, last_txn } = open::load(&files, config.tail_bytes_max_per_partition)?;
+        let damaged = |e| failure::naming_damage(dir, e);
+        open::prepare(&mut files, config.layout).map_err(damaged)?;
+        let Opened { topics, groups, last_txn } =
+            open::load(&files, config.tail_bytes_max_per_partition).map_err(damaged)?;
         let topics = Arc::new(topics);
         let queue = Arc::new(Queue::new(config.write_queue_bytes_max));
         let shared = Arc::new(Shared {
@@ -146,7 +148,7 @@ impl EmbeddedLog {
             synced: storage::open_reader(&dir, Durability::Synced)?,
             unsynced: storage::open_reader(&dir, Durability::Unsynced)?,
         };
-        let Opened { topics, groups, .. } = open::load(&files, 0)?;
+        let Opened { topics, groups, .. } = open::load(&files, 0).map_err(|e| failure::naming_damage(&dir, e))?;
         let shared = Arc::new(Shared {
             layout: open::layout(&files)?,
             limits: Limits { record_bytes_max: 0, call_bytes_max: 0 },

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use super::batch::Batch;
 use super::locked;
-use crate::catalogue::TopicSpec;
+use crate::catalogue::{Cleanup, Durability, TopicSpec};
 use crate::log::{Bounds, LogError};
 
 /// Bytes of batches that one look into the tail takes along.
@@ -57,6 +57,15 @@ impl Partition {
         let Stored { bounds, last_time, compacted } = stored;
         let state = State { bounds, last_time, compacted, tail: VecDeque::new(), tail_bytes: 0 };
         Self { id, topic, index, tail_bytes_max, state: Mutex::new(state) }
+    }
+
+    /// Whether it has every offset from its start on. Compaction leaves gaps; and a power loss may take the
+    /// newest of what is not on disk yet, whose offsets are then not given out again.
+    pub fn is_gapless(&self) -> bool {
+        match (self.topic.cleanup, self.topic.durability) {
+            (Cleanup::Delete(_), Durability::Synced) => true,
+            (Cleanup::Delete(_), Durability::Unsynced) | (Cleanup::Compact, _) => false,
+        }
     }
 
     /// What it holds.

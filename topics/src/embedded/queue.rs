@@ -102,6 +102,13 @@ impl<T> Queue<T> {
         Some(taken)
     }
 
+    /// Bytes of what was pushed and is not done yet, and how many there may be; in whole units.
+    pub fn held_bytes(&self) -> (usize, usize) {
+        let units_max = self.units_max as usize;
+        let units = units_max.saturating_sub(self.room.available_permits());
+        (units * UNIT_BYTES, units_max * UNIT_BYTES)
+    }
+
     /// Takes nothing more. What is in the queue is still handed out.
     pub fn close(&self) {
         locked(&self.state).closed = true;
@@ -125,6 +132,7 @@ mod tests {
         assert!(third.is_err(), "a call was taken over the bound");
         let taken = queue.take(usize::MAX).unwrap();
         assert_eq!(taken.iter().map(|waiting| waiting.work).collect::<Vec<_>>(), [1, 2]);
+        assert_eq!(queue.held_bytes(), (2 * UNIT_BYTES, 2 * UNIT_BYTES), "room is given back when the work is done");
         drop(taken);
         queue.push(3, usize::MAX).await.expect("a call larger than the bound takes all of it, and no more");
     }

@@ -93,6 +93,8 @@ pub(super) struct Span {
     pub until: u64,
     /// Stop when so many bytes are there.
     pub bytes_max: usize,
+    /// Whether every offset is there from the partition's start on: nothing was ever compacted away.
+    pub gapless: bool,
 }
 
 /// Why a batch can't be fetched.
@@ -102,6 +104,13 @@ pub(super) enum FetchError {
     Damaged {
         /// Its first offset.
         base: u64,
+    },
+    /// Records between these offsets are not there.
+    Missing {
+        /// The first of them.
+        from: u64,
+        /// The first that is there again.
+        until: u64,
     },
     /// The database failed.
     Storage(rusqlite::Error),
@@ -115,6 +124,28 @@ impl From<rusqlite::Error> for FetchError {
 
 /// Reads batches, at least one when there is one.
 pub(super) fn fetch(db: &Connection, span: Span) -> Result<Vec<Batch>, FetchError> {
+    // One view of both tables: retention drops batches and moves the start in one transaction.
+    let view = db.unchecked_transaction()?;
+    let batches = batches(&view, span)?;
+    if span.gapless {
+        let start = view
+            .prepare_cached("SELECT start FROM partitions WHERE id = ?1")?
+            .query_row([span.partition], |row| row.get::<_, i64>(0))?;
+        let mut next = span.from.max(start.cast_unsigned());
+        for batch in &batches {
+            if batch.base > next {
+                return Err(FetchError::Missing { from: next, until: batch.base });
+            }
+            next = batch.end();
+        }
+        if batches.is_empty() && next < span.until {
+            return Err(FetchError::Missing { from: next, until: span.until });
+        }
+    }
+    Ok(batches)
+}
+
+fn batches(db: &Connection, span: Span) -> Result<Vec<Batch>, FetchError> {
     let (lowest, from) = (row_id(span.partition, 0), row_id(span.partition, span.from));
     let first: Option<i64> = db
         .prepare_cached("SELECT id FROM batches WHERE id >= ?1 AND id <= ?2 ORDER BY id DESC LIMIT 1")?

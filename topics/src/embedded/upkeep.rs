@@ -148,7 +148,7 @@ impl Upkeep {
         let (newest, until) = newest_of_keys(db, partition, from, end)?;
         let mut at = 0;
         loop {
-            let span = Span { partition: partition.id, from: at, until, bytes_max: STEP_BYTES };
+            let span = Span { partition: partition.id, from: at, until, bytes_max: STEP_BYTES, gapless: false };
             let batches = fetch(db, partition, span)?;
             let Some(last) = batches.last() else { break };
             let (first, next) = (batches[0].base, last.end());
@@ -180,7 +180,7 @@ fn newest_of_keys(
     let mut newest = HashMap::new();
     let mut at = from;
     while at < end && newest.len() < COMPACT_KEYS_MAX {
-        let span = Span { partition: partition.id, from: at, until: end, bytes_max: STEP_BYTES };
+        let span = Span { partition: partition.id, from: at, until: end, bytes_max: STEP_BYTES, gapless: false };
         let batches = fetch(db, partition, span)?;
         let Some(last) = batches.last() else { break };
         at = last.end();

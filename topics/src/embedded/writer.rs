@@ -114,6 +114,9 @@ impl Writer {
     /// Works until the queue is closed and empty.
     pub fn run(mut self) {
         while let Some(taken) = self.queue.take(GROUP_BYTES_MAX) {
+            let (held, limit) = self.queue.held_bytes();
+            metrics::gauge!("gochat_queue_length", "queue" => "log-write-bytes").set(held as f64);
+            metrics::gauge!("gochat_queue_limit", "queue" => "log-write-bytes").set(limit as f64);
             let (mut group, mut own) = (Vec::with_capacity(taken.len()), Vec::new());
             for (work, room) in taken.into_iter().map(Waiting::into_parts) {
                 match work {

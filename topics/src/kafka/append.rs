@@ -114,6 +114,9 @@ impl Appender {
         let room_max = self.cluster.config.append_queue_records_max;
         let room = u32::try_from(records.len()).unwrap_or(room_max).min(room_max);
         let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_closed| LogError::Closed)?;
+        let waiting = (room_max as usize).saturating_sub(self.room.available_permits());
+        metrics::gauge!("gochat_queue_length", "queue" => "kafka-append-records").set(waiting as f64);
+        metrics::gauge!("gochat_queue_limit", "queue" => "kafka-append-records").set(f64::from(room_max));
         let (done, answered) = oneshot::channel();
         let state = CallState {
             places: vec![Place { partition: 0, offset: 0 }; records.len()],

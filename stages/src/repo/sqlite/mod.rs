@@ -129,6 +129,28 @@ impl SqliteStore {
         Ok(Arc::new(Self { writer, readers, name }))
     }
 
+    /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
+    /// would change it fails; its tables are taken as they are.
+    ///
+    /// # Errors
+    /// When the file is not there, or is no SQLite database.
+    pub async fn open_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
+        let name = path.display().to_string();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_millis(config.busy_timeout_ms))
+            .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
+            .pragma("cache_size", format!("-{}", config.page_cache_kib));
+        let readers = SqlitePoolOptions::new()
+            .max_connections(config.reader_connections.max(1))
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            .connect_with(options)
+            .await
+            .map_err(|error| explain(&name, "open for reading", error))?;
+        Ok(Arc::new(Self { writer: readers.clone(), readers, name }))
+    }
+
     /// Closes the file once calls under way are done.
     pub async fn close(&self) {
         self.readers.close().await;
@@ -231,6 +253,10 @@ impl Store for SqliteStore {
         limit: usize,
     ) -> Result<HistoryPage, StoreError> {
         reading!(self, "read a history", conn => messages::history(conn, conversation, range, first, limit))
+    }
+
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        reading!(self, "read the head of a conversation", conn => messages::head(conn, conversation))
     }
 
     async fn conversations(

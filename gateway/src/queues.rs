@@ -1,0 +1,27 @@
+//! Tells metrics, each second, how full the gateway's queues are and how full they may get.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio_util::sync::CancellationToken;
+
+use crate::edge::Edge;
+
+const TELL_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells until `stop`.
+pub async fn tell(edge: Arc<Edge>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(TELL_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        let (waiting, limit) = edge.appender.waiting();
+        told("gateway-append-records", waiting, limit);
+        // Of all sockets, the one that most frames wait for.
+        told("gateway-socket-frames", edge.sessions.longest_queue(), edge.config.send_queue_frames_max);
+    }
+}
+
+fn told(queue: &'static str, length: usize, limit: usize) {
+    metrics::gauge!("gochat_queue_length", "queue" => queue).set(length as f64);
+    metrics::gauge!("gochat_queue_limit", "queue" => queue).set(limit as f64);
+}

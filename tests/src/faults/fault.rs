@@ -1,0 +1,152 @@
+//! What can happen, to which log, and in which order by a seed.
+
+use std::fmt;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+
+/// Which log an installation runs on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogKind {
+    /// Everything in one process, on the local disk.
+    Embedded,
+    /// Each role in processes of its own, on three brokers.
+    Kafka,
+}
+
+/// A kind of fault.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Kind {
+    /// The one process of everything is killed and started again.
+    KillAll,
+    /// A repo is killed and started again.
+    KillRepo,
+    /// One of two processes of dedupe and id-assign.
+    KillDedupe,
+    /// One of two processes of persist.
+    KillPersist,
+    /// One of two processes of fan-out.
+    KillFanOut,
+    /// One of two processes of large-group.
+    KillLargeGroup,
+    /// One of two gateways.
+    KillGateway,
+    /// A stage is stopped for longer than its session lasts, and wakes up as a zombie.
+    Zombie,
+    /// One of three brokers is killed, and comes back later.
+    BrokerLost,
+    /// All brokers are killed and started again.
+    BrokersKilled,
+    /// The store takes nothing for 20 s.
+    StoreLocked,
+    /// The store takes something only now and then, for 10 s.
+    StoreSlow,
+    /// The disk is full for some seconds.
+    DiskFull,
+    /// Files are damaged while the process is stopped.
+    DamagedFiles,
+}
+
+impl Kind {
+    /// What can happen to an installation on this log.
+    pub fn of(log: LogKind) -> &'static [Self] {
+        match log {
+            LogKind::Embedded => {
+                &[Self::KillAll, Self::StoreLocked, Self::StoreSlow, Self::DiskFull, Self::DamagedFiles]
+            }
+            LogKind::Kafka => &[
+                Self::KillRepo,
+                Self::KillDedupe,
+                Self::KillPersist,
+                Self::KillFanOut,
+                Self::KillLargeGroup,
+                Self::KillGateway,
+                Self::Zombie,
+                Self::BrokerLost,
+                Self::BrokersKilled,
+                Self::StoreLocked,
+                Self::StoreSlow,
+            ],
+        }
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::KillAll => "kill -9 of the process",
+            Self::KillRepo => "kill -9 of the repo",
+            Self::KillDedupe => "kill -9 of dedupe and id-assign",
+            Self::KillPersist => "kill -9 of persist",
+            Self::KillFanOut => "kill -9 of fan-out",
+            Self::KillLargeGroup => "kill -9 of large-group",
+            Self::KillGateway => "kill -9 of a gateway",
+            Self::Zombie => "a stage stopped for 9 s",
+            Self::BrokerLost => "one broker of three lost for 15 s",
+            Self::BrokersKilled => "kill -9 of all brokers",
+            Self::StoreLocked => "the store away for 20 s",
+            Self::StoreSlow => "the store slow for 10 s",
+            Self::DiskFull => "a full disk for 5 s",
+            Self::DamagedFiles => "damaged files",
+        })
+    }
+}
+
+/// An endless order of faults: every kind once, shuffled, then again. What costs little comes more often.
+#[derive(Debug)]
+pub struct Order {
+    log: LogKind,
+    /// What is left of this round, last first.
+    round: Vec<Kind>,
+    rounds: u32,
+}
+
+impl Order {
+    /// Of an installation on this log.
+    pub fn new(log: LogKind) -> Self {
+        Self { log, round: Vec::new(), rounds: 0 }
+    }
+
+    /// The next kind.
+    pub fn next(&mut self, random: &mut StdRng) -> Kind {
+        if self.round.is_empty() {
+            self.rounds += 1;
+            self.round = Kind::of(self.log).to_vec();
+            if self.log == LogKind::Embedded && self.rounds > 1 {
+                self.round.extend([Kind::KillAll; 4]);
+            }
+            self.round.shuffle(random);
+        }
+        self.round.pop().unwrap_or(Kind::StoreLocked)
+    }
+
+    /// Whether every kind has come.
+    pub fn all_came(&self) -> bool {
+        self.rounds > 1 || (self.rounds == 1 && self.round.is_empty())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::SeedableRng;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_gives_one_order_in_which_every_kind_comes() {
+        for log in [LogKind::Embedded, LogKind::Kafka] {
+            let of = |seed| {
+                let (mut order, mut random) = (Order::new(log), StdRng::seed_from_u64(seed));
+                let first: Vec<_> = Kind::of(log).iter().map(|_| order.next(&mut random)).collect();
+                assert!(order.all_came());
+                first
+            };
+            let mut kinds = of(7);
+            assert_eq!(kinds, of(7));
+            kinds.sort_unstable();
+            let mut all = Kind::of(log).to_vec();
+            all.sort_unstable();
+            assert_eq!(kinds, all);
+        }
+    }
+}
