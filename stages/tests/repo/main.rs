@@ -1,5 +1,9 @@
 //! The repo: its store, its stage, its services.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and says its figures"
+)]
 
 mod auth;
 mod bad_input;
