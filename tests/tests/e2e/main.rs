@@ -4,7 +4,6 @@
 
 mod bad_input;
 mod chat;
-mod crash;
 mod kafka;
 mod kafka_bad_input;
 mod page;

@@ -22,6 +22,7 @@ use async_trait::async_trait;
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
+use sqlx::Connection;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
@@ -46,6 +47,9 @@ pub struct SqliteConfig {
     pub page_cache_kib: u32,
     /// Pages of 4 KiB that the write-ahead log takes before they are moved into the file.
     pub wal_checkpoint_pages: u32,
+    /// Pages of 4 KiB that the file may grow to; over it nothing is written, as on a full disk. `None`: the
+    /// disk's.
+    pub file_pages_max: Option<u32>,
 }
 
 impl Default for SqliteConfig {
@@ -56,6 +60,7 @@ impl Default for SqliteConfig {
             busy_timeout_ms: 5_000,
             page_cache_kib: 32 * 1_024,
             wal_checkpoint_pages: 16_384,
+            file_pages_max: None,
         }
     }
 }
@@ -116,6 +121,7 @@ impl SqliteStore {
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(is_out_of_transactions(connection)))
         };
         let writer = pool().max_connections(1).connect_with(options.clone()).await.map_err(explain("open"))?;
         let migrated = sqlx::migrate!("migrations/sqlite").run(&writer).await;
@@ -144,8 +150,17 @@ impl SqliteStore {
     }
 }
 
+/// Whether a connection can be used again. Where SQLite rolls a transaction back by itself, as on a full
+/// disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>), sqlx goes
+/// on counting it and could never begin another one.
+async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind the rollback that a dropped transaction has queued.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 fn options(path: &Path, config: &SqliteConfig) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -154,7 +169,11 @@ fn options(path: &Path, config: &SqliteConfig) -> SqliteConnectOptions {
         .foreign_keys(true)
         .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
         .pragma("cache_size", format!("-{}", config.page_cache_kib))
-        .pragma("wal_autocheckpoint", config.wal_checkpoint_pages.to_string())
+        .pragma("wal_autocheckpoint", config.wal_checkpoint_pages.to_string());
+    match config.file_pages_max {
+        Some(pages) => options.pragma("max_page_count", pages.to_string()),
+        None => options,
+    }
 }
 
 /// Busy, out of memory, interrupted, disk I/O, disk full, locked, can't open: all may pass.
