@@ -97,16 +97,17 @@ impl Scene {
             if self.broken {
                 return;
             }
-            let steady = 0..self.shared.cast.unlucky() as u64;
             let online = self.shared.all_online().await;
             let mut books = self.shared.books.lock().await;
-            let silent: Vec<_> = steady.filter(|&client| books.pauses.last_seen(client) <= healed_ms).collect();
-            if online && silent.is_empty() {
+            let heard_ms = books.pauses.all_seen_since(self.shared.cast.unlucky());
+            if online && heard_ms > healed_ms {
                 return;
             }
             if Instant::now() > deadline {
+                let silent_ms = healed_ms - heard_ms;
                 books.failures.push(format!(
-                    "{RECOVERY_TIME_MAX:?} after {after} not all have heard something new: everybody is online: {online}, silent: {silent:?}"
+                    "{RECOVERY_TIME_MAX:?} after {after} not all have heard something new: everybody online: {online}, \
+                     a client or partition silent since {silent_ms} ms before the end of the fault"
                 ));
                 return;
             }
