@@ -9,7 +9,7 @@ say() { printf '\n== %s\n' "$*"; }
 # Debian package by the command it brings.
 declare -A package_of=(
   [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
-  [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3
+  [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3 [redis-server]=redis-server
 )
 missing=()
 for command in "${!package_of[@]}"; do
@@ -49,6 +49,8 @@ for endpoints in "$infra"/*.endpoints; do
 done
 
 say "tests"
+# As many schedules of the simulated chain as a release asks for.
+export GOCHAT_SIMULATE_SCHEDULES=10000
 cargo test --workspace --locked --no-fail-fast -- "$@"
 
 # Every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::address::Network;
+
 /// The gateway's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -38,7 +40,11 @@ pub struct GatewayConfig {
     pub typing_members_max: usize,
     /// Milliseconds for which a user's rights in a conversation are believed; at most 5,000.
     pub access_cache_ms: u64,
-    /// Rights that are remembered.
+    /// Milliseconds for which a sign-in is believed to go on; at most 5,000. So long may REST calls and
+    /// new sockets of somebody who was banned, or signed out elsewhere, still be taken; open sockets are
+    /// closed with the next `heads`.
+    pub sign_in_cache_ms: u64,
+    /// Rights that are remembered, and sign-ins.
     pub access_cache_entries_max: u64,
     /// Milliseconds that a call to the repo may take; then the client hears Busy.
     pub repo_timeout_ms: u64,
@@ -53,6 +59,12 @@ pub struct GatewayConfig {
     pub requests_a_second_an_address: u32,
     /// Registrations and logins a second from one address.
     pub sign_ins_a_second_an_address: u32,
+    /// Logins a minute as one user from one address that may fail.
+    pub failed_logins_a_minute_a_user_and_address: u32,
+    /// Logins a minute as one user, from wherever, that may fail.
+    pub failed_logins_a_minute_a_user: u32,
+    /// Logins a minute from one address that may fail.
+    pub failed_logins_a_minute_an_address: u32,
     /// Frames a second of one user, over all their sockets.
     pub frames_a_second_a_user: u32,
     /// Seconds for which unused allowance adds up.
@@ -65,6 +77,9 @@ pub struct GatewayConfig {
     pub close_wait_ms: u64,
     /// Milliseconds that a shutdown may take.
     pub shutdown_grace_ms: u64,
+    /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is believed; of others a client's address
+    /// is that of its connection.
+    pub trusted_proxies: Vec<Network>,
     /// Origins (`https://chat.example`) whose pages may open a socket, beside the gateway's own.
     pub allowed_origins: Vec<String>,
 }
@@ -88,6 +103,7 @@ impl Default for GatewayConfig {
             presence_users_a_socket_max: 500,
             typing_members_max: 200,
             access_cache_ms: 5_000,
+            sign_in_cache_ms: 5_000,
             access_cache_entries_max: 200_000,
             repo_timeout_ms: 5_000,
             append_timeout_ms: 10_000,
@@ -95,12 +111,16 @@ impl Default for GatewayConfig {
             requests_a_second_a_user: 200,
             requests_a_second_an_address: 5_000,
             sign_ins_a_second_an_address: 200,
+            failed_logins_a_minute_a_user_and_address: 10,
+            failed_logins_a_minute_a_user: 100,
+            failed_logins_a_minute_an_address: 100,
             frames_a_second_a_user: 1_000,
             rate_burst_s: 5,
             rate_refusals_max: 200,
             rate_entries_max: 200_000,
             close_wait_ms: 2_000,
             shutdown_grace_ms: 10_000,
+            trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
         }
     }

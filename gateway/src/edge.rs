@@ -17,12 +17,14 @@ use topics::headers::TraceParent;
 
 use crate::appender::Appender;
 use crate::config::GatewayConfig;
+use crate::failed_logins::FailedLogins;
 use crate::lag::Backlog;
 use crate::presence::{PresencePublisher, SlotLease};
 use crate::rate::RateLimiter;
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::Sessions;
+use crate::sign_ins::SignIns;
 use crate::signals::Signals;
 
 /// The Prometheus text of all metrics.
@@ -38,6 +40,7 @@ pub struct Edge {
     pub(crate) clock: Clock,
     pub(crate) repo: Repo,
     pub(crate) rights: Rights,
+    pub(crate) sign_ins: SignIns,
     pub(crate) appender: Appender,
     pub(crate) backlog: Backlog,
     pub(crate) sessions: Sessions,
@@ -61,6 +64,7 @@ pub(crate) struct Rates {
     requests_of_addresses: RateLimiter<IpAddr>,
     sign_ins_of_addresses: RateLimiter<IpAddr>,
     frames_of_users: RateLimiter<UserId>,
+    pub(crate) failed_logins: FailedLogins,
 }
 
 impl Rates {
@@ -71,23 +75,24 @@ impl Rates {
             requests_of_addresses: RateLimiter::new(config.requests_a_second_an_address, burst_s, entries_max),
             sign_ins_of_addresses: RateLimiter::new(config.sign_ins_a_second_an_address, burst_s, entries_max),
             frames_of_users: RateLimiter::new(config.frames_a_second_a_user, burst_s, entries_max),
+            failed_logins: FailedLogins::new(config),
         }
     }
 
     pub(crate) fn request_of_user(&self, user: UserId) -> Result<(), Duration> {
-        self.requests_of_users.take(user, Instant::now())
+        self.requests_of_users.take(&user, Instant::now())
     }
 
     pub(crate) fn request_of_address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.requests_of_addresses.take(address, Instant::now())
+        self.requests_of_addresses.take(&address, Instant::now())
     }
 
     pub(crate) fn sign_in_of_address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.sign_ins_of_addresses.take(address, Instant::now())
+        self.sign_ins_of_addresses.take(&address, Instant::now())
     }
 
     pub(crate) fn frame_of_user(&self, user: UserId) -> Result<(), Duration> {
-        self.frames_of_users.take(user, Instant::now())
+        self.frames_of_users.take(&user, Instant::now())
     }
 }
 

@@ -1,6 +1,6 @@
 //! The HTTP side: routes, what handlers are given, how failures look, and metrics.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -20,8 +20,9 @@ use serde::de::DeserializeOwned;
 use tokio::time::Instant;
 use topics::headers::TRACE_HEADER;
 
+use crate::address;
 use crate::edge::{Edge, trace_from};
-use crate::repo::Repo;
+use crate::repo::{Repo, internal};
 use crate::rest::{auth, conversations, groups, users};
 use crate::views::ErrorView;
 use crate::{health, oversize, socket, web};
@@ -37,7 +38,8 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/users", get(users::by_name))
         .route("/conversations", get(conversations::list))
         .route("/conversations/{id}/messages", get(conversations::messages))
-        .route("/conversations/{id}/read", post(conversations::mark_read))
+        .route("/conversations/{id}/read", get(conversations::read_marks).post(conversations::mark_read))
+        .route("/messages/{id}", get(conversations::message))
         .route("/groups", post(groups::create))
         .route("/groups/{id}", get(groups::get).patch(groups::update).delete(groups::dissolve))
         .route("/groups/{id}/members", get(groups::members).post(groups::add_members))
@@ -114,7 +116,7 @@ impl IntoResponse for Failure {
     }
 }
 
-/// Who calls, proven by their token, within their rate.
+/// Who calls, proven by their token, whose sign-in goes on, within their rate.
 #[derive(Debug)]
 pub struct Caller {
     /// Who.
@@ -136,6 +138,7 @@ impl FromRequestParts<Arc<Edge>> for Caller {
         let claims = edge.verify(token)?;
         edge.rates.request_of_user(claims.user_id)?;
         let repo = traced(edge, &parts.headers);
+        edge.sign_ins.check(&repo, &claims).await?;
         Ok(Self { user: claims.user_id, session_id: claims.session_id, repo })
     }
 }
@@ -145,16 +148,30 @@ impl FromRequestParts<Arc<Edge>> for Caller {
 pub struct Stranger {
     /// As for [`Caller`].
     pub repo: Repo,
+    /// Whom to count it to.
+    pub address: IpAddr,
 }
 
 impl FromRequestParts<Arc<Edge>> for Stranger {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
-        if let Some(ConnectInfo(address)) = parts.extensions.get::<ConnectInfo<SocketAddr>>() {
-            edge.rates.sign_in_of_address(address.ip())?;
-        }
-        Ok(Self { repo: traced(edge, &parts.headers) })
+        let Address(address) = Address::from_request_parts(parts, edge).await?;
+        edge.rates.sign_in_of_address(address)?;
+        Ok(Self { repo: traced(edge, &parts.headers), address })
+    }
+}
+
+/// The address that a request is counted to.
+#[derive(Debug)]
+pub struct Address(pub IpAddr);
+
+impl FromRequestParts<Arc<Edge>> for Address {
+    type Rejection = Failure;
+
+    async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
+        let ConnectInfo(peer) = *parts.extensions.get::<ConnectInfo<SocketAddr>>().ok_or_else(internal)?;
+        Ok(Self(address::counted(peer.ip(), &parts.headers, &edge.config.trusted_proxies)))
     }
 }
 
@@ -216,11 +233,11 @@ impl<T: DeserializeOwned + Send> FromRequestParts<Arc<Edge>> for At<T> {
 
 async fn limit_address(
     State(edge): State<Arc<Edge>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Address(address): Address,
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    edge.rates.request_of_address(address.ip())?;
+    edge.rates.request_of_address(address)?;
     Ok(next.run(request).await)
 }
 

@@ -5,11 +5,13 @@
 //! recipients ([`delivery`]). Everything about users, groups and history is asked of the repo over
 //! gRPC. [`serve`] runs it all until it is told to stop.
 
+mod address;
 mod admit;
 mod appender;
 mod config;
 mod delivery;
 mod edge;
+mod failed_logins;
 mod frames;
 mod health;
 mod http;
@@ -23,12 +25,14 @@ mod rest;
 mod rights;
 mod serve;
 mod sessions;
+mod sign_ins;
 mod signals;
 mod socket;
 mod sync;
 mod views;
 mod web;
 
+pub use address::{InvalidNetwork, Network};
 pub use config::GatewayConfig;
 pub use edge::{HealthOfComponents, RenderMetrics};
 pub use lag::LagWatch;

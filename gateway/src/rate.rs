@@ -30,16 +30,25 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Self { rate, burst: rate * f64::from(burst_s.max(1)), entries_max, buckets: Mutex::default() }
     }
 
+    /// One that allows so many a minute, all of them at once after a minute's pause.
+    pub fn per_minute(count: u32, entries_max: usize) -> Self {
+        let burst = f64::from(count.max(1));
+        Self { rate: burst / 60.0, burst, entries_max, buckets: Mutex::default() }
+    }
+
     /// Takes one from the key's allowance.
     ///
     /// # Errors
     /// How long to wait until there is one again.
-    pub fn take(&self, key: K, now: Instant) -> Result<(), Duration> {
+    pub fn take(&self, key: &K, now: Instant) -> Result<(), Duration>
+    where
+        K: Clone,
+    {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= self.entries_max && !buckets.contains_key(&key) {
+        if buckets.len() >= self.entries_max && !buckets.contains_key(key) {
             self.make_room(&mut buckets, now);
         }
-        let bucket = buckets.entry(key).or_insert(Bucket { tokens: self.burst, at: now });
+        let bucket = buckets.entry(key.clone()).or_insert(Bucket { tokens: self.burst, at: now });
         bucket.tokens = self.tokens(bucket, now);
         bucket.at = now;
         if bucket.tokens >= 1.0 {
@@ -47,6 +56,14 @@ impl<K: Eq + Hash> RateLimiter<K> {
             return Ok(());
         }
         Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate))
+    }
+
+    /// Gives back what was taken for something that is not counted after all.
+    pub fn give_back(&self, key: &K) {
+        let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(bucket) = buckets.get_mut(key) {
+            bucket.tokens = (bucket.tokens + 1.0).min(self.burst);
+        }
     }
 
     fn tokens(&self, bucket: &Bucket, now: Instant) -> f64 {
@@ -72,12 +89,12 @@ mod tests {
     fn a_burst_is_allowed_and_then_the_rate() {
         let limiter = RateLimiter::new(10, 2, 100);
         let start = Instant::now();
-        assert_eq!((0..30).filter(|_| limiter.take("a", start).is_ok()).count(), 20);
-        let wait = limiter.take("a", start).unwrap_err();
+        assert_eq!((0..30).filter(|_| limiter.take(&"a", start).is_ok()).count(), 20);
+        let wait = limiter.take(&"a", start).unwrap_err();
         assert!(wait <= Duration::from_millis(100) && wait > Duration::ZERO, "{wait:?}");
-        assert!(limiter.take("b", start).is_ok(), "others are not affected");
+        assert!(limiter.take(&"b", start).is_ok(), "others are not affected");
         let later = start + Duration::from_secs(1);
-        assert_eq!((0..30).filter(|_| limiter.take("a", later).is_ok()).count(), 10);
+        assert_eq!((0..30).filter(|_| limiter.take(&"a", later).is_ok()).count(), 10);
     }
 
     #[test]
@@ -85,7 +102,7 @@ mod tests {
         let limiter = RateLimiter::new(1, 1, 64);
         let start = Instant::now();
         for key in 0..10_000 {
-            let _ = limiter.take(key, start);
+            let _ = limiter.take(&key, start);
             assert!(limiter.buckets.lock().unwrap().len() <= 64);
         }
     }

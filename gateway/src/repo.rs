@@ -1,13 +1,15 @@
-//! The repo as the gateway sees it: gRPC calls with a time limit, whose failures are refusals that a
-//! client may see.
+//! The repo as the gateway sees it: gRPC calls behind a guard, whose failures are refusals that a client
+//! may see.
 
 use std::future::Future;
+use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};
 use schemas::pb;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
+use topics::guard::{CallFailed, Guard, Limits};
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 mod stubs {
@@ -15,18 +17,28 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/client/gochat.repo.v1.rs"));
 }
 
-/// Calls the repo. Clones share the connection.
+/// Calls the repo. Clones share the connection, and the guard before it.
 #[derive(Debug, Clone)]
 pub struct Repo {
     channel: Channel,
     timeout: Duration,
+    guard: Arc<Guard>,
     trace: Option<TraceParent>,
 }
 
+/// Whether a call may be made again when it is not known what became of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Repeat {
+    /// It changes nothing.
+    Read,
+    /// It may have been done.
+    Change,
+}
+
 impl Repo {
-    /// Calls over this channel, each of which may take `timeout`.
+    /// Calls over this channel, each of which may take `timeout` with all its retries.
     pub fn new(channel: Channel, timeout: Duration) -> Self {
-        Self { channel, timeout, trace: None }
+        Self { channel, timeout, guard: Arc::new(Guard::new("repo", Limits::within(timeout))), trace: None }
     }
 
     /// The same, with calls that belong to this trace.
@@ -43,15 +55,24 @@ impl Repo {
         request
     }
 
-    async fn answer<T>(
-        &self,
-        method: &'static str,
-        call: impl Future<Output = Result<Response<T>, Status>> + Send,
-    ) -> Result<T, Refusal> {
-        match tokio::time::timeout(self.timeout, call).await {
+    async fn answer<T, F>(&self, method: &'static str, repeat: Repeat, call: impl FnMut() -> F) -> Result<T, Refusal>
+    where
+        F: Future<Output = Result<Response<T>, Status>> + Send,
+    {
+        let called = async {
+            match repeat {
+                Repeat::Read => self.guard.retrying(call, is_ill).await,
+                Repeat::Change => self.guard.once(call, is_ill).await,
+            }
+        };
+        match tokio::time::timeout(self.timeout, called).await {
             Ok(Ok(response)) => Ok(response.into_inner()),
-            Ok(Err(status)) => Err(refusal_of(method, &status)),
-            Err(_) => {
+            Ok(Err(CallFailed::Failed { source, .. })) => Err(refusal_of(method, &source)),
+            Ok(Err(failed @ CallFailed::Refused { .. })) => {
+                tracing::debug!(method, %failed, "the repo was not asked");
+                Err(unreachable_repo())
+            }
+            Ok(Err(CallFailed::TimedOut { .. })) | Err(_) => {
                 tracing::warn!(method, timeout_ms = self.timeout.as_millis(), "the repo did not answer in time");
                 Err(unreachable_repo())
             }
@@ -59,8 +80,18 @@ impl Repo {
     }
 }
 
+/// Whether a status says that the repo does not work. What has a code of ours is its word: it does, even
+/// where something behind it does not.
+fn is_ill(status: &Status) -> bool {
+    !status.metadata().contains_key(GRPC_CODE_METADATA)
+        && matches!(
+            status.code(),
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown
+        )
+}
+
 macro_rules! calls {
-    ($($service:ident, $client:ident: { $($method:ident($request:ident) -> $answer:ident;)* })*) => {
+    ($($service:ident, $client:ident: { $($repeat:ident $method:ident($request:ident) -> $answer:ident;)* })*) => {
         impl Repo {
             $($(
                 #[doc = concat!("`", stringify!($method), "` of the repo.")]
@@ -68,11 +99,13 @@ macro_rules! calls {
                 /// # Errors
                 /// What the repo refuses; Busy when it does not answer.
                 pub async fn $method(&self, message: pb::$request) -> Result<pb::$answer, Refusal> {
-                    let request = self.request(message);
-                    let mut client = stubs::$service::$client::new(self.channel.clone());
-                    // Boxed: the state of a call must not lie in every socket's task.
-                    let call = Box::pin(async move { client.$method(request).await });
-                    self.answer(stringify!($method), call).await
+                    let call = || {
+                        let request = self.request(message.clone());
+                        let mut client = stubs::$service::$client::new(self.channel.clone());
+                        // Boxed: the state of a call must not lie in every socket's task.
+                        Box::pin(async move { client.$method(request).await })
+                    };
+                    Box::pin(self.answer(stringify!($method), Repeat::$repeat, call)).await
                 }
             )*)*
         }
@@ -81,36 +114,38 @@ macro_rules! calls {
 
 calls! {
     user_repo_client, UserRepoClient: {
-        get_user(GetUserRequest) -> User;
-        get_user_by_username(GetUserByUsernameRequest) -> User;
-        update_user(UpdateUserRequest) -> User;
-        get_user_session(GetUserSessionRequest) -> UserSession;
+        Read get_user(GetUserRequest) -> User;
+        Read get_user_by_username(GetUserByUsernameRequest) -> User;
+        Change update_user(UpdateUserRequest) -> User;
+        Read get_user_session(GetUserSessionRequest) -> UserSession;
     }
     message_repo_client, MessageRepoClient: {
-        get_message(GetMessageRequest) -> Message;
+        Read get_message(GetMessageRequest) -> Message;
     }
     group_repo_client, GroupRepoClient: {
-        get_group(GetGroupRequest) -> Group;
-        update_group(UpdateGroupRequest) -> Group;
-        dissolve_group(DissolveGroupRequest) -> Empty;
-        add_group_member(AddGroupMemberRequest) -> Empty;
-        remove_group_member(RemoveGroupMemberRequest) -> Empty;
-        set_group_member_role(SetGroupMemberRoleRequest) -> Empty;
-        get_group_members(GetGroupMembersRequest) -> GetGroupMembersResponse;
-        get_online_group_members(GetGroupMembersRequest) -> GetGroupMembersResponse;
+        Read get_group(GetGroupRequest) -> Group;
+        Change update_group(UpdateGroupRequest) -> Group;
+        Change dissolve_group(DissolveGroupRequest) -> Empty;
+        Change add_group_member(AddGroupMemberRequest) -> Empty;
+        Change remove_group_member(RemoveGroupMemberRequest) -> Empty;
+        Change set_group_member_role(SetGroupMemberRoleRequest) -> Empty;
+        Read get_group_members(GetGroupMembersRequest) -> GetGroupMembersResponse;
+        Read get_online_group_members(GetGroupMembersRequest) -> GetGroupMembersResponse;
     }
     conversation_service_client, ConversationServiceClient: {
-        get_conversations(GetConversationsRequest) -> GetConversationsResponse;
-        get_conversation_messages(GetConversationMessagesRequest) -> GetConversationMessagesResponse;
-        create_group(CreateGroupRequest) -> Group;
-        get_heads(GetHeadsRequest) -> GetHeadsResponse;
-        get_access(GetAccessRequest) -> Access;
+        Read get_conversations(GetConversationsRequest) -> GetConversationsResponse;
+        Read get_conversation_messages(GetConversationMessagesRequest) -> GetConversationMessagesResponse;
+        Change create_group(CreateGroupRequest) -> Group;
+        Read get_heads(GetHeadsRequest) -> GetHeadsResponse;
+        Read get_access(GetAccessRequest) -> Access;
+        Read get_read_marks(GetReadMarksRequest) -> GetReadMarksResponse;
     }
     auth_service_client, AuthServiceClient: {
-        register(RegisterRequest) -> SignedIn;
-        login(LoginRequest) -> SignedIn;
-        refresh_token(RefreshTokenRequest) -> SignedIn;
-        logout(LogoutRequest) -> Empty;
+        Change register(RegisterRequest) -> SignedIn;
+        Change login(LoginRequest) -> SignedIn;
+        Change refresh_token(RefreshTokenRequest) -> SignedIn;
+        Change logout(LogoutRequest) -> Empty;
+        Read check_sign_in(CheckSignInRequest) -> Empty;
     }
 }
 
@@ -125,7 +160,8 @@ fn refusal_of(method: &'static str, status: &Status) -> Refusal {
         }
         Some(code) => Refusal::new(code, status.message()),
         None => match status.code() {
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted => {
+            // Unknown: the connection broke under the call.
+            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown => {
                 tracing::warn!(method, %status, "the repo could not be reached");
                 unreachable_repo()
             }

@@ -46,9 +46,9 @@ impl Rights {
     /// such peer; Busy when the repo does not answer.
     pub async fn check_member(&self, user: UserId, conversation: ConversationId) -> Result<(), Refusal> {
         match conversation {
-            ConversationId::World => return Ok(()),
             ConversationId::Single { .. } if conversation.peer_of(user).is_none() => return Err(denied()),
-            ConversationId::Single { .. } | ConversationId::Group(_) => {}
+            // The world is open to all, but not to who is banned.
+            ConversationId::Single { .. } | ConversationId::Group(_) | ConversationId::World => {}
         }
         if self.granted.get(&(user, conversation)).await.is_some() {
             return Ok(());
@@ -71,7 +71,8 @@ impl Rights {
         let (Kind::Edit | Kind::Recall | Kind::Reaction) = record.kind else { return Ok(()) };
         let Some(seq) = record.target_seq else { return Err(Refusal::invalid("targetSeqId is missing")) };
         let position = pb::MessagePosition { conversation_id: record.conversation_id.to_string(), seq_id: seq.0 };
-        let target = self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)) }).await?;
+        let target =
+            self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id: None }).await?;
         if Kind::named(&target.kind).class() != EventClass::Message {
             return Err(Refusal::invalid("targetSeqId is not of a message that somebody sent"));
         }

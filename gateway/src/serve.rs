@@ -24,6 +24,7 @@ use crate::presence::{PresencePublisher, SlotLease};
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::{CloseReason, Sessions};
+use crate::sign_ins::SignIns;
 use crate::signals::Signals;
 use crate::{delivery, http, queues};
 
@@ -107,6 +108,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
     let (appender, append_task) = appender(log, config.append_queue_records_max, append_timeout);
     let edge = Edge {
         rights: Rights::new(repo.clone(), access_age, config.access_cache_entries_max, config.typing_members_max),
+        sign_ins: SignIns::new(Duration::from_millis(config.sign_in_cache_ms), config.access_cache_entries_max),
         backlog: Backlog::new(config.busy_lag_records_max),
         sessions: Sessions::new(config.sockets_a_user_max),
         presence: PresencePublisher::new(slot.clone()),

@@ -121,6 +121,22 @@ impl ReadReceiptView {
     }
 }
 
+/// Up to where somebody has read a conversation.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ReadMarkView {
+    #[serde(with = "decimal")]
+    user_id: i64,
+    seq_id: i64,
+}
+
+impl ReadMarkView {
+    /// Of the repo's mark.
+    pub fn of(mark: &pb::ReadMark) -> Self {
+        Self { user_id: mark.user_id, seq_id: mark.seq_id }
+    }
+}
+
 /// A user. Only the user themselves sees the email address.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -54,6 +54,7 @@ export class Api {
   userByName = (username) => this.call("GET", `/users?${new URLSearchParams({ username })}`);
   conversations = (cursor) => this.call("GET", `/conversations?${query({ cursor, limit: 50 })}`);
   messages = (id, range) => this.call("GET", `/conversations/${encodeURIComponent(id)}/messages?${query(range)}`);
+  readMarks = (id) => this.call("GET", `/conversations/${encodeURIComponent(id)}/read`);
   createGroup = (name, memberIds) => this.call("POST", "/groups", { name, memberIds });
   group = (id) => this.call("GET", `/groups/${id}`);
   members = (id, cursor) => this.call("GET", `/groups/${id}/members?${query({ cursor, limit: 100 })}`);

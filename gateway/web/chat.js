@@ -8,6 +8,7 @@ import { History } from "./history.js";
 import { receive, settle } from "./incoming.js";
 import { Outbox } from "./outbox.js";
 import { People } from "./people.js";
+import { ReadMarks } from "./readmarks.js";
 import { Socket } from "./socket.js";
 
 /** Bytes of UTF-8 in a message. */
@@ -36,6 +37,7 @@ export class Chat {
       onLoaded: (messages) => settle(this, messages),
       onListed: (behind, readHere) => this.#listed(behind, readHere),
     });
+    this.readMarks = new ReadMarks({ api, conversations, onChange });
     this.catchUp = new CatchUp({
       conversations,
       send: (type, data) => this.socket.send(type, data),
@@ -138,6 +140,7 @@ export class Chat {
   open(conversationId) {
     const c = this.conversations.ensure(conversationId);
     if (c.log.length < OPEN_EVENTS_MIN) this.history.older(conversationId);
+    this.readMarks.show(conversationId);
     const groupId = groupIdOf(conversationId);
     if (groupId && !this.groups.get(groupId) && !c.closed) this.loadGroup(groupId);
   }
@@ -154,6 +157,7 @@ export class Chat {
   connected() {
     this.catchUp.reset();
     this.history.failed.clear();
+    this.readMarks.reconnected();
     const known = [...this.conversations.byId.values()];
     const wanted = known.filter((c) => (c.position !== null && !c.closed) || this.outbox.of(c.id).length > 0);
     this.catchUp.request(wanted.map((c) => c.id));

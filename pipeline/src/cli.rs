@@ -7,8 +7,10 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::commands::check::{CHECK_EXAMPLES, CheckArgs};
+use crate::commands::rebuild::RebuildCommand;
 use crate::commands::topics::args::TopicsArgs;
-pub use sockets::SocketsBenchArgs;
+pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -31,6 +33,7 @@ const RUN_EXAMPLES: &str = "Examples:
   gochat run --config deployment/config/kafka.toml --roles gateway --instance 2 --slot 1
   gochat bench chain --log embedded         messages a second through all five stages
   gochat topics tail sequenced-messages -f  what is being said, as JSON
+  gochat check                              does every guarantee hold?
   GOCHAT__TELEMETRY__FILTER=debug gochat    any setting from the environment";
 
 /// A command.
@@ -41,6 +44,12 @@ pub enum Command {
     Run(RunArgs),
     /// Look at what the topics hold: offsets, lag, records as JSON, dead letters.
     Topics(TopicsArgs),
+    /// Look at topics and store, and say of each guarantee whether it holds.
+    #[command(after_help = CHECK_EXAMPLES)]
+    Check(CheckArgs),
+    /// Make views of the log anew.
+    #[command(subcommand)]
+    Rebuild(RebuildCommand),
     /// Measure.
     #[command(subcommand)]
     Bench(BenchCommand),
@@ -109,6 +118,46 @@ pub enum BenchCommand {
     /// From socket to socket: latency at a given rate, hop by hop.
     #[command(after_help = sockets::SOCKETS_EXAMPLES)]
     Sockets(SocketsBenchArgs),
+    /// Sockets that one gateway holds, and what memory each of them takes.
+    #[command(after_help = sockets::CONNECTIONS_EXAMPLES)]
+    Connections(ConnectionsBenchArgs),
+    /// Reads of histories through a cache with room for a part of them.
+    #[command(after_help = "Examples:
+  gochat bench cache
+  gochat bench cache --redis redis://127.0.0.1:19112     a server that nobody else uses: its memory is limited")]
+    Cache(CacheBenchArgs),
+}
+
+/// Arguments of `bench cache`.
+#[derive(Debug, Args)]
+pub struct CacheBenchArgs {
+    /// The Redis to measure, whose maxmemory is set. Without it the cache in this process is measured.
+    #[arg(long, value_name = "URL")]
+    pub redis: Option<String>,
+    /// How many messages.
+    #[arg(long, default_value_t = 1_000_000)]
+    pub messages: u64,
+    /// Bytes of content in each.
+    #[arg(long, default_value_t = 128)]
+    pub content_bytes: usize,
+    /// Between how many conversations they are spread.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::builder::RangedU64ValueParser::<usize>::new().range(1..))]
+    pub conversations: usize,
+    /// How unevenly: the exponent s of Zipf's law.
+    #[arg(long, default_value_t = 1.1)]
+    pub zipf: f64,
+    /// For how many of the messages, in percent, the cache has room.
+    #[arg(long, default_value_t = 25, value_parser = clap::value_parser!(u64).range(1..=100))]
+    pub room_percent: u64,
+    /// How many pages are read: to warm the cache, and again to measure it.
+    #[arg(long, default_value_t = 300_000)]
+    pub reads: u64,
+    /// How many read at once.
+    #[arg(long, default_value_t = 8, value_parser = clap::value_parser!(u64).range(1..=1_000))]
+    pub readers: u64,
+    /// Fail when fewer of the reads, in percent, hit the cache.
+    #[arg(long, default_value_t = 95.0)]
+    pub hit_percent_min: f64,
 }
 
 /// Arguments of `bench chain`.

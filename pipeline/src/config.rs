@@ -12,6 +12,8 @@ use gateway::GatewayConfig;
 use schemas::snowflake::INSTANCES;
 use serde::{Deserialize, Serialize};
 use stages::repo::RepoConfig;
+use stages::repo::cache::CacheConfig;
+use stages::repo::guarded::GuardedStoreConfig;
 use topics::catalogue::{DEDUPE_WINDOW_MAX, Layout};
 
 use crate::runner::RunnerConfig;
@@ -104,6 +106,10 @@ pub struct RepoSection {
     pub listen: SocketAddr,
     /// Its limits.
     pub limits: RepoConfig,
+    /// What is remembered, and where.
+    pub cache: CacheConfig,
+    /// How long the store may take.
+    pub guard: GuardedStoreConfig,
 }
 
 /// The gateway.
@@ -183,7 +189,12 @@ impl Default for StagesConfig {
 
 impl Default for RepoSection {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 9090)), limits: RepoConfig::default() }
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            limits: RepoConfig::default(),
+            cache: CacheConfig::default(),
+            guard: GuardedStoreConfig::default(),
+        }
     }
 }
 
@@ -271,6 +282,14 @@ impl Config {
         in_range("log.kafka.connect_seconds", self.log.kafka.connect_seconds, 1, 3_600)?;
         in_range("stages.batch_records_max", self.stages.batch_records_max, 1, 100_000)?;
         in_range("stages.batch_bytes_max", self.stages.batch_bytes_max, 64 << 10, 64 << 20)?;
+        let CacheConfig { local, redis, .. } = &self.repo.cache;
+        in_range("repo.cache.local.users_max", local.users_max, 0, 100_000_000)?;
+        in_range("repo.cache.local.messages_mib_max", local.messages_mib_max, 0, 1 << 20)?;
+        in_range("repo.cache.local.members_mib_max", local.members_mib_max, 0, 1 << 20)?;
+        in_range("repo.cache.redis.call_timeout_ms", redis.call_timeout_ms, 1, 10_000)?;
+        in_range("repo.cache.redis.connect_timeout_ms", redis.connect_timeout_ms, 1, 60_000)?;
+        in_range("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms, 1, 600_000)?;
+        in_range("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms, 1, 600_000)?;
         in_range("grace_seconds", self.grace_seconds, 1, 600)
     }
 

@@ -27,7 +27,7 @@ use crate::runner::Surroundings;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
-use crate::{members, presence, store, telemetry};
+use crate::{cache, members, presence, store, telemetry};
 
 /// What a process could not do.
 #[derive(Debug, thiserror::Error)]
@@ -132,6 +132,7 @@ impl Process {
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let log = open.log();
         let store = store::open(config).await.map_err(start_error("the store"))?;
+        let (store, cache) = cache::before(store, config).map_err(start_error("the cache"))?;
         let signing_key = keys::load_or_create(&config.data_dir.join("signing.key")).map_err(start_error("sign-in"))?;
         let verifying_key = signing_key.verifying_key();
         let presence = SharedPresence::default();
@@ -144,6 +145,7 @@ impl Process {
             let (online, now) = (presence.clone(), clock.clone());
             let parts = RepoParts {
                 store: store.clone(),
+                cache,
                 log: log.clone(),
                 is_online: Arc::new(move |user| {
                     online.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_online(user, now.now_ms())
@@ -258,6 +260,7 @@ impl Chain {
             store: self.store,
             presence: self.presence,
             members: self.members,
+            large_group: stages::large_group::Config::default(),
         };
         for role in roles.iter().filter_map(|role| StageRole::of(*role)) {
             topology::start(role, &parts, &mut tasks);

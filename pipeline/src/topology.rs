@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use schemas::avro::Record;
+use schemas::records::GroupTask;
 use stages::dedupe::Dedupe;
 use stages::dispatch::Dispatch;
 use stages::fan_out::{self, FanOut};
@@ -88,6 +90,8 @@ pub struct Parts {
     pub presence: SharedPresence,
     /// Who is member of what.
     pub members: MembershipSource,
+    /// How large groups are worked on.
+    pub large_group: large_group::Config,
 }
 
 /// The groups and topics whose lag together says whether the chain keeps up: all that stand between the
@@ -100,7 +104,8 @@ pub const LAG_THAT_REFUSES: [(&str, &TopicSpec); 3] =
 ///                                                                  group-tasks ⇄ large-group ─┘
 /// ```
 pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
-    let Parts { dedupe_window_ms: window, fused, first_instance, store, presence, members } = parts.clone();
+    let Parts { dedupe_window_ms: window, fused, first_instance, store, presence, members, large_group } =
+        parts.clone();
     let ids = move |task| IdAssign::new(first_instance + task);
     let (group, _) = role.reads();
     match (role, fused) {
@@ -125,8 +130,10 @@ pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
             Wiring::new(group, &PERSISTED, Hop::FanOut, dispatched()),
         ),
         (StageRole::LargeGroup, _) => tasks.start(
-            move |_| LargeGroup::new(presence.clone(), members.clone(), large_group::Config::default()),
-            Wiring::new(group, &GROUP_TASKS, Hop::LargeGroup, dispatched()).looking_ahead(),
+            move |_| LargeGroup::new(presence.clone(), members.clone(), large_group),
+            // A page that came twice would be counted twice, and the next message be cut into other pages too early.
+            Wiring::new(group, &GROUP_TASKS, Hop::LargeGroup, dispatched())
+                .transactional(Changelog::InputAhead(GroupTask::decode)),
         ),
     }
 }

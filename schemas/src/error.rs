@@ -119,4 +119,29 @@ mod tests {
         }
         assert_eq!(ErrorCode::from_code(999), None);
     }
+
+    /// As clients were told: `gateway/PROTOCOL.md`, and <https://grpc.io/docs/guides/status-codes/>.
+    #[test]
+    fn every_code_keeps_its_number_and_its_status() {
+        let table: Vec<_> = ErrorCode::ALL
+            .iter()
+            .map(|code| (code.code(), code.name(), code.http_status(), code.grpc_code(), code.retryable()))
+            .collect();
+        let expected = [
+            (1000, "InvalidInput", 400, 3, false),
+            (1001, "UserNotFound", 404, 5, false),
+            (1002, "PermissionDenied", 403, 7, false),
+            (1003, "DuplicateMessage", 409, 6, false),
+            (1004, "ConversationNotFound", 404, 5, false),
+            (1005, "GroupFull", 409, 8, false),
+            (1006, "Unauthenticated", 401, 16, false),
+            (1007, "RateLimited", 429, 8, true),
+            (1008, "Busy", 503, 14, true),
+            (1009, "UserExists", 409, 6, false),
+            (1010, "TooLarge", 413, 3, false),
+            (1011, "Expired", 409, 9, false),
+            (1500, "Internal", 500, 13, true),
+        ];
+        assert_eq!(table, expected);
+    }
 }

@@ -79,6 +79,12 @@ pub fn time_of(id: i64) -> i64 {
     (id >> (COUNTER_BITS + INSTANCE_BITS)) + EPOCH_MS
 }
 
+/// The smallest id of a time, in ms since 1970; the largest there can be when the time is beyond it.
+pub fn first_at(time_ms: i64) -> i64 {
+    let ms = time_ms.saturating_sub(EPOCH_MS).max(0);
+    ms.checked_mul(1 << (COUNTER_BITS + INSTANCE_BITS)).unwrap_or(i64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -126,6 +132,14 @@ mod tests {
         }
         assert_eq!(snowflake.next(NOW, Some(NOW)), Err(LeaseEnds { instance: 3 }));
         assert!(snowflake.next(NOW, Some(NOW + 1)).is_ok());
+    }
+
+    #[test]
+    fn the_first_id_of_a_time_is_below_all_others_of_it() {
+        let id = Snowflake::new(0).next(NOW, None).unwrap();
+        assert_eq!((first_at(NOW), time_of(first_at(NOW))), (id, NOW));
+        assert!(Snowflake::new(INSTANCES - 1).next(NOW - 1, None).unwrap() < first_at(NOW));
+        assert_eq!((first_at(0), first_at(i64::MAX)), (0, i64::MAX));
     }
 
     #[test]

@@ -106,6 +106,17 @@ impl IdAssign {
         Ok(record.identified(MessageId(id), Seq(newest.seq), newest.ordinal, newest.created_at))
     }
 
+    /// A record that has no place of its own. What it marks as read lies at most at the newest place there is:
+    /// nobody has read what was not said.
+    fn without_place(&self, partition: u32, record: Upstream, cx: &Context) -> Result<Sequenced, StageError> {
+        let Some(heads) = self.partitions.get(&partition) else {
+            return Err(not_assigned("id-assign", partition));
+        };
+        let newest = Seq(heads.get(&record.conversation_id).map_or(0, |newest| newest.seq));
+        let target_seq = record.target_seq.map(|seq| seq.min(newest));
+        Ok(Upstream { target_seq, ..record }.identified(MessageId(0), Seq(0), 0, cx.now_ms))
+    }
+
     fn heads(&self) -> impl Iterator<Item = (u32, Head)> {
         self.changed.iter().filter_map(|&Changed { partition, conversation, .. }| {
             let newest = self.partitions.get(&partition)?.get(&conversation)?;
@@ -163,7 +174,7 @@ impl Stage for IdAssign {
             let value = if rules.sequenced {
                 self.identify(source.partition, value, rules, cx)?
             } else {
-                value.identified(MessageId(0), Seq(0), 0, cx.now_ms)
+                self.without_place(source.partition, value, cx)?
             };
             out.records.push(Output { source, headers, value });
         }

@@ -1,6 +1,7 @@
 //! The persist stage: every message of the chain is in the store before anybody is told of it.
 //!
-//! A batch is written in one transaction, then passed on whole, repeats included: whoever comes next
+//! A batch is written in one transaction (and then remembered, where the store is a
+//! [`CachedStore`](crate::repo::cached::CachedStore)), then passed on whole, repeats included: whoever comes next
 //! recognises a repeat by (conversation, seq), and would miss what was written just before a crash
 //! if it were held back.
 

@@ -60,6 +60,9 @@ enum Pace {
     Holding { until: Instant },
 }
 
+/// The pause before a sync that was refused is tried again.
+const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(200);
+
 /// Something to be said.
 #[derive(Debug, Clone)]
 pub struct Say {
@@ -355,6 +358,9 @@ impl Life {
         }
         let behind = ledger.position(conversation) < ledger.known_end(conversation);
         drop(ledger);
+        if !recovered && messages.is_empty() {
+            tokio::time::sleep(SYNC_AGAIN_AFTER).await;
+        }
         if !recovered || behind {
             self.sync(socket, conversation).await?;
         }

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
-use crate::server::{Server, Starting, any_port};
+use crate::server::{Launch, Server, Starting, any_port};
 
 /// What the installations of tests differ in.
 #[derive(Debug, Clone)]
@@ -83,7 +83,10 @@ impl Installation {
 
     /// Starts a process, on these addresses where it has a gateway or a repo.
     pub async fn start(&self, part: Part, http: SocketAddr, grpc: SocketAddr) -> Server {
-        self.starting_at(part, http, grpc).ready().await
+        self.starting_at(part, http, grpc)
+            .ready()
+            .await
+            .unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
     }
 
     /// Starts everything in one process, on free ports.
@@ -95,10 +98,17 @@ impl Installation {
         let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-        Starting::new(&self.dir.path().join("data"), http, grpc, &args.map(str::to_owned))
+        let launch = Launch { args: args.map(str::to_owned).into(), ..Launch::default() };
+        Starting::new(&self.data(), http, grpc, &launch)
     }
 
-    fn config(&self) -> PathBuf {
+    /// Its configuration file.
+    pub fn config(&self) -> PathBuf {
         self.dir.path().join("kafka.toml")
+    }
+
+    /// Its data directory.
+    pub fn data(&self) -> PathBuf {
+        self.dir.path().join("data")
     }
 }

@@ -1,6 +1,6 @@
 //! What the tests of the whole product share: the real binary as a process, clients that follow the
-//! protocol to the letter, a browser, a broker, programs that others wrote, and the harness that breaks
-//! things under load.
+//! protocol to the letter, a browser, a broker, programs that others wrote, and the harness that
+//! breaks things under load.
 
 pub mod api;
 pub mod broker;
@@ -10,4 +10,5 @@ pub mod faults;
 pub mod foreign;
 pub mod installation;
 pub mod ledger;
+pub mod redis;
 pub mod server;

@@ -1,10 +1,11 @@
 //! The real binary as a process of its own, in a directory of its own.
 
-use std::fs::File;
+use std::collections::VecDeque;
 use std::io::Write;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
@@ -17,12 +18,16 @@ use tokio::time::timeout;
 const START_TIME_MAX: Duration = Duration::from_secs(90);
 /// How long a graceful stop may take.
 const STOP_TIME_MAX: Duration = Duration::from_secs(30);
+/// So many of its newest warnings and errors a failing test shows.
+const COMPLAINTS_MAX: usize = 40;
 /// A process's log is kept up to here; the rest is read and dropped.
 const LOG_BYTES_MAX: u64 = 256 << 20;
 
 /// A running `gochat`.
 pub struct Server {
     child: Child,
+    /// Its newest warnings and errors, for a test that fails.
+    complaints: Complaints,
     /// Where it answers HTTP; of no use where it has no gateway.
     pub http: SocketAddr,
     /// Where it answers gRPC; of no use where it has no repo.
@@ -80,7 +85,16 @@ impl Server {
 
     /// Starts it with further arguments.
     pub async fn start_with(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
-        Starting::new(data, http, grpc, args).ready().await
+        let launch = Launch { args: args.to_vec(), ..Launch::default() };
+        Self::launch(data, http, grpc, &launch).await.unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
+    }
+
+    /// Starts it and waits until it is ready.
+    ///
+    /// # Errors
+    /// When it ends instead.
+    pub async fn launch(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Result<Self, Refused> {
+        Starting::new(data, http, grpc, launch).ready().await
     }
 
     /// Its process.
@@ -118,6 +132,16 @@ impl Server {
     }
 }
 
+impl Drop for Server {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let complaints = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            let complaints: Vec<&str> = complaints.iter().map(String::as_str).collect();
+            eprintln!("process {:?}, newest complaint first:\n{}", self.child.id(), complaints.join("\n"));
+        }
+    }
+}
+
 /// A `gochat` that is not ready yet, and perhaps never will be.
 pub struct Starting {
     child: Child,
@@ -131,49 +155,38 @@ pub struct Starting {
 
 impl Starting {
     /// Starts it.
-    pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, args: &[String]) -> Self {
-        let passed_on = Launch { args: args.to_vec(), ..Launch::default() };
-        Self::with(data, http, grpc, &passed_on)
-    }
-
-    /// Starts it with further settings.
-    pub fn with(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
+    pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
         let mut command = command(data, http, grpc);
         command.args(&launch.args).envs(launch.env.iter().cloned());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");
-        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
         let file = launch.log.as_deref().map(|path| {
-            let file = File::options().create(true).append(true).open(path);
+            let file = std::fs::File::options().create(true).append(true).open(path);
             file.unwrap_or_else(|e| panic!("{}: {e}", path.display()))
         });
-        let said = tokio::spawn(collect(child.stderr.take().expect("stderr is piped"), file.is_none()));
-        Self { child, lines, log: Log { file, bytes: 0 }, said, http, grpc }
+        let said = tokio::spawn(all_of(child.stderr.take().expect("stderr is piped"), file.is_none()));
+        let lines = BufReader::new(child.stdout.take().expect("stdout is piped")).lines();
+        Self { child, lines, log: Log { file, bytes: 0, complaints: Arc::default() }, said, http, grpc }
     }
 
     /// Waits for a line of its log with these words.
     pub async fn says(&mut self, words: &str) -> Value {
         let wanted = |event: &Value| event["message"].as_str().is_some_and(|said| said.contains(words));
-        let line = timeout(START_TIME_MAX, line_of(&mut self.lines, &mut self.log, wanted)).await;
+        let line = timeout(START_TIME_MAX, self.line(wanted)).await;
         line.ok().flatten().unwrap_or_else(|| panic!("it never says {words:?}"))
     }
 
     /// Waits until it is ready.
-    pub async fn ready(self) -> Server {
-        self.outcome().await.unwrap_or_else(|refused| panic!("it is not ready: {refused:?}"))
-    }
-
-    /// Waits until it is ready, or ends instead.
     ///
     /// # Errors
-    /// How it ended.
-    pub async fn outcome(mut self) -> Result<Server, Refused> {
-        let ready = line_of(&mut self.lines, &mut self.log, |event| event["message"] == "ready");
-        let Some(ready) = timeout(START_TIME_MAX, ready).await.expect("it is ready in time, or ends") else {
-            let (code, said) = self.ended().await;
-            return Err(Refused { code, said });
+    /// When it ends instead.
+    pub async fn ready(mut self) -> Result<Server, Refused> {
+        let ready = timeout(START_TIME_MAX, self.line(|event| event["message"] == "ready")).await;
+        let Some(ready) = ready.expect("it is ready in time, or ends") else {
+            return Err(self.refused().await);
         };
         let Self { child, mut lines, mut log, said, http, grpc } = self;
+        let complaints = log.complaints.clone();
         // Its log goes on; nobody may block on a full pipe.
         tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
@@ -184,59 +197,53 @@ impl Starting {
         let field = |name: &str| ready[name].as_str();
         Ok(Server {
             child,
+            complaints,
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
         })
     }
 
-    /// Waits until it ends by itself; its exit code, and what it said on stderr.
-    pub async fn ended(mut self) -> (Option<i32>, String) {
-        let ended = async {
-            while let Ok(Some(line)) = self.lines.next_line().await {
-                self.log.write(&line);
+    /// Waits until it ends by itself, ready or not.
+    pub async fn ended(mut self) -> Refused {
+        let silent = timeout(START_TIME_MAX, self.line(|_| false)).await;
+        silent.expect("it refuses instead of running");
+        self.refused().await
+    }
+
+    async fn refused(mut self) -> Refused {
+        let code = timeout(STOP_TIME_MAX, self.child.wait()).await.expect("it ends in time").expect("it ends").code();
+        Refused { code, said: self.said.await.expect("stderr can be read") }
+    }
+
+    /// The next line of its log that is wanted; `None` when its output ends before.
+    async fn line(&mut self, wanted: impl Fn(&Value) -> bool) -> Option<Value> {
+        loop {
+            let line = self.lines.next_line().await.expect("text")?;
+            self.log.write(&line);
+            if let Ok(event) = serde_json::from_str::<Value>(&line)
+                && wanted(&event)
+            {
+                return Some(event);
             }
-            self.child.wait().await.expect("it ends")
-        };
-        let status = timeout(START_TIME_MAX, ended).await.expect("it refuses instead of running");
-        (status.code(), self.said.await.expect("it is read"))
-    }
-}
-
-/// Where a process's log goes.
-struct Log {
-    file: Option<File>,
-    bytes: u64,
-}
-
-impl Log {
-    fn write(&mut self, line: &str) {
-        if let Some(file) = &mut self.file
-            && self.bytes < LOG_BYTES_MAX
-        {
-            self.bytes += line.len() as u64;
-            // A log that can't be written only makes a failure harder to explain.
-            let _ = writeln!(file, "{line}");
         }
     }
 }
 
-/// Runs it until it refuses to start, and returns its exit code and what it said on stderr.
-pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> (Option<i32>, String) {
-    Starting::new(data, http, grpc, &[]).ended().await
+/// Runs it until it refuses to start.
+pub async fn refusal(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Refused {
+    Starting::new(data, http, grpc, &Launch::default()).ended().await
 }
 
-/// Everything that comes until the end, passed on as it comes where that is wanted.
-async fn collect(stderr: ChildStderr, pass_on: bool) -> String {
-    let (mut lines, mut said) = (BufReader::new(stderr).lines(), String::new());
-    while let Ok(Some(line)) = lines.next_line().await {
-        if pass_on {
-            eprintln!("{line}");
-        }
-        said.push_str(&line);
-        said.push('\n');
-    }
-    said
+/// How long a tool may take.
+const TOOL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Runs a tool to its end: its exit code, and what it wrote to stdout and stderr.
+pub async fn tool(args: &[&str]) -> (Option<i32>, String, String) {
+    let ended = Command::new(binary()).args(args).stdin(Stdio::null()).kill_on_drop(true).output();
+    let output = timeout(TOOL_TIME_MAX, ended).await.expect("it ends in time").expect("it starts");
+    let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+    (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
 fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
@@ -250,19 +257,42 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
     command
 }
 
-/// The first event of its log that is wanted; `None` when its output ends before.
-async fn line_of(
-    lines: &mut Lines<BufReader<ChildStdout>>,
-    log: &mut Log,
-    wanted: impl Fn(&Value) -> bool,
-) -> Option<Value> {
-    loop {
-        let line = lines.next_line().await.expect("text")?;
-        log.write(&line);
-        if let Ok(event) = serde_json::from_str::<Value>(&line)
-            && wanted(&event)
+/// Where a process's log goes.
+struct Log {
+    file: Option<std::fs::File>,
+    bytes: u64,
+    complaints: Complaints,
+}
+
+/// The newest warnings and errors that it logged, newest first.
+type Complaints = Arc<Mutex<VecDeque<String>>>;
+
+impl Log {
+    fn write(&mut self, line: &str) {
+        if line.contains("\"WARN\"") || line.contains("\"ERROR\"") {
+            let mut kept = self.complaints.lock().unwrap_or_else(PoisonError::into_inner);
+            kept.truncate(COMPLAINTS_MAX - 1);
+            kept.push_front(line.to_owned());
+        }
+        if let Some(file) = &mut self.file
+            && self.bytes < LOG_BYTES_MAX
         {
-            return Some(event);
+            self.bytes += line.len() as u64;
+            // A log that can't be written only makes a failure harder to explain.
+            let _ = writeln!(file, "{line}");
         }
     }
+}
+
+/// Everything that comes until the end, passed on as it comes where that is wanted.
+async fn all_of(stderr: ChildStderr, pass_on: bool) -> String {
+    let (mut lines, mut said) = (BufReader::new(stderr).lines(), String::new());
+    while let Ok(Some(line)) = lines.next_line().await {
+        if pass_on {
+            eprintln!("{line}");
+        }
+        said.push_str(&line);
+        said.push('\n');
+    }
+    said
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use crate::catalogue::TopicSpec;
-use crate::log::{Log, LogError, PartitionBatch, Reader, StartAt};
+use crate::log::{Incoming, Log, LogError, PartitionBatch, Reader, StartAt};
 
 /// How long a scan waits where it does not get on. A log ends transactions that were left open by
 /// itself, well within it.
@@ -18,6 +18,8 @@ pub struct Scan {
     topic: &'static TopicSpec,
     partition: u32,
     end: u64,
+    /// What was read, but lies at the end or behind it.
+    beyond: Vec<Incoming>,
 }
 
 impl Scan {
@@ -33,7 +35,7 @@ impl Scan {
         end: u64,
     ) -> Result<Self, LogError> {
         let reader = log.read(topic, &[(partition, from)]).await?;
-        Ok(Self { reader, topic, partition, end })
+        Ok(Self { reader, topic, partition, end, beyond: Vec::new() })
     }
 
     /// Goes on up to a later end.
@@ -43,7 +45,8 @@ impl Scan {
 
     /// The next offset to read.
     pub fn position(&self) -> u64 {
-        self.reader.position(self.partition).unwrap_or(self.end)
+        let read_to = || self.reader.position(self.partition).unwrap_or(self.end);
+        self.beyond.first().map_or_else(read_to, |record| record.offset)
     }
 
     /// The next records below the end; `None` once it is reached.
@@ -58,12 +61,16 @@ impl Scan {
             if before >= self.end {
                 return Ok(None);
             }
-            if let Some(mut batch) = self.reader.next(deadline.saturating_duration_since(Instant::now())).await? {
-                let end = self.end;
-                batch.records.retain(|record| record.offset < end);
-                if !batch.records.is_empty() {
-                    return Ok(Some(batch));
-                }
+            let mut records = std::mem::take(&mut self.beyond);
+            if records.is_empty() {
+                let wait = deadline.saturating_duration_since(Instant::now());
+                records = self.reader.next(wait).await?.map_or_else(Vec::new, |batch| batch.records);
+            }
+            let below = records.partition_point(|record| record.offset < self.end);
+            self.beyond = records.split_off(below);
+            if !records.is_empty() {
+                let next_offset = self.position();
+                return Ok(Some(PartitionBatch { partition: self.partition, records, next_offset }));
             }
             let now = Instant::now();
             if self.position() > before {

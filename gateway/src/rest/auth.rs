@@ -6,9 +6,11 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use schemas::admission;
+use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::decimal;
 use schemas::pb;
 use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
 use crate::edge::Edge;
 use crate::http::{Body, Caller, Failure, Stranger};
@@ -85,9 +87,24 @@ pub async fn register(
 }
 
 /// `POST /api/auth/login`.
-pub async fn login(stranger: Stranger, Body(body): Body<Credentials>) -> Result<Json<SignedIn>, Failure> {
-    let request = pb::LoginRequest { username: body.username, password: body.password };
-    Ok(Json(stranger.repo.login(request).await?.into()))
+pub async fn login(
+    State(edge): State<Arc<Edge>>,
+    stranger: Stranger,
+    Body(body): Body<Credentials>,
+) -> Result<Json<SignedIn>, Failure> {
+    // No name is longer, and a limit remembers none that is.
+    admission::check_username(&body.username).map_err(|_| wrong_credentials())?;
+    let attempt = edge.rates.failed_logins.attempt(&body.username, stranger.address, Instant::now())?;
+    let answer = stranger.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
+    match &answer {
+        Err(refusal) if refusal.code == ErrorCode::Unauthenticated => {}
+        Ok(_) | Err(_) => attempt.forgive(),
+    }
+    Ok(Json(answer?.into()))
+}
+
+fn wrong_credentials() -> Refusal {
+    Refusal::new(ErrorCode::Unauthenticated, "the username or the password is wrong")
 }
 
 /// `POST /api/auth/refresh`.
@@ -104,6 +121,7 @@ pub async fn logout(
     Body(body): Body<Refresh>,
 ) -> Result<StatusCode, Failure> {
     caller.repo.logout(pb::LogoutRequest { refresh_token: body.refresh_token }).await?;
+    edge.sign_ins.ended(caller.user, caller.session_id).await;
     edge.sessions.log_out(caller.user, caller.session_id);
     Ok(StatusCode::NO_CONTENT)
 }

@@ -8,15 +8,16 @@ use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
 use schemas::admission::{self, Intent};
 use schemas::error::Refusal;
-use schemas::pb;
+use schemas::ids::MessageId;
+use schemas::pb::{self, get_message_request::By};
 use serde::{Deserialize, Serialize};
 
 use crate::admit::{Request, admit};
 use crate::appender::durable;
 use crate::edge::Edge;
 use crate::http::{At, Body, Caller, Failure, Params};
-use crate::rest::{limit, next_cursor};
-use crate::views::{ConversationView, MessageView};
+use crate::rest::{id, limit, next_cursor};
+use crate::views::{ConversationView, MessageView, ReadMarkView};
 
 const PAGE_DEFAULT: i32 = 50;
 const PAGE_MAX: i32 = 200;
@@ -86,6 +87,26 @@ pub async fn messages(caller: Caller, At(id): At<String>, Params(range): Params<
     let page = caller.repo.get_conversation_messages(request).await?;
     let messages = page.messages.iter().map(MessageView::stored).collect();
     Ok(Json(History { messages, has_more: page.has_more }).into_response())
+}
+
+/// `GET /api/messages/{id}`.
+pub async fn message(caller: Caller, At(message): At<String>) -> Result<Response, Failure> {
+    let by = Some(By::MessageId(id::<MessageId>("the message's id", &message)?.0));
+    let found = caller.repo.get_message(pb::GetMessageRequest { by, reader_id: Some(caller.user.0) }).await?;
+    Ok(Json(MessageView::stored(&found)).into_response())
+}
+
+/// `GET /api/conversations/{id}/read`.
+pub async fn read_marks(caller: Caller, At(id): At<String>) -> Result<Response, Failure> {
+    #[derive(Serialize)]
+    #[serde(rename_all = "camelCase")]
+    struct ReadMarks {
+        read_marks: Vec<ReadMarkView>,
+    }
+    let conversation_id = admission::conversation_id(&id)?.to_string();
+    let request = pb::GetReadMarksRequest { conversation_id, reader_id: Some(caller.user.0) };
+    let marks = caller.repo.get_read_marks(request).await?.read_marks;
+    Ok(Json(ReadMarks { read_marks: marks.iter().map(ReadMarkView::of).collect() }).into_response())
 }
 
 /// `POST /api/conversations/{id}/read`: into the log like the frame `mark-read`.

@@ -39,7 +39,7 @@ pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json
     if let Some(url) = &avatar_url {
         admission::check_text("avatarUrl", url, admission::ADDRESS_BYTES_MAX)?;
     }
-    let request = pb::UpdateUserRequest { user_id: caller.user.0, display_name, avatar_url };
+    let request = pb::UpdateUserRequest { user_id: caller.user.0, display_name, avatar_url, status: None };
     Ok(Json(UserView::own(caller.repo.update_user(request).await?)))
 }
 

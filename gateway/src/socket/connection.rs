@@ -14,7 +14,8 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::edge::Edge;
 use crate::frames;
-use crate::sessions::{CloseReason, Socket};
+use crate::sessions::{CloseReason, Identity, Socket};
+use crate::sign_ins::is_over;
 use crate::socket::answers::{self, Answer, Outcome};
 
 /// Frames for which a quiet socket keeps room: memory that a burst took is given back.
@@ -35,7 +36,7 @@ pub(super) struct Connection<'a> {
     work: Option<BoxFuture<'static, Outcome>>,
     /// Answers in the order of the frames; the front may still wait for the log.
     answers: VecDeque<Answer>,
-    heads: Option<BoxFuture<'static, Option<(Utf8Bytes, i64)>>>,
+    heads: Option<BoxFuture<'static, Heads>>,
     heads_since: i64,
     heads_at: Instant,
     /// What goes out next.
@@ -52,7 +53,7 @@ enum Wake {
     Read(Option<Result<Message, axum::Error>>),
     Worked(Outcome),
     Answered(Option<Utf8Bytes>),
-    Heads(Option<(Utf8Bytes, i64)>),
+    Heads(Heads),
     Timer,
 }
 
@@ -176,9 +177,13 @@ impl<'a> Connection<'a> {
             }
             Wake::Heads(heads) => {
                 self.heads = None;
-                if let Some((frame, as_of)) = heads {
-                    self.heads_since = as_of;
-                    self.out.push_back(frame);
+                match heads {
+                    Heads::Changed { frame, as_of } => {
+                        self.heads_since = as_of;
+                        self.out.push_back(frame);
+                    }
+                    Heads::Nothing => {}
+                    Heads::SignInIsOver => return Err(End::ByServer(CloseReason::LoggedOut)),
                 }
             }
             Wake::Read(Some(Ok(message))) => self.read(message)?,
@@ -229,7 +234,8 @@ impl<'a> Connection<'a> {
         if now >= self.heads_at {
             self.heads_at = now + Duration::from_secs(self.edge.config.heads_every_s);
             if self.heads.is_none() {
-                self.heads = Some(heads(self.edge.clone(), self.socket.identity.user, self.heads_since));
+                let Identity { user, session_id, .. } = self.socket.identity;
+                self.heads = Some(heads(self.edge.clone(), user, session_id, self.heads_since));
             }
         }
         Ok(())
@@ -282,14 +288,27 @@ async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
     frame
 }
 
-fn heads(edge: Arc<Edge>, user: UserId, since: i64) -> BoxFuture<'static, Option<(Utf8Bytes, i64)>> {
+/// What the repo says of a socket's user from time to time.
+enum Heads {
+    /// A frame for the client, and from when on to ask next time.
+    Changed { frame: Utf8Bytes, as_of: i64 },
+    /// Nothing has changed; or there was no answer, and the next one says it.
+    Nothing,
+    /// The user is banned, or has signed out elsewhere.
+    SignInIsOver,
+}
+
+fn heads(edge: Arc<Edge>, user: UserId, session_id: i64, since: i64) -> BoxFuture<'static, Heads> {
     async move {
-        let _permit = edge.heads_permits.acquire().await.ok()?;
-        let request = GetHeadsRequest { user_id: user.0, changed_since: since };
-        // Without an answer the next `heads` says what has changed since the last one.
-        let answer = edge.repo.get_heads(request).await.ok()?;
-        let first = since == 0;
-        (first || !answer.heads.is_empty()).then(|| (frames::heads(&answer.heads), answer.as_of))
+        let Ok(_permit) = edge.heads_permits.acquire().await else { return Heads::Nothing };
+        let request = GetHeadsRequest { user_id: user.0, changed_since: since, session_id: Some(session_id) };
+        match edge.repo.get_heads(request).await {
+            Ok(answer) if since == 0 || !answer.heads.is_empty() => {
+                Heads::Changed { frame: frames::heads(&answer.heads), as_of: answer.as_of }
+            }
+            Err(refusal) if is_over(&refusal) => Heads::SignInIsOver,
+            Ok(_) | Err(_) => Heads::Nothing,
+        }
     }
     .boxed()
 }

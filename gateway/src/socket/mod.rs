@@ -7,20 +7,21 @@ mod answers;
 mod connection;
 mod lifecycle;
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 
+use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::extract::{ConnectInfo, State};
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::Response;
 use schemas::error::{ErrorCode, Refusal};
+use schemas::token::Claims;
 use serde::Deserialize;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::edge::Edge;
-use crate::http::{Failure, Params};
+use crate::http::{Address, Failure, Params};
 use crate::sessions::{CloseReason, Identity, Socket};
+use crate::sign_ins::is_over;
 
 /// What a socket reads at once. At the library's default a socket costs 128 KiB.
 const READ_BUFFER_BYTES: usize = 4 * 1_024;
@@ -39,19 +40,19 @@ pub struct Parameters {
 /// can't see the status of a refused one.
 pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
-    ConnectInfo(address): ConnectInfo<SocketAddr>,
+    Address(address): Address,
     headers: HeaderMap,
     Params(parameters): Params<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = upgrade.map_err(|rejection| Refusal::invalid(format!("not a WebSocket: {rejection}")))?;
     check_origin(&headers, &edge.config.allowed_origins)?;
-    edge.rates.request_of_address(address.ip())?;
+    edge.rates.request_of_address(address)?;
     if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
         return Err(Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another").into());
     }
     let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let claims = edge.verify(bearer.or(parameters.token.as_deref()).unwrap_or_default());
+    let admitted = admit(&edge, bearer.or(parameters.token.as_deref()).unwrap_or_default()).await;
     let given = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok()).or(parameters.traceparent.as_deref());
     let trace = given.and_then(|text| text.parse::<TraceParent>().ok());
     let upgrade = upgrade
@@ -60,9 +61,9 @@ pub async fn upgrade(
         .max_frame_size(edge.config.frame_bytes_max)
         .max_message_size(edge.config.frame_bytes_max);
     Ok(upgrade.on_upgrade(async move |stream| {
-        let Ok(claims) = claims else {
-            let closing = lifecycle::close(stream, CloseReason::Unauthenticated, &edge);
-            return edge.sockets.track_future(closing).await;
+        let claims = match admitted {
+            Ok(claims) => claims,
+            Err(reason) => return edge.sockets.track_future(lifecycle::close(stream, reason, &edge)).await,
         };
         let socket = edge.next_socket();
         let device = parameters.device.as_deref().unwrap_or_default();
@@ -72,6 +73,16 @@ pub async fn upgrade(
         // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
         edge.sockets.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
+}
+
+/// Who opens a socket. A repo that does not answer keeps nobody away: the sign-in is judged again with
+/// each `heads`.
+async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
+    let claims = edge.verify(token).map_err(|_| CloseReason::Unauthenticated)?;
+    match edge.sign_ins.check(&edge.repo, &claims).await {
+        Err(refusal) if is_over(&refusal) => Err(CloseReason::LoggedOut),
+        Ok(()) | Err(_) => Ok(claims),
+    }
 }
 
 /// A page of another site must not open sockets with what a browser sends along.

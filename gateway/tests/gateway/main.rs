@@ -10,4 +10,5 @@ mod repo;
 mod rest;
 mod sending;
 mod shapes;
+mod sign_ins;
 mod web;

@@ -30,7 +30,11 @@ pub struct FakeRepo {
     pub messages: Mutex<Vec<pb::Message>>,
     pub heads: Mutex<Vec<pb::ConversationHead>>,
     pub access_calls: AtomicUsize,
+    /// What is said of every sign-in; `None`: it goes on.
+    pub sign_ins_are: Mutex<Option<ErrorCode>>,
     pub traces: Mutex<Vec<String>>,
+    /// Calls that were answered as by a server that is just going down.
+    pub unavailable: AtomicUsize,
 }
 
 type Answer<T> = Result<Response<T>, Status>;
@@ -54,6 +58,12 @@ pub async fn start(repo: Arc<FakeRepo>) -> Channel {
         .serve_with_incoming(TcpListenerStream::new(listener));
     tokio::spawn(server);
     Endpoint::from_shared(format!("http://{address}")).unwrap().connect_lazy()
+}
+
+impl FakeRepo {
+    fn judge_sign_in(&self) -> Result<(), Status> {
+        self.sign_ins_are.lock().unwrap().map_or(Ok(()), |code| Err(refused(code, "it is over")))
+    }
 }
 
 fn exists(user: i64) -> bool {
@@ -110,7 +120,12 @@ impl UserRepo for FakeRepo {
             "user2" => Ok(Response::new(user(2))),
             "broken" => Err(Status::internal("SELECT failed at /var/lib/secret")),
             "slow" => std::future::pending().await,
-            _ => Err(refused(ErrorCode::UserNotFound, "no such user")),
+            "flaky" if self.unavailable.fetch_add(1, Ordering::SeqCst) == 0 => Err(Status::unavailable("going down")),
+            "flaky" => Ok(Response::new(user(2))),
+            name => {
+                let code = name.strip_prefix("refused").and_then(|code| ErrorCode::from_code(code.parse().ok()?));
+                Err(refused(code.unwrap_or(ErrorCode::UserNotFound), "as asked"))
+            }
         }
     }
 
@@ -122,11 +137,13 @@ impl UserRepo for FakeRepo {
 #[tonic::async_trait]
 impl MessageRepo for FakeRepo {
     async fn get_message(&self, request: Request<pb::GetMessageRequest>) -> Answer<pb::Message> {
-        let Some(pb::get_message_request::By::Position(at)) = request.into_inner().by else {
-            return Err(refused(ErrorCode::InvalidInput, "no position"));
-        };
+        use pb::get_message_request::By;
+        let by = request.into_inner().by.ok_or_else(|| refused(ErrorCode::InvalidInput, "which?"))?;
         let messages = self.messages.lock().unwrap();
-        let found = messages.iter().find(|m| m.conversation_id == at.conversation_id && m.seq_id == at.seq_id);
+        let found = messages.iter().find(|m| match &by {
+            By::MessageId(id) => m.message_id == *id,
+            By::Position(at) => m.conversation_id == at.conversation_id && m.seq_id == at.seq_id,
+        });
         found.cloned().map(Response::new).ok_or_else(|| refused(ErrorCode::ConversationNotFound, "no such message"))
     }
 }
@@ -149,6 +166,11 @@ impl GroupRepo for FakeRepo {
         Err(refused(ErrorCode::GroupFull, "the group is full"))
     }
 
+    async fn dissolve_group(&self, _: Request<pb::DissolveGroupRequest>) -> Answer<pb::Empty> {
+        self.unavailable.fetch_add(1, Ordering::SeqCst);
+        Err(Status::unavailable("going down"))
+    }
+
     async fn set_group_member_role(&self, _: Request<pb::SetGroupMemberRoleRequest>) -> Answer<pb::Empty> {
         Ok(Response::new(pb::Empty {}))
     }
@@ -164,6 +186,7 @@ impl ConversationService for FakeRepo {
                 Ok(Response::new(pb::Access { member: true, role: String::new() }))
             }
             Ok(ConversationId::Single { .. }) => Err(refused(ErrorCode::UserNotFound, "no such user")),
+            Ok(ConversationId::World) => Ok(Response::new(pb::Access { member: true, role: String::new() })),
             Ok(ConversationId::Group(group)) if group.0 == 5 => {
                 let member = MEMBERS.contains(&request.user_id);
                 Ok(Response::new(pb::Access { member, role: "member".into() }))
@@ -172,7 +195,18 @@ impl ConversationService for FakeRepo {
         }
     }
 
-    async fn get_heads(&self, _: Request<pb::GetHeadsRequest>) -> Answer<pb::GetHeadsResponse> {
+    async fn get_read_marks(&self, request: Request<pb::GetReadMarksRequest>) -> Answer<pb::GetReadMarksResponse> {
+        match request.into_inner().conversation_id.as_str() {
+            "group_6" => Err(refused(ErrorCode::PermissionDenied, "not yours")),
+            _ => Ok(Response::new(pb::GetReadMarksResponse {
+                read_marks: vec![pb::ReadMark { user_id: 9_007_199_254_740_993, seq_id: 4 }],
+            })),
+        }
+    }
+
+    async fn get_heads(&self, request: Request<pb::GetHeadsRequest>) -> Answer<pb::GetHeadsResponse> {
+        assert!(request.into_inner().session_id.is_some());
+        self.judge_sign_in()?;
         let heads = self.heads.lock().unwrap().clone();
         Ok(Response::new(pb::GetHeadsResponse { heads, as_of: 1 }))
     }
@@ -237,6 +271,18 @@ impl AuthService for FakeRepo {
             expires_in: 900,
             ..Default::default()
         }))
+    }
+
+    async fn login(&self, request: Request<pb::LoginRequest>) -> Answer<pb::SignedIn> {
+        match request.into_inner().password.as_str() {
+            "right one" => Ok(Response::new(pb::SignedIn::default())),
+            _ => Err(refused(ErrorCode::Unauthenticated, "the username or the password is wrong")),
+        }
+    }
+
+    async fn check_sign_in(&self, _: Request<pb::CheckSignInRequest>) -> Answer<pb::Empty> {
+        self.judge_sign_in()?;
+        Ok(Response::new(pb::Empty {}))
     }
 
     async fn logout(&self, _: Request<pb::LogoutRequest>) -> Answer<pb::Empty> {

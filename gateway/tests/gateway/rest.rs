@@ -1,7 +1,11 @@
 //! REST: shapes, codes, limits.
 
+use std::sync::atomic::Ordering;
+
 use gateway::GatewayConfig;
+use schemas::error::ErrorCode;
 use schemas::ids::UserId;
+use schemas::pb;
 use schemas::token::Claims;
 use serde_json::{Value, json};
 
@@ -45,6 +49,22 @@ async fn answers_look_like_this() {
     check(&gateway, "GET", "/api/groups/5", None, 200, group.clone()).await;
     check(&gateway, "POST", "/api/groups", Some(r#"{"name":"Tea","memberIds":["2","3"]}"#), 201, group).await;
     check(&gateway, "PATCH", "/api/groups/5/members/2", Some(r#"{"role":"admin"}"#), 204, json!("")).await;
+    let marks = json!({"readMarks": [{"userId": "9007199254740993", "seqId": 4}]});
+    check(&gateway, "GET", "/api/conversations/group_5/read", None, 200, marks).await;
+    gateway.repo.messages.lock().unwrap().push(pb::Message {
+        conversation_id: "group_5".into(),
+        message_id: 9_007_199_254_740_995,
+        seq_id: 7,
+        sender_id: 2,
+        kind: "text".into(),
+        content: "hi".into(),
+        client_msg_id: "k".into(),
+        created_at: 1_750_000_000_003,
+        ..pb::Message::default()
+    });
+    let message = json!({"conversationId": "group_5", "messageId": "9007199254740995", "seqId": 7, "senderId": "2",
+        "messageType": "text", "content": "hi", "clientMsgId": "k", "createdAt": "2025-06-15T15:06:40.003Z", "event": "message"});
+    check(&gateway, "GET", "/api/messages/9007199254740995", None, 200, message).await;
     let _online = gateway.connect(2).await;
     let (_, members) = gateway.request("GET", "/api/groups/5/members", Some(&gateway.token(1)), None).await;
     let second = json!({"userId": "2", "username": "user2", "displayName": "Ann", "role": "member",
@@ -74,6 +94,10 @@ async fn what_is_wrong_gets_its_status_and_code() {
         "/api/groups/x",
         "/api/groups/-5",
         "/api/groups/%ff",
+        "/api/groups/9223372036854775808",
+        "/api/messages/-1",
+        "/api/messages/01",
+        "/api/conversations/nowhere/read",
         "/api/groups/5/members?limit=1001",
         "/api/users",
     ] {
@@ -96,7 +120,10 @@ async fn what_is_wrong_gets_its_status_and_code() {
     check_error(&gateway, "PUT", "/api/groups/5", None, 405, 1000).await;
     check_error(&gateway, "GET", "/api/users?username=nobody", None, 404, 1001).await;
     check_error(&gateway, "GET", "/api/groups/6", None, 404, 1004).await;
+    check_error(&gateway, "GET", "/api/groups/9223372036854775807", None, 404, 1004).await;
+    check_error(&gateway, "GET", "/api/messages/9223372036854775807", None, 404, 1004).await;
     check_error(&gateway, "GET", "/api/conversations/group_6/messages", None, 403, 1002).await;
+    check_error(&gateway, "GET", "/api/conversations/group_6/read", None, 403, 1002).await;
     check_error(&gateway, "POST", "/api/groups/5/members", Some(r#"{"userIds":["9"]}"#), 409, 1005).await;
     let taken = r#"{"username":"taken","password":"12345678"}"#;
     check_error(&gateway, "POST", "/api/auth/register", Some(taken), 409, 1009).await;
@@ -109,6 +136,26 @@ async fn what_is_wrong_gets_its_status_and_code() {
 async fn a_repo_that_does_not_answer_is_busy() {
     let gateway = gateway_with(GatewayConfig { repo_timeout_ms: 100, ..Default::default() }).await;
     check_error(&gateway, "GET", "/api/users?username=slow", None, 503, 1008).await;
+}
+
+#[tokio::test]
+async fn a_read_is_tried_again_when_the_repo_is_away_and_a_change_is_not() {
+    let gateway = gateway().await;
+    let token = gateway.token(1);
+    let (status, user) = gateway.request("GET", "/api/users?username=flaky", Some(&token), None).await;
+    assert_eq!((status, &user["username"]), (200, &json!("user2")));
+    gateway.repo.unavailable.store(0, Ordering::SeqCst);
+    check_error(&gateway, "DELETE", "/api/groups/5", None, 503, 1008).await;
+    assert_eq!(gateway.repo.unavailable.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn every_code_of_the_repo_has_its_status() {
+    let gateway = gateway().await;
+    for code in ErrorCode::ALL {
+        let path = format!("/api/users?username=refused{}", code.code());
+        check_error(&gateway, "GET", &path, None, code.http_status(), code.code()).await;
+    }
 }
 
 #[tokio::test]

@@ -55,3 +55,24 @@ pub const SOCKETS_EXAMPLES: &str = "Examples:
   gochat bench sockets --connect http://127.0.0.1:8080 --users 20 --rate 50
 
 Exit code 1 when a message that was due was not sent, acknowledged and delivered.";
+
+/// Arguments of `bench connections`.
+#[derive(Debug, Args)]
+pub struct ConnectionsBenchArgs {
+    /// How many sockets one gateway holds.
+    #[arg(long, default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(2..=25_000))]
+    pub connections: u32,
+    /// For how many seconds they are held without a word, before each is asked whether it is still served.
+    #[arg(long, default_value_t = 10, value_parser = clap::value_parser!(u64).range(1..=25))]
+    pub hold_seconds: u64,
+    /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
+    #[arg(long, value_name = "DIR")]
+    pub dir: Option<PathBuf>,
+}
+
+/// Examples of `bench connections`.
+pub const CONNECTIONS_EXAMPLES: &str = "Examples:
+  gochat bench connections
+  ulimit -n 30000; gochat bench connections --connections 25000
+
+Exit code 1 when a socket takes more than 8 KiB of the server's resident memory, or is not served.";

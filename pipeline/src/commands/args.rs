@@ -1,6 +1,7 @@
-//! Arguments that several commands share: which log they look at.
+//! Arguments that several commands share: which installation they look at, and lengths of time.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::Args;
 
@@ -45,4 +46,23 @@ impl LogArgs {
         config.check()?;
         Ok(config)
     }
+}
+
+/// `90s`, `30m`, `2h`, `7d`.
+///
+/// # Errors
+/// What it may be.
+pub fn length_of_time(text: &str) -> Result<Duration, String> {
+    let read = || {
+        let unit_seconds = match text.chars().last()? {
+            's' => 1,
+            'm' => 60,
+            'h' => 3_600,
+            'd' => 86_400,
+            _ => return None,
+        };
+        let number: u64 = text[..text.len() - 1].parse().ok()?;
+        number.checked_mul(unit_seconds).filter(|seconds| *seconds <= 100 * 365 * 86_400).map(Duration::from_secs)
+    };
+    read().ok_or_else(|| "it is a number and a unit, such as 90s, 30m, 2h or 7d".into())
 }

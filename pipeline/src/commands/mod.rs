@@ -2,7 +2,10 @@
 
 pub mod args;
 pub mod bench;
+pub mod check;
 pub mod output;
+pub mod rebuild;
+pub mod rebuild_cache;
 pub mod topics;
 
 use std::process::ExitCode;
@@ -10,6 +13,7 @@ use std::process::ExitCode;
 use clap::ValueEnum;
 use tokio::time::Instant;
 
+use self::rebuild::RebuildCommand;
 use crate::cli::{Cli, Command, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
@@ -30,11 +34,21 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Run(args) => runtime.block_on(run(args, started)),
         Command::Bench(command) => runtime.block_on(bench::run(command)),
         Command::Topics(args) => runtime.block_on(topics::topics(args)),
+        Command::Check(args) => return Ok(check::exit_code(runtime.block_on(check::check(args)))),
+        Command::Rebuild(RebuildCommand::Store(args)) => {
+            return Ok(check::exit_code(runtime.block_on(rebuild::store(args))));
+        }
+        Command::Rebuild(RebuildCommand::Cache(args)) => runtime.block_on(rebuild_cache::rebuild_cache(args)),
     };
     match done {
         Err(error) if output::is_gone(&error) => Ok(ExitCode::SUCCESS),
         done => done.map(|()| ExitCode::SUCCESS),
     }
+}
+
+/// An error and its causes on one line, as the user is told.
+pub fn explained(error: &CommandError) -> String {
+    format!("gochat: {}", crate::runner::work::causes(&**error))
 }
 
 /// Done at Ctrl-C or SIGTERM.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stages::stage::{Stage, StageError};
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
 use topics::log::{Class, Event, Log, LogError, Member, MemberSpec};
@@ -29,6 +30,9 @@ pub struct RunnerConfig {
     pub retry_wait_min: Duration,
     /// Longest wait between tries.
     pub retry_wait_max: Duration,
+    /// The share of a wait that is really waited, drawn for each: so that tasks that failed together do
+    /// not try again together.
+    pub retry_spread: fn() -> f64,
 }
 
 impl Default for RunnerConfig {
@@ -39,6 +43,7 @@ impl Default for RunnerConfig {
             poll_interval_max: Duration::from_secs(300),
             retry_wait_min: Duration::from_millis(50),
             retry_wait_max: Duration::from_secs(5),
+            retry_spread: work::half_to_all,
         }
     }
 }
@@ -135,10 +140,14 @@ pub async fn run<S: Stage>(
     let mut wait = around.config.retry_wait_min;
     while !shutdown.is_cancelled() {
         let mut task = Task { stage: make_stage(), wiring, around, shutdown };
-        let name = task.stage.name();
+        let (name, began) = (task.stage.name(), Instant::now());
         match task.run().await {
             Ok(()) => return Ok(()),
-            Err(RunError::Log { source, .. }) if matches!(source.class(), Class::Rebuild | Class::Retry) => {
+            Err(RunError::Log { source, .. }) if source.class() != Class::Fatal => {
+                // It was well meanwhile: this trouble is not the last one going on.
+                if began.elapsed() > around.config.retry_wait_max {
+                    wait = around.config.retry_wait_min;
+                }
                 tracing::warn!(stage = name, instance = around.instance, error = %source, "task starts anew");
                 metrics::counter!("gochat_stage_rebuilds_total", "stage" => name).increment(1);
                 work::back_off(&mut wait, &around.config, shutdown).await;

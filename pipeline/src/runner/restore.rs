@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use stages::stage::Stage;
 use topics::catalogue::TopicSpec;
-use topics::log::{Assigned, Member, StartAt};
+use topics::log::{Assigned, LogError, Member, StartAt};
 
 use super::wiring::Changelog;
 use super::{RunError, Task};
@@ -32,8 +32,7 @@ impl<S: Stage> Task<'_, S> {
                     restored += self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
                 }
                 if restored > 0 && assigned.committed.is_none() {
-                    let (group, topic) = (wiring.group, input.name);
-                    return Err(RunError::PositionLost { stage, group, topic, partition });
+                    return Err(self.without_position(member, partition).await?);
                 }
                 restored
             }
@@ -42,6 +41,19 @@ impl<S: Stage> Task<'_, S> {
         member.start(partition, start).await.map_err(|e| self.log_error(e))?;
         tracing::debug!(stage, partition, offset = start, changes = restored, "partition taken over");
         Ok(())
+    }
+
+    /// State without a position: the position is lost, or this task was slow and the state is that of a
+    /// new owner.
+    async fn without_position(&mut self, member: &mut dyn Member, partition: u32) -> Result<RunError, RunError> {
+        let (stage, group, topic) = (self.stage.name(), self.wiring.group, self.wiring.input.name);
+        Ok(match member.committed(partition).await.map_err(|e| self.log_error(e))? {
+            None => RunError::PositionLost { stage, group, topic, partition },
+            Some(_) => {
+                let (group, instance) = (group.to_owned(), self.around.instance.clone());
+                self.log_error(LogError::Fenced { group, instance })
+            }
+        })
     }
 
     /// Gives the stage what a topic's partition holds from `from` up to its present end.

@@ -75,14 +75,6 @@ impl<S: Stage> Wiring<S> {
     pub fn transactional(self, changelog: Changelog<S::Change>) -> Self {
         Self { changelog, transactional: true, ..self }
     }
-
-    /// With state that lies in the input, ahead of the committed position.
-    pub fn looking_ahead(self) -> Self
-    where
-        S::Change: Record,
-    {
-        Self { changelog: Changelog::InputAhead(S::Change::decode), ..self }
-    }
 }
 
 /// To a chain topic: the output stays in the partition that its input came from.

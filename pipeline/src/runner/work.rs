@@ -152,9 +152,9 @@ pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }
 
-/// Waits half to all of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.
+/// Waits a share of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.
 pub(super) async fn back_off(wait: &mut Duration, config: &RunnerConfig, shutdown: &CancellationToken) {
-    let jittered = wait.mul_f64(jitter());
+    let jittered = wait.mul_f64((config.retry_spread)());
     *wait = (*wait * 2).min(config.retry_wait_max);
     tokio::select! {
         () = tokio::time::sleep(jittered) => {}
@@ -163,6 +163,6 @@ pub(super) async fn back_off(wait: &mut Duration, config: &RunnerConfig, shutdow
 }
 
 #[allow(clippy::disallowed_methods, reason = "spreads retries; nothing that is stored depends on it")]
-fn jitter() -> f64 {
+pub(super) fn half_to_all() -> f64 {
     rand::rng().random_range(0.5..1.0)
 }

@@ -85,6 +85,7 @@ impl Installation {
             store: SqliteStore::open(&self.dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap(),
             presence: self.presence.clone(),
             members: Arc::new(move |groups| Box::pin(async move { Ok(groups.into_iter().map(of).collect()) })),
+            large_group: stages::large_group::Config::default(),
         };
         for role in clap::ValueEnum::value_variants().iter().filter_map(|role: &Role| StageRole::of(*role)) {
             topology::start(role, &parts, &mut tasks);

@@ -2,5 +2,7 @@
 //! setting aside, stopping.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
+mod audit;
 mod chain;
 mod runner;
+mod simulation;

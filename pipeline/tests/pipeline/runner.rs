@@ -220,6 +220,7 @@ async fn bytes_that_are_no_record_are_set_aside_in_the_same_commit_and_the_rest_
     };
     assert_eq!((said("source-topic"), said("source-offset")), (UPSTREAM.spec.name.to_owned(), "1".to_owned()));
     assert!(said("error").contains("fingerprint"), "{}", said("error"));
+    assert_eq!((said("error-class"), said("tries")), ("unknown-schema".to_owned(), "1".to_owned()));
     bench.stop.cancel();
     running.await.unwrap().unwrap();
     let lag = bench.log.lag("counting", &UPSTREAM.spec).await.unwrap();

@@ -24,8 +24,6 @@ pub struct RepoConfig {
     pub password_passes: u32,
     /// Passwords that wait to be hashed; more are refused as Busy.
     pub password_queue_max: usize,
-    /// User sessions remembered; the least used go first.
-    pub user_sessions_max: u64,
 }
 
 impl Default for RepoConfig {
@@ -40,7 +38,6 @@ impl Default for RepoConfig {
             password_memory_kib: argon2::Params::DEFAULT_M_COST,
             password_passes: argon2::Params::DEFAULT_T_COST,
             password_queue_max: 64,
-            user_sessions_max: 1_000_000,
         }
     }
 }

@@ -77,6 +77,15 @@ pub fn check_room(members: usize, max_members: i32) -> Result<(), Refusal> {
     Err(Refusal::new(ErrorCode::GroupFull, message))
 }
 
+/// What to answer when a group is made whose id is taken: the group, to its owner, whose first call was
+/// carried out though its answer may have been lost.
+///
+/// # Errors
+/// `PermissionDenied`.
+pub fn made_before(group: Group, actor: UserId) -> Result<Group, Refusal> {
+    if group.owner_id == actor { Ok(group) } else { Err(denied("there is another group of that id")) }
+}
+
 /// The kind of the event that tells of a change.
 pub fn event_kind(change: &GroupChange, actor: UserId) -> Kind {
     match change {

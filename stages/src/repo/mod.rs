@@ -1,12 +1,16 @@
 //! The repo: everything said, by whom and where, in a database; read over gRPC.
 //!
 //! [`store`] is the seam to the database, in the words of [`model`]; [`sqlite`] keeps it in a file.
-//! [`serve()`] puts the gRPC services over it. Messages enter only by the chain: what is saved here goes
+//! [`cached`] puts a [`cache`] before it. [`serve()`] puts the gRPC services over it. Messages enter only by the chain: what is saved here goes
 //! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`].
 
+pub mod cache;
+pub mod cached;
 pub mod config;
 pub mod digest;
+mod flights;
 pub mod group_rules;
+pub mod guarded;
 pub mod keys;
 pub mod model;
 pub mod outbox;

@@ -88,6 +88,8 @@ pub struct UserPatch {
     pub display_name: Option<String>,
     /// Empty: none.
     pub avatar_url: Option<String>,
+    /// Whether they may act.
+    pub status: Option<UserStatus>,
 }
 
 /// SHA-256 of a refresh token.
@@ -118,6 +120,24 @@ pub enum Rotation {
     Unknown,
     /// The user is banned: the whole family is revoked.
     Banned,
+}
+
+/// What is known of a sign-in whose user exists.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SignIn {
+    /// Whether the user may act.
+    pub status: UserStatus,
+    /// Whether it was not ended: a refresh token of it is good.
+    pub goes_on: bool,
+}
+
+/// Up to where somebody has marked a conversation as read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReadMark {
+    /// Who.
+    pub user_id: UserId,
+    /// Up to and with this one.
+    pub seq_id: Seq,
 }
 
 /// A message as it is now.

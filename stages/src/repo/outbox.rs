@@ -5,6 +5,10 @@
 //! the log. When it is not known whether an event got there (the process starts, or an append or its
 //! mark failed), the relay looks for it in the topic first: dedupe would recognise a second copy only
 //! within its window.
+//!
+//! Each repo process has a relay, and no lock keeps them apart: a row that two of them publish at the
+//! same time comes twice within moments, which dedupe recognises, and since each publishes in the
+//! order of the outbox, the first copies are in that order too.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -122,13 +126,12 @@ async fn drain(
             *knowledge = Knowledge::Unpublished;
             break;
         }
-        let there = match *knowledge {
-            Knowledge::Unpublished => HashSet::new(),
-            Knowledge::Unknown => published_already(log, &rows).await?,
-        };
         let before = std::mem::replace(knowledge, Knowledge::Unknown);
-        let missing = rows.iter().filter(|row| !there.contains(row.client_msg_id.as_str()));
-        publish(log, clock, missing).await?;
+        let missing = match before {
+            Knowledge::Unpublished => rows.iter().collect(),
+            Knowledge::Unknown => not_published_yet(store, log, &rows).await?,
+        };
+        publish(log, clock, &missing).await?;
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
         store.outbox_published(&ids).await?;
         *knowledge = before;
@@ -136,11 +139,7 @@ async fn drain(
     Ok(())
 }
 
-async fn publish<'a>(
-    log: &dyn Log,
-    clock: &Clock,
-    rows: impl Iterator<Item = &'a OutboxRow>,
-) -> Result<(), OutboxError> {
+async fn publish(log: &dyn Log, clock: &Clock, rows: &[&OutboxRow]) -> Result<(), OutboxError> {
     let mut encoder = Encoder::default();
     for row in rows {
         let event = Upstream {
@@ -159,6 +158,19 @@ async fn publish<'a>(
         log.append(encoder.finish()).await?;
     }
     Ok(())
+}
+
+/// Those of the rows that are not in the topic. The search may take longer than dedupe remembers: rows
+/// that another relay has published and dropped meanwhile are not in the outbox any more, and left out.
+async fn not_published_yet<'a>(
+    store: &dyn Store,
+    log: &dyn Log,
+    rows: &'a [OutboxRow],
+) -> Result<Vec<&'a OutboxRow>, OutboxError> {
+    let there = published_already(log, rows).await?;
+    let waiting: HashSet<i64> = store.outbox(BATCH_EVENTS_MAX).await?.iter().map(|row| row.id).collect();
+    let is_missing = |row: &&OutboxRow| waiting.contains(&row.id) && !there.contains(row.client_msg_id.as_str());
+    Ok(rows.iter().filter(is_missing).collect())
 }
 
 /// The keys of those rows that are in the topic: it is read from the oldest row's time on, in the

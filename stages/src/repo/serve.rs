@@ -3,9 +3,8 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use moka::future::Cache;
 use schemas::pb;
-use schemas::snowflake::Snowflake;
+use schemas::snowflake::{self, Snowflake};
 use schemas::token::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
@@ -15,6 +14,7 @@ use tonic::transport::server::TcpIncoming;
 use topics::clock::Clock;
 use topics::log::Log;
 
+use super::cache::Cache;
 use super::config::RepoConfig;
 use super::grpc::auth_service_server::AuthServiceServer;
 use super::grpc::conversation_service_server::ConversationServiceServer;
@@ -23,20 +23,26 @@ use super::grpc::message_repo_server::MessageRepoServer;
 use super::grpc::user_repo_server::UserRepoServer;
 use super::passwords::{Passwords, PasswordsUnusable};
 use super::services::{IsOnline, Repo, RepoInner};
-use super::store::Store;
+use super::store::{Store, StoreError};
 
 /// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
-/// A user who was not heard of for so long is connected nowhere.
-const USER_SESSION_LIFETIME: Duration = Duration::from_secs(30 * 60);
+/// Ids further ahead than this were not made by a clock (they were imported, or written by hand) and are
+/// not gone on from: the 64 bits would soon be used up.
+const IDS_AHEAD_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// A connection whose other end does not answer a ping is closed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
+/// Calls given up by their caller before they were begun, on one connection. Beyond this the connection is
+/// closed, and all calls on it fail: an overload gives up many at once, h2's own 20 are soon passed.
+const PENDING_RESETS_MAX: usize = 4_096;
 
 /// What the repo is put together from.
 pub struct RepoParts {
     /// Keeps everything.
     pub store: Arc<dyn Store>,
+    /// Remembers where users are connected.
+    pub cache: Arc<dyn Cache>,
     /// Takes what enters the chain here.
     pub log: Arc<dyn Log>,
     /// Tells whether a user is online anywhere.
@@ -63,6 +69,9 @@ pub enum RepoError {
     /// The compiled-in descriptors.
     #[error("gRPC reflection does not take the compiled-in descriptors: build the project anew")]
     Reflection(#[source] tonic_reflection::server::Error),
+    /// The store did not say which ids are taken.
+    #[error("the newest ids could not be read from the store")]
+    Ids(#[source] StoreError),
     /// The connection level.
     #[error("the gRPC server of the repo failed: is its address still there?")]
     Transport(#[source] tonic::transport::Error),
@@ -74,7 +83,7 @@ pub enum RepoError {
 /// [`RepoError`].
 pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RepoError> {
     let config = parts.config.clone();
-    let repo = repo_of(parts)?;
+    let repo = repo_of(parts).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
     macro_rules! bounded {
         ($server:ident) => {{
@@ -91,6 +100,7 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
         .timeout(config.request_timeout())
         .concurrency_limit_per_connection(config.connection_requests_max as usize)
         .max_concurrent_streams(config.connection_requests_max)
+        .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .add_service(health_service)
@@ -118,10 +128,10 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
     }
 }
 
-fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts { store, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
+    let RepoParts { store, cache, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+    let ids = ids_after_those_stored(&*store, &clock, instance).await?;
     let passwords = Passwords::new(&config)?;
-    let sessions = Cache::builder().max_capacity(config.user_sessions_max).time_to_live(USER_SESSION_LIFETIME).build();
     Ok(Repo(Arc::new(RepoInner {
         store,
         log,
@@ -131,7 +141,18 @@ fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         group_changed,
         config,
         passwords,
-        ids: Mutex::new(Snowflake::new(instance)),
-        sessions,
+        ids: Mutex::new(ids),
+        cache,
     })))
+}
+
+/// Makes ids above all that are stored, so that a clock that was set back does not repeat one.
+async fn ids_after_those_stored(store: &dyn Store, clock: &Clock, instance: u16) -> Result<Snowflake, RepoError> {
+    let mut ids = Snowflake::new(instance);
+    let below = snowflake::first_at(clock.now_ms().saturating_add(IDS_AHEAD_MAX_MS));
+    let newest = store.newest_id(below).await.map_err(RepoError::Ids)?;
+    if newest > 0 {
+        ids.observe(newest);
+    }
+    Ok(ids)
 }

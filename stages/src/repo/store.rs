@@ -4,6 +4,8 @@
 //! shows. Each method is one transaction. Every implementation passes the one contract suite in
 //! `tests/repo/contract`.
 
+use std::sync::Arc;
+
 use async_trait::async_trait;
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
@@ -11,7 +13,8 @@ use schemas::records::Sequenced;
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 
 /// What to do about a [`StoreError`].
@@ -87,6 +90,9 @@ pub enum StoreError {
         /// What it holds.
         what: String,
     },
+    /// The same read of another caller, whose answer this one waited for, failed.
+    #[error(transparent)]
+    Shared(#[from] Arc<StoreError>),
 }
 
 impl StoreError {
@@ -98,6 +104,7 @@ impl StoreError {
             Self::Failed { .. } | Self::IdentityTaken { .. } | Self::NoIdentity { .. } | Self::Unreadable { .. } => {
                 Class::Fatal
             }
+            Self::Shared(error) => error.class(),
         }
     }
 }
@@ -137,6 +144,13 @@ pub trait Store: Send + Sync + 'static {
         limit: usize,
     ) -> Result<HistoryPage, StoreError>;
 
+    /// The newest seq of a conversation; 0: nobody wrote in it. From the primary, and no older than any
+    /// batch that was written before: what is remembered of the conversation is held against it.
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        let beyond = HistoryRange::After(Seq(i64::MAX));
+        self.history(conversation, beyond, Seq(1), 0).await.map(|page| page.last_seq)
+    }
+
     /// A user's conversations, newest first, `world` always among them.
     async fn conversations(
         &self,
@@ -151,6 +165,14 @@ pub trait Store: Send + Sync + 'static {
 
     /// What a user may do in a conversation. `None`: there is none.
     async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError>;
+
+    /// Up to where the users of a pair, or the members of a group that is not large, have marked a
+    /// conversation as read, by user id. Empty for large groups and `world`.
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError>;
+
+    /// The largest id of a user or group that is below this one, from the primary; 0: there is none. What
+    /// makes such ids goes on from there.
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError>;
 
     /// Keeps a new user.
     ///
@@ -176,10 +198,15 @@ pub trait Store: Send + Sync + 'static {
     /// Ends the sign-in that a refresh token descends from; nothing when it is unknown.
     async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError>;
 
-    /// Makes a group of the actor, who owns it, and its event.
+    /// What is known of a sign-in, from the primary: one that has just begun goes on. `None`: there is no
+    /// such user.
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError>;
+
+    /// Makes a group of the actor, who owns it, and its event. When the actor's group of that id is there
+    /// already it is answered as it is, without an event.
     ///
     /// # Errors
-    /// `UserNotFound`, `GroupFull`.
+    /// `UserNotFound`, `GroupFull`; `PermissionDenied` when the id is that of somebody else's group.
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError>;
 
     /// Changes a group, raises its version and writes the event, if the actor may. What would change
@@ -189,7 +216,7 @@ pub trait Store: Send + Sync + 'static {
     /// `ConversationNotFound`, `PermissionDenied`, `UserNotFound`, `GroupFull`, `InvalidInput`.
     async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError>;
 
-    /// A group.
+    /// A group, from the primary: remembered members are held against its version.
     async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError>;
 
     /// Members by user id, those above `after`.

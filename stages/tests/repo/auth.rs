@@ -64,6 +64,44 @@ async fn an_unknown_user_and_a_wrong_password_get_the_same_answer() {
 }
 
 #[tokio::test]
+async fn what_is_kept_of_a_password_is_its_argon2id_hash() {
+    let repo = Served::start().await;
+    register(&repo, "ann").await.unwrap();
+    register(&repo, "ben").await.unwrap();
+    let kept = async |name| repo.store.credentials(name).await.unwrap().unwrap().password_hash.unwrap();
+    let (anns, bens) = (kept("ann").await, kept("ben").await);
+    assert!(anns.starts_with("$argon2id$v=19$m=8,t=1,p=1$"), "{anns}");
+    assert_ne!(anns, bens, "each has a salt of its own");
+}
+
+#[tokio::test]
+async fn an_access_token_names_a_sign_in_that_can_be_asked_after() {
+    let repo = Served::start().await;
+    let check = async |signed_in: &pb::SignedIn| {
+        let session_id = claims(&repo, signed_in).unwrap().session_id;
+        repo.auth().check_sign_in(pb::CheckSignInRequest { user_id: signed_in.user_id, session_id }).await
+    };
+    let (logged_out, stolen) = (register(&repo, "ann").await.unwrap(), login(&repo, "ann", PASSWORD).await.unwrap());
+    let kept = login(&repo, "ann", PASSWORD).await.unwrap();
+    for signed_in in [&logged_out, &stolen, &kept] {
+        check(signed_in).await.unwrap();
+    }
+    repo.auth().logout(pb::LogoutRequest { refresh_token: logged_out.refresh_token.clone() }).await.unwrap();
+    refresh(&repo, &stolen.refresh_token).await.unwrap();
+    check(&stolen).await.unwrap();
+    refresh(&repo, &stolen.refresh_token).await.unwrap_err();
+    assert_eq!(code(check(&logged_out).await), ErrorCode::Unauthenticated);
+    assert_eq!(code(check(&stolen).await), ErrorCode::Unauthenticated);
+    check(&kept).await.unwrap();
+    let banned = pb::UpdateUserRequest { user_id: kept.user_id, status: Some("banned".into()), ..Default::default() };
+    repo.users().update_user(banned).await.unwrap();
+    assert_eq!(code(check(&kept).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(refresh(&repo, &kept.refresh_token).await), ErrorCode::PermissionDenied);
+    let of_nobody = pb::CheckSignInRequest { user_id: 7, session_id: 1 };
+    assert_eq!(code(repo.auth().check_sign_in(of_nobody).await), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
 async fn of_registrations_of_one_name_at_once_one_wins() {
     let repo = Served::start().await;
     let (a, b, c) = tokio::join!(register(&repo, "ann"), register(&repo, "ANN"), register(&repo, "Ann"));

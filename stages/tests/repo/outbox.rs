@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use async_trait::async_trait;
 use schemas::ids::{GroupId, UserId};
 use schemas::kind::Kind;
 use schemas::records::{GroupEvent, Upstream};
@@ -13,13 +12,14 @@ use stages::repo::store::Store;
 use tokio::sync::Notify;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{Layout, TopicSpec, UPSTREAM};
+use topics::catalogue::UPSTREAM;
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::Headers;
-use topics::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
+use topics::log::{Log, LogError};
 
 use crate::fixtures::{ANN, BEN, NOW, TestStore, sqlite_store, with_users};
+use crate::hooked_log::{Hook, HookedLog};
 use crate::served::{SOON, log_in, upstream, upstream_count};
 
 struct Fixture {
@@ -154,52 +154,22 @@ async fn a_relay_that_is_started_again_goes_on_where_it_stopped() {
     assert_eq!(upstream_count(&test.log).await, 2);
 }
 
-/// A log whose first append is there although it says that it failed.
+/// The first append is there although it says that it failed.
+#[derive(Default)]
 struct Unsure {
-    log: Arc<dyn Log>,
     failed: AtomicBool,
 }
 
-#[async_trait]
-impl Log for Unsure {
-    fn layout(&self) -> Layout {
-        self.log.layout()
-    }
-
-    async fn append(&self, records: Vec<Outgoing>) -> Result<Vec<Place>, LogError> {
-        let places = self.log.append(records).await?;
-        if self.failed.swap(true, Ordering::SeqCst) {
-            Ok(places)
-        } else {
-            Err(LogError::DiskFull { path: "log".into() })
-        }
-    }
-
-    async fn join(&self, spec: MemberSpec) -> Result<Box<dyn Member>, LogError> {
-        self.log.join(spec).await
-    }
-
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
-        self.log.read(topic, from).await
-    }
-
-    async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
-        self.log.bounds(topic, partition).await
-    }
-
-    async fn offset_at(&self, topic: &'static TopicSpec, partition: u32, time_ms: i64) -> Result<u64, LogError> {
-        self.log.offset_at(topic, partition, time_ms).await
-    }
-
-    async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
-        self.log.lag(group, topic).await
+impl Hook for Unsure {
+    fn appended(&self) -> Result<(), LogError> {
+        if self.failed.swap(true, Ordering::SeqCst) { Ok(()) } else { Err(LogError::DiskFull { path: "log".into() }) }
     }
 }
 
 #[tokio::test]
 async fn an_append_that_failed_half_way_is_looked_for_before_the_next() {
     let mut test = Fixture::new().await;
-    test.log = Arc::new(Unsure { log: Arc::clone(&test.log), failed: AtomicBool::new(false) });
+    test.log = Arc::new(HookedLog { log: Arc::clone(&test.log), hook: Unsure::default() });
     test.group(1).await;
     let running = test.start();
     upstream(&test.log, 1).await;

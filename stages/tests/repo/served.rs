@@ -9,11 +9,15 @@ use schemas::ids::UserId;
 use schemas::pb;
 use schemas::records::Upstream;
 use schemas::token::SigningKey;
+use stages::repo::cache::local::{LocalCache, LocalConfig};
+use stages::repo::cache::{Cache, Lifetimes};
+use stages::repo::cached::CachedStore;
 use stages::repo::client::auth_service_client::AuthServiceClient;
 use stages::repo::client::conversation_service_client::ConversationServiceClient;
 use stages::repo::client::group_repo_client::GroupRepoClient;
 use stages::repo::client::message_repo_client::MessageRepoClient;
 use stages::repo::client::user_repo_client::UserRepoClient;
+use stages::repo::guarded::{GuardedStore, GuardedStoreConfig};
 use stages::repo::store::Store;
 use stages::repo::{RepoConfig, RepoError, RepoParts, serve};
 use tokio::net::TcpListener;
@@ -43,7 +47,7 @@ pub struct Served {
     pub channel: Channel,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), RepoError>>,
-    _files: TestStore,
+    pub files: TestStore,
 }
 
 /// Password hashes at the least cost.
@@ -62,16 +66,31 @@ impl Served {
     }
 
     pub async fn start_with(config: RepoConfig) -> Self {
-        let files = sqlite_store().await;
-        let clock = Clock::manual(NOW);
+        Self::start_on(sqlite_store().await, Clock::manual(NOW), config).await
+    }
+
+    /// The process ends, and comes again over the same files.
+    pub async fn restart(self) -> Self {
+        let Self { store, log, clock, shutdown, serving, files, .. } = self;
+        shutdown.cancel();
+        tokio::time::timeout(SOON, serving).await.unwrap().unwrap().unwrap();
+        drop((store, log));
+        Self::start_on(files, clock, config()).await
+    }
+
+    async fn start_on(files: TestStore, clock: Clock, config: RepoConfig) -> Self {
         let log = log_in(files.dir.path(), &clock);
         let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let is_online = Arc::clone(&online);
+        let cache: Arc<dyn Cache> = Arc::new(LocalCache::new(&LocalConfig::default(), Lifetimes::default()));
+        let guarded = GuardedStore::new(Arc::clone(&files.store), &GuardedStoreConfig::default());
+        let store: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache)));
         let parts = RepoParts {
-            store: Arc::clone(&files.store),
+            store: Arc::clone(&store),
+            cache,
             log: Arc::clone(&log),
             is_online: Arc::new(move |user| is_online.lock().unwrap().contains(&user)),
             signing_key: Arc::clone(&key),
@@ -82,8 +101,7 @@ impl Served {
         };
         let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        let store = Arc::clone(&files.store);
-        Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, _files: files }
+        Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, files }
     }
 
     pub fn users(&self) -> UserRepoClient<Channel> {

@@ -73,7 +73,8 @@ async fn users_are_made_found_and_changed() {
     let found = found.unwrap().into_inner();
     assert_eq!((found.user_id, found.display_name.as_str(), found.status.as_str()), (ann, "ann", "active"));
     assert_eq!(found.created_at, NOW);
-    let patch = pb::UpdateUserRequest { user_id: ann, display_name: Some("Änn".into()), avatar_url: None };
+    let patch =
+        pb::UpdateUserRequest { user_id: ann, display_name: Some("Änn".into()), avatar_url: None, status: None };
     assert_eq!(repo.users().update_user(patch.clone()).await.unwrap().into_inner().display_name, "Änn");
     let blank = pb::UpdateUserRequest { display_name: Some(" ".into()), ..patch.clone() };
     assert_eq!(code(repo.users().update_user(blank).await), ErrorCode::InvalidInput);
@@ -154,17 +155,20 @@ async fn messages_are_read_by_id_place_and_page() {
     let before = pb::GetConversationMessagesRequest { before_seq: Some(11), limit: 200, ..history(conversation) };
     let page = messages.get_conversation_messages(before.clone()).await.unwrap().into_inner();
     assert_eq!((page.messages.len(), page.has_more, page.messages[0].seq_id), (10, false, 1));
-    let by_id = pb::GetMessagesRequest { message_ids: vec![930, 5, 901] };
+    let by_id = pb::GetMessagesRequest { message_ids: vec![930, 5, 901], reader_id: None };
     let found = messages.get_messages(by_id).await.unwrap().into_inner().messages;
     assert_eq!(found.iter().map(|m| m.seq_id).collect::<Vec<_>>(), [30, 1]);
     let place = pb::MessagePosition { conversation_id: conversation.to_string(), seq_id: 7 };
-    let at = pb::GetMessageRequest { by: Some(pb::get_message_request::By::Position(place)) };
+    let at = pb::GetMessageRequest { by: Some(pb::get_message_request::By::Position(place)), reader_id: None };
     assert_eq!(messages.get_message(at).await.unwrap().into_inner().message_id, 907);
-    let missing = pb::GetMessageRequest { by: Some(pb::get_message_request::By::MessageId(5)) };
+    let missing = pb::GetMessageRequest { by: Some(pb::get_message_request::By::MessageId(5)), reader_id: None };
     assert_eq!(code(messages.get_message(missing).await), ErrorCode::ConversationNotFound);
-    assert_eq!(code(messages.get_message(pb::GetMessageRequest { by: None }).await), ErrorCode::InvalidInput);
+    assert_eq!(
+        code(messages.get_message(pb::GetMessageRequest { by: None, reader_id: None }).await),
+        ErrorCode::InvalidInput
+    );
 
-    let many = pb::GetMessagesRequest { message_ids: vec![1; 201] };
+    let many = pb::GetMessagesRequest { message_ids: vec![1; 201], reader_id: None };
     assert_eq!(code(messages.get_messages(many).await), ErrorCode::InvalidInput);
     let invalid = [
         pb::GetConversationMessagesRequest { limit: 201, ..history(conversation) },
@@ -241,7 +245,10 @@ async fn conversations_page_by_cursor_and_forged_cursors_are_refused() {
         let request = pb::GetConversationsRequest { cursor: forged.into(), ..ask.clone() };
         assert_eq!(code(conversations.get_conversations(request).await), ErrorCode::InvalidInput);
     }
-    let heads = conversations.get_heads(pb::GetHeadsRequest { user_id: ann, changed_since: 0 }).await.unwrap();
+    let heads = conversations
+        .get_heads(pb::GetHeadsRequest { user_id: ann, changed_since: 0, session_id: None })
+        .await
+        .unwrap();
     let heads = heads.into_inner();
     assert_eq!(heads.heads.len(), 9, "nobody has said anything in world");
     assert!(heads.as_of <= NOW && heads.as_of > 0);

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq};
 use schemas::kind::Kind;
-use schemas::records::Sequenced;
+use schemas::records::{Sequenced, Upstream};
 use stages::driver::{Driver, Fate};
 use stages::id_assign::IdAssign;
 use stages::stage::{Stage, StageError};
@@ -52,6 +52,22 @@ async fn only_what_counts_as_unread_raises_the_ordinal() {
     assert_eq!(messages.iter().map(|message| message.ordinal).collect::<Vec<_>>(), [1, 1, 0, 2, 2, 2]);
     let mark = &messages[2];
     assert_eq!((mark.message_id, mark.seq_id, mark.created_at), (MessageId(0), Seq(0), NOW));
+}
+
+#[tokio::test]
+async fn a_read_mark_reaches_no_further_than_the_newest_message() {
+    let mut driver = driver();
+    let mark =
+        |conversation, seq| Upstream { target_seq: Some(Seq(seq)), ..of_kind(Kind::ReadMark, conversation, BOB, "") };
+    let batch = [mark(WORLD, 9), said(WORLD, ANN, "a"), said(WORLD, ANN, "b"), mark(WORLD, 1), mark(WORLD, i64::MAX)];
+    let marked = |messages: Vec<Sequenced>| {
+        let marks = messages.into_iter().filter(|message| message.kind == Kind::ReadMark);
+        marks.map(|mark| mark.target_seq.unwrap().0).collect::<Vec<_>>()
+    };
+    assert_eq!(marked(driver.feed_values(0, batch).await.unwrap()), [0, 1, 2]);
+    driver.crash();
+    let batch = [mark(WORLD, 3), mark(group(1), 3)];
+    assert_eq!(marked(driver.feed_values(0, batch).await.unwrap()), [2, 0]);
 }
 
 #[tokio::test]

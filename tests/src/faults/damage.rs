@@ -229,7 +229,7 @@ async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
     let config = data.with_file_name("gochat.toml").display().to_string();
     let args = vec!["--config".to_owned(), config];
     let launch = Launch { args, log: Some(data.with_extension("log")), ..Launch::default() };
-    let mut server = match Starting::with(data, any_port(), any_port(), &launch).outcome().await {
+    let mut server = match Starting::new(data, any_port(), any_port(), &launch).ready().await {
         Ok(server) => server,
         Err(refused) => return Outcome::Refused(refused.said.trim().to_owned()),
     };

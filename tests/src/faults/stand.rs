@@ -161,7 +161,7 @@ impl Stand {
     /// What it says.
     pub async fn try_start(&mut self, at: usize) -> Result<(), Refused> {
         let part = &mut self.parts[at];
-        let server = Starting::with(&self.data, part.http, part.grpc, &part.launch).outcome().await?;
+        let server = Starting::new(&self.data, part.http, part.grpc, &part.launch).ready().await?;
         (part.http, part.grpc) = (server.http, server.grpc);
         part.server = Some(server);
         Ok(())

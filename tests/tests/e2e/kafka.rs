@@ -9,6 +9,7 @@ use tests::installation::{Installation, Part, Settings};
 use tests::server::{Server, any_port};
 
 use crate::talk::Talk;
+use crate::tools::holds;
 
 /// Longer than the session timeout of 6 s: the group has given its partitions away.
 const ZOMBIE_TIME: Duration = Duration::from_secs(9);
@@ -99,6 +100,8 @@ async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
     talk.goes_on().await;
 
     talk.end(gateways[0]).await;
+    let (config, data) = (cluster.installation.config(), cluster.installation.data());
+    holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
     for server in cluster.servers.drain(..).rev() {
         assert!(server.stop().await.success());
     }

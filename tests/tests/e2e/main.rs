@@ -3,11 +3,17 @@
 #![allow(clippy::unwrap_used, clippy::print_stdout, reason = "a test that cannot go on has failed, and says its seed")]
 
 mod bad_input;
+mod cache;
 mod chat;
+mod edges;
+mod group_events;
+mod grpc_reader;
 mod kafka;
 mod kafka_bad_input;
 mod page;
 mod readers;
+mod sign_in;
 mod start;
 mod takeover;
 mod talk;
+mod tools;

@@ -244,7 +244,7 @@ async fn others_read_every_topic_with_the_published_schemas_alone() {
     let settings = Settings { fused: false, ..Settings::on(shared()) };
     let layout = Layout { chain_partitions: settings.chain_partitions, gateway_slots: 2 };
     let installation = Installation::new(settings.clone());
-    let server = installation.starting().ready().await;
+    let server = installation.starting().ready().await.unwrap();
     let (said, speakers, large) = talk(&server).await;
     let dir = tempfile::tempdir().unwrap();
     write_foreign(&settings, dir.path()).await;

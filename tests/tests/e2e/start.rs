@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use tests::server::{Server, refusal};
+use tests::server::{Refused, Server, refusal};
 
 fn any() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -28,7 +28,7 @@ async fn a_port_in_use_is_named_with_the_option_that_changes_it() {
     let taken = TcpListener::bind(any()).unwrap();
     let address = taken.local_addr().unwrap();
     for (http, grpc, option) in [(address, any(), "--http"), (any(), address, "--grpc")] {
-        let (code, said) = refusal(data.path(), http, grpc).await;
+        let Refused { code, said } = refusal(data.path(), http, grpc).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&address.to_string()) && said.contains(option), "{said}");
         assert_eq!(said.trim().lines().count(), 1, "one clear line: {said}");
@@ -39,7 +39,7 @@ async fn a_port_in_use_is_named_with_the_option_that_changes_it() {
 async fn a_second_process_on_the_same_data_is_refused() {
     let data = tempfile::tempdir().unwrap();
     let server = Server::start(data.path()).await;
-    let (code, said) = refusal(data.path(), any(), any()).await;
+    let Refused { code, said } = refusal(data.path(), any(), any()).await;
     assert_eq!(code, Some(1), "{said}");
     assert!(said.contains("another process") && said.contains(&data.path().display().to_string()), "{said}");
     assert!(server.stop().await.success());
@@ -54,7 +54,7 @@ async fn a_data_directory_that_is_none_or_foreign_is_refused_and_left_alone() {
     std::fs::create_dir_all(foreign.join("log")).unwrap();
     std::fs::write(foreign.join("log/log.db"), "not a database, but somebody's").unwrap();
     for data in [&file, &foreign] {
-        let (code, said) = refusal(data, any(), any()).await;
+        let Refused { code, said } = refusal(data, any(), any()).await;
         assert_eq!(code, Some(1), "{said}");
         assert!(said.contains(&data.display().to_string()), "{said}");
     }

@@ -89,6 +89,14 @@ impl Hold {
             Self::Granted(id) | Self::Held(id) | Self::Revoking(id) | Self::Revoked(id) => Some(id),
         }
     }
+
+    /// The owner, once it was told. What an owner has in hand before is from an earlier ownership.
+    fn knowing_owner(self) -> Option<MemberId> {
+        match self {
+            Self::Free | Self::Granted(_) => None,
+            Self::Held(id) | Self::Revoking(id) | Self::Revoked(id) => Some(id),
+        }
+    }
 }
 
 impl Group {
@@ -193,9 +201,9 @@ impl Group {
         locked(&self.state).members.values().filter_map(MemberState::overdue_at).min()
     }
 
-    /// Whether a member has a partition, and may commit its position.
+    /// Whether a member has a partition and knows of it: it may commit its position.
     pub fn owns(&self, id: MemberId, partition: u32) -> bool {
-        locked(&self.state).owner(partition) == Some(id)
+        locked(&self.state).knowing_owner(partition) == Some(id)
     }
 
     /// Begins a commit: until [`settle`](Self::settle) the partitions go to nobody else.
@@ -204,7 +212,7 @@ impl Group {
     /// [`LogError::Fenced`] when the member, or one of the partitions, is not in its place any more.
     pub fn admit(&self, id: MemberId, instance: &str, positions: &[(u32, u64)]) -> Result<(), LogError> {
         let mut state = locked(&self.state);
-        let owns_all = positions.iter().all(|&(partition, _)| state.owner(partition) == Some(id));
+        let owns_all = positions.iter().all(|&(partition, _)| state.knowing_owner(partition) == Some(id));
         if !state.members.contains_key(&id) || !owns_all {
             return Err(self.fenced(instance));
         }

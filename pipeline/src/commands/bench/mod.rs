@@ -1,7 +1,11 @@
 //! `gochat bench`.
 
+mod baseline;
+mod cache;
 mod chain;
+mod connections;
 mod installation;
+mod server;
 mod sockets;
 mod stage;
 
@@ -16,8 +20,10 @@ pub async fn run(command: BenchCommand) -> Result<(), CommandError> {
     let measured = async {
         match command {
             BenchCommand::Chain(args) => Box::pin(chain::chain(args)).await,
+            BenchCommand::Cache(args) => Box::pin(cache::cache(&args)).await,
             BenchCommand::Stage(args) => Box::pin(stage::stage(&args)).await,
             BenchCommand::Sockets(args) => Box::pin(sockets::sockets(&args)).await,
+            BenchCommand::Connections(args) => Box::pin(connections::connections(&args)).await,
         }
     };
     tokio::select! {

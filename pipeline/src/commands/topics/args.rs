@@ -6,7 +6,7 @@ use topics::log::StartAt;
 use topics::tools::dead_letters::Selection;
 use topics::tools::view::Condition;
 
-use crate::commands::args::LogArgs;
+use crate::commands::args::{LogArgs, length_of_time};
 
 /// Arguments of `topics`.
 #[derive(Debug, Args)]
@@ -37,7 +37,7 @@ pub enum TopicsCommand {
     #[command(after_help = "Examples:
   gochat topics tail sequenced-messages --follow
   gochat topics tail sequenced-messages --where conversation_id=world --where seq_id=7
-  gochat topics tail downstream-deliveries --from -5m --where sender_id=3 | jq .value.message
+  gochat topics tail downstream-deliveries --from -5m --where sender_id=3 | jq .value.recipients
   gochat topics tail upstream-messages --partition 3 --from 1200 --limit 10
   gochat topics tail conversation-heads --key group_12 --from 2026-01-31T12:00:00Z")]
     Tail(TailArgs),
@@ -199,17 +199,7 @@ impl Start {
         if let Some(ms) = schemas::time::parse_rfc3339(text) {
             return Ok(Self::At(StartAt::Time(ms)));
         }
-        let ago = || {
-            let rest = text.strip_prefix('-')?;
-            let unit_ms = match rest.chars().last()? {
-                's' => 1_000,
-                'm' => 60_000,
-                'h' => 3_600_000,
-                'd' => 86_400_000,
-                _ => return None,
-            };
-            rest[..rest.len() - 1].parse::<i64>().ok()?.checked_mul(unit_ms).filter(|ms| *ms >= 0)
-        };
+        let ago = || i64::try_from(length_of_time(text.strip_prefix('-')?).ok()?.as_millis()).ok();
         ago().map(Self::Ago).ok_or_else(|| {
             "it is earliest, latest, an offset, a time such as 2026-01-31T12:00:00Z, or how long ago, such as -5m"
                 .into()

@@ -14,9 +14,9 @@ use sha2::{Digest, Sha256};
 use tonic::{Request, Response, Status};
 
 use super::users::check_new_user;
-use super::{CallError, Repo, answer};
+use super::{CallError, Repo, answer, input};
 use crate::repo::grpc::auth_service_server::AuthService;
-use crate::repo::model::{NewToken, Rotation, TokenHash, UserStatus};
+use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
 
 /// Bytes of randomness in a refresh token.
 const REFRESH_TOKEN_BYTES: usize = 32;
@@ -37,6 +37,11 @@ impl AuthService for Repo {
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::Empty>, Status> {
         answer("Logout", self.sign_out(&request.into_inner().refresh_token).await)
+    }
+
+    async fn check_sign_in(&self, request: Request<pb::CheckSignInRequest>) -> Result<Response<pb::Empty>, Status> {
+        let pb::CheckSignInRequest { user_id, session_id } = request.into_inner();
+        answer("CheckSignIn", self.check_sign_in_of(user_id, session_id).await.map(|()| pb::Empty {}))
     }
 }
 
@@ -92,8 +97,21 @@ impl Repo {
         Ok(pb::Empty {})
     }
 
+    /// Refuses a sign-in that was ended, or whose user is banned.
+    pub(super) async fn check_sign_in_of(&self, user_id: i64, session_id: i64) -> Result<(), CallError> {
+        let user = input::user_id("user_id", user_id)?;
+        let ended = || Refusal::new(ErrorCode::Unauthenticated, "this sign-in was ended: sign in again");
+        let SignIn { status, goes_on } =
+            self.store.sign_in(user, session_id, self.clock.now_ms()).await?.ok_or_else(ended)?;
+        match status {
+            UserStatus::Banned => Err(banned().into()),
+            UserStatus::Active | UserStatus::Inactive if goes_on => Ok(()),
+            UserStatus::Active | UserStatus::Inactive => Err(ended().into()),
+        }
+    }
+
     async fn start_session(&self, user: UserId, username: String) -> Result<pb::SignedIn, CallError> {
-        let family = self.new_id()?;
+        let family = (i64::from_le_bytes(random()?) & i64::MAX) | 1;
         let (token, text) = self.new_refresh_token()?;
         self.store.start_family(user, family, token, self.clock.now_ms()).await?;
         Ok(self.signed_in(user, username, family, text))

@@ -10,7 +10,7 @@ use super::messages::message_to_pb;
 use super::upstream::trace_of;
 use super::{CallError, Repo, answer, input};
 use crate::repo::grpc::conversation_service_server::ConversationService;
-use crate::repo::model::{ConversationView, ConversationsAfter};
+use crate::repo::model::{ConversationView, ConversationsAfter, ReadMark};
 
 /// Heads in one answer.
 const HEADS_MAX: usize = 1_000;
@@ -37,6 +37,13 @@ impl ConversationService for Repo {
     async fn mark_as_read(&self, request: Request<pb::MarkAsReadRequest>) -> Result<Response<pb::Empty>, Status> {
         let trace = trace_of(request.metadata());
         answer("MarkAsRead", self.mark(request.into_inner(), trace).await)
+    }
+
+    async fn get_read_marks(
+        &self,
+        request: Request<pb::GetReadMarksRequest>,
+    ) -> Result<Response<pb::GetReadMarksResponse>, Status> {
+        answer("GetReadMarks", self.read_marks(request.into_inner()).await)
     }
 
     async fn create_group(&self, request: Request<pb::CreateGroupRequest>) -> Result<Response<pb::Group>, Status> {
@@ -80,8 +87,21 @@ impl Repo {
         Ok(pb::Empty {})
     }
 
+    async fn read_marks(&self, request: pb::GetReadMarksRequest) -> Result<pb::GetReadMarksResponse, CallError> {
+        let conversation = admission::conversation_id(&request.conversation_id)?;
+        if let Some(reader) = request.reader_id {
+            self.reads_from(conversation, input::user_id("reader_id", reader)?).await?;
+        }
+        let marks = self.store.read_marks(conversation).await?;
+        let mark = |mark: ReadMark| pb::ReadMark { user_id: mark.user_id.0, seq_id: mark.seq_id.0 };
+        Ok(pb::GetReadMarksResponse { read_marks: marks.into_iter().map(mark).collect() })
+    }
+
     async fn heads(&self, request: pb::GetHeadsRequest) -> Result<pb::GetHeadsResponse, CallError> {
         let user = input::user_id("user_id", request.user_id)?;
+        if let Some(session) = request.session_id {
+            self.check_sign_in_of(user.0, session).await?;
+        }
         let as_of = (self.clock.now_ms() - HEADS_OVERLAP_MS).max(request.changed_since);
         let heads = self.store.heads(user, request.changed_since, HEADS_MAX).await?;
         let head = |(id, seq): (ConversationId, schemas::ids::Seq)| pb::ConversationHead {

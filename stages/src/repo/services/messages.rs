@@ -1,8 +1,11 @@
 //! `MessageRepo`, and the history that `ConversationService` shows too.
 
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+
 use schemas::admission::{self, Intent};
 use schemas::error::{ErrorCode, Refusal};
-use schemas::ids::Seq;
+use schemas::ids::{ConversationId, Seq};
 use schemas::pb;
 use tonic::{Request, Response, Status};
 use topics::headers::TraceParent;
@@ -53,13 +56,31 @@ impl Repo {
             None => return Err(Refusal::invalid("message_id or position is to be set").into()),
         };
         let missing = || Refusal::new(ErrorCode::ConversationNotFound, "there is no such message");
-        Ok(message_to_pb(found.ok_or_else(missing)?))
+        let found = found.ok_or_else(missing)?;
+        if let Some(reader) = request.reader_id {
+            let first = self.reads_from(found.conversation_id, input::user_id("reader_id", reader)?).await?;
+            if found.seq_id < first {
+                return Err(missing().into());
+            }
+        }
+        Ok(message_to_pb(found))
     }
 
     async fn messages(&self, request: pb::GetMessagesRequest) -> Result<pb::GetMessagesResponse, CallError> {
         input::check_count("message_ids", request.message_ids.len(), MESSAGE_IDS_MAX)?;
         let ids = request.message_ids.into_iter().map(input::message_id).collect::<Result<Vec<_>, _>>()?;
-        let messages = self.store.messages(&ids).await?;
+        let mut messages = self.store.messages(&ids).await?;
+        if let Some(reader) = request.reader_id {
+            let reader = input::user_id("reader_id", reader)?;
+            let mut first_of: HashMap<ConversationId, Option<Seq>> = HashMap::new();
+            for message in &messages {
+                if let Entry::Vacant(unknown) = first_of.entry(message.conversation_id) {
+                    let standing = self.store.standing(message.conversation_id, reader).await?;
+                    unknown.insert(standing.and_then(|standing| standing.reads_from));
+                }
+            }
+            messages.retain(|message| first_of[&message.conversation_id].is_some_and(|first| message.seq_id >= first));
+        }
         Ok(pb::GetMessagesResponse { messages: messages.into_iter().map(message_to_pb).collect() })
     }
 

@@ -13,10 +13,8 @@ mod users;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use moka::future::Cache;
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};
 use schemas::ids::UserId;
-use schemas::pb;
 use schemas::snowflake::Snowflake;
 use schemas::token::SigningKey;
 use tokio::sync::Notify;
@@ -25,6 +23,7 @@ use tonic::{Code, Response, Status};
 use topics::clock::Clock;
 use topics::log::{Class as LogClass, Log, LogError};
 
+use super::cache::{Cache, CacheError};
 use super::config::RepoConfig;
 use super::passwords::Passwords;
 use super::store::{Class, Store, StoreError};
@@ -46,8 +45,8 @@ pub(super) struct RepoInner {
     pub(super) config: RepoConfig,
     pub(super) passwords: Passwords,
     pub(super) ids: Mutex<Snowflake>,
-    /// Where users are connected: forgotten after half an hour without a word.
-    pub(super) sessions: Cache<UserId, pb::UserSession>,
+    /// Knows where users are connected.
+    pub(super) cache: Arc<dyn Cache>,
 }
 
 impl std::ops::Deref for Repo {
@@ -75,6 +74,9 @@ pub(super) enum CallError {
     /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
+    /// The cache failed where nothing else knows.
+    #[error("the cache failed")]
+    Cache(#[from] CacheError),
     /// The log failed.
     #[error("the log failed")]
     Log(#[from] LogError),
@@ -105,6 +107,8 @@ impl CallError {
                 Class::Retry => busy(),
                 Class::Fatal => internal(),
             },
+            Self::Cache(CacheError::Away { .. }) => busy(),
+            Self::Cache(CacheError::Unreadable { .. } | CacheError::Address(_)) => internal(),
             Self::Log(LogError::Closed) => busy(),
             Self::Log(error) => match error.class() {
                 LogClass::Retry | LogClass::Abort | LogClass::Rebuild => busy(),

@@ -7,6 +7,7 @@ use schemas::pb;
 use tonic::{Request, Response, Status};
 
 use super::{CallError, Repo, answer, input};
+use crate::repo::cache::UserSession;
 use crate::repo::group_rules::no_user;
 use crate::repo::grpc::user_repo_server::UserRepo;
 use crate::repo::model::{User, UserPatch, UserStatus};
@@ -92,20 +93,26 @@ impl Repo {
         if let Some(url) = &request.avatar_url {
             admission::check_text("avatar_url", url, ADDRESS_BYTES_MAX)?;
         }
-        let patch = UserPatch { display_name: request.display_name, avatar_url: request.avatar_url };
+        let unknown = || Refusal::invalid("status is active, inactive or banned");
+        let named = |name: &str| UserStatus::named(name).ok_or_else(unknown);
+        let status = request.status.as_deref().map(named).transpose()?;
+        let patch = UserPatch { display_name: request.display_name, avatar_url: request.avatar_url, status };
         Ok(self.store.update_user(id, &patch).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
     }
 
     async fn session(&self, request: pb::GetUserSessionRequest) -> Result<pb::UserSession, CallError> {
         let id = input::user_id("user_id", request.user_id)?;
         let missing = || Refusal::new(ErrorCode::UserNotFound, format!("user {id} is not connected anywhere"));
-        Ok(self.sessions.get(&id).await.ok_or_else(missing)?)
+        let UserSession { user_id, gateway_id, login_at, last_seen } =
+            self.cache.session(id).await?.ok_or_else(missing)?;
+        Ok(pb::UserSession { user_id: user_id.0, gateway_id, login_at, last_seen })
     }
 
     async fn keep_session(&self, session: pb::UserSession) -> Result<pb::Empty, CallError> {
         let id = input::user_id("user_id", session.user_id)?;
         admission::check_text("gateway_id", &session.gateway_id, GATEWAY_ID_BYTES_MAX)?;
-        self.sessions.insert(id, session).await;
+        let pb::UserSession { user_id: _, gateway_id, login_at, last_seen } = session;
+        self.cache.put_session(&UserSession { user_id: id, gateway_id, login_at, last_seen }).await?;
         Ok(pb::Empty {})
     }
 }

@@ -7,7 +7,7 @@ use sqlx::sqlite::SqliteConnection;
 
 use super::messages::{message_of, select_messages};
 use super::{Fault, id_list, limit_of, parsed, users};
-use crate::repo::model::{ConversationView, ConversationsAfter, Role, Standing, UserStatus};
+use crate::repo::model::{ConversationView, ConversationsAfter, ReadMark, Role, Standing, UserStatus};
 
 /// Conversations of a user (`?1`), `world` always among them.
 macro_rules! with_mine {
@@ -118,6 +118,26 @@ pub(super) async fn heads(
     .fetch_all(conn)
     .await?;
     rows.into_iter().map(|(text, seq)| Ok((parsed(&text)?, Seq(seq)))).collect()
+}
+
+pub(super) async fn read_marks(
+    conn: &mut SqliteConnection,
+    conversation: ConversationId,
+) -> Result<Vec<ReadMark>, Fault> {
+    const OF_PAIR: &str = "SELECT user_id, seq_id FROM read_marks WHERE user_id IN (?, ?) AND conversation_id = ? \
+         ORDER BY user_id";
+    const OF_GROUP: &str = "SELECT r.user_id, r.seq_id FROM groups g JOIN group_members m ON m.group_id = g.group_id \
+         JOIN read_marks r ON r.user_id = m.user_id AND r.conversation_id = ? \
+         WHERE g.group_id = ? AND g.large = 0 ORDER BY r.user_id";
+    let text = conversation.to_string();
+    let rows: Vec<(i64, i64)> = match conversation {
+        ConversationId::Single { low, high } => {
+            sqlx::query_as(OF_PAIR).bind(low.0).bind(high.0).bind(text).fetch_all(conn).await?
+        }
+        ConversationId::Group(group) => sqlx::query_as(OF_GROUP).bind(text).bind(group.0).fetch_all(conn).await?,
+        ConversationId::World => Vec::new(),
+    };
+    Ok(rows.into_iter().map(|(user, seq)| ReadMark { user_id: UserId(user), seq_id: Seq(seq) }).collect())
 }
 
 pub(super) async fn standing(

@@ -7,7 +7,7 @@ use schemas::records::GroupEvent;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Fault, id_list, outbox};
-use crate::repo::group_rules::{Situation, check_room, event_kind, judge, no_group, no_user};
+use crate::repo::group_rules::{Situation, check_room, event_kind, judge, made_before, no_group, no_user};
 use crate::repo::model::{Act, Group, GroupChange, NewGroup, Role, SMALL_GROUP_MEMBERS_MAX};
 
 type GroupRow = (i64, String, String, i64, i32, i32, i64, bool, bool, i64);
@@ -40,6 +40,9 @@ pub(super) async fn by_id(conn: &mut SqliteConnection, id: GroupId) -> Result<Op
 }
 
 pub(super) async fn create(conn: &mut SqliteConnection, new: &NewGroup, act: &Act) -> Result<Group, Fault> {
+    if let Some(group) = by_id(conn, new.id).await? {
+        return Ok(made_before(group, act.actor)?);
+    }
     let others: Vec<_> = new.member_ids.iter().copied().filter(|&user| user != act.actor).collect();
     let everybody: Vec<_> = std::iter::once(act.actor).chain(others.iter().copied()).collect();
     check_users(conn, &everybody).await?;

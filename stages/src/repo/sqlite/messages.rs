@@ -89,6 +89,15 @@ pub(super) async fn scan(conn: &mut SqliteConnection, after: MessageId, limit: u
     rows.into_iter().map(message_of).collect()
 }
 
+/// The newest seq of a conversation, or 0.
+pub(super) async fn head(conn: &mut SqliteConnection, conversation: ConversationId) -> Result<Seq, Fault> {
+    let last: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = ?")
+        .bind(conversation.to_string())
+        .fetch_optional(conn)
+        .await?;
+    Ok(Seq(last.map_or(0, |(seq,)| seq)))
+}
+
 /// A page of at most `limit`. One more is read, to see whether there are more.
 pub(super) async fn history(
     conn: &mut SqliteConnection,
@@ -99,10 +108,7 @@ pub(super) async fn history(
 ) -> Result<HistoryPage, Fault> {
     let text = conversation.to_string();
     // The last seq before the page: what comes between both is in the page, never missing from it.
-    let last: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = ?")
-        .bind(&text)
-        .fetch_optional(&mut *conn)
-        .await?;
+    let last = head(conn, conversation).await?;
     const NEWEST: &str = select_messages!(
         "WHERE m.conversation_id = ? AND m.seq_id >= ? AND m.seq_id < ? ORDER BY m.seq_id DESC LIMIT ?"
     );
@@ -127,5 +133,5 @@ pub(super) async fn history(
         HistoryRange::After(_) => {}
     }
     let newest = messages.last().map_or(Seq(0), |message| message.seq_id);
-    Ok(HistoryPage { messages, has_more, last_seq: newest.max(Seq(last.map_or(0, |(seq,)| seq))) })
+    Ok(HistoryPage { messages, has_more, last_seq: newest.max(last) })
 }

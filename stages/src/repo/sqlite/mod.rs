@@ -29,7 +29,8 @@ use sqlx::sqlite::{
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, Rotation, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 use super::store::{Store, StoreError};
 
@@ -132,6 +133,28 @@ impl SqliteStore {
             .await
             .map_err(explain("open for reading"))?;
         Ok(Arc::new(Self { writer, readers, name }))
+    }
+
+    /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
+    /// would change it fails; its tables are taken as they are.
+    ///
+    /// # Errors
+    /// When the file is not there, or is no SQLite database.
+    pub async fn open_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
+        let name = path.display().to_string();
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .read_only(true)
+            .busy_timeout(Duration::from_millis(config.busy_timeout_ms))
+            .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
+            .pragma("cache_size", format!("-{}", config.page_cache_kib));
+        let readers = SqlitePoolOptions::new()
+            .max_connections(config.reader_connections.max(1))
+            .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
+            .connect_with(options)
+            .await
+            .map_err(|error| explain(&name, "open for reading", error))?;
+        Ok(Arc::new(Self { writer: readers.clone(), readers, name }))
     }
 
     /// Closes the file once calls under way are done.
@@ -251,6 +274,10 @@ impl Store for SqliteStore {
         reading!(self, "read a history", conn => messages::history(conn, conversation, range, first, limit))
     }
 
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        reading!(self, "read the head of a conversation", conn => messages::head(conn, conversation))
+    }
+
     async fn conversations(
         &self,
         user: UserId,
@@ -266,6 +293,14 @@ impl Store for SqliteStore {
 
     async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError> {
         reading!(self, "judge a user's rights", conn => conversations::standing(conn, conversation, user))
+    }
+
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
+        reading!(self, "read read marks", conn => conversations::read_marks(conn, conversation))
+    }
+
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
+        reading!(self, "look for the newest id", conn => users::newest_id(conn, below))
     }
 
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
@@ -294,6 +329,10 @@ impl Store for SqliteStore {
 
     async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError> {
         writing!(self, "revoke a refresh token", conn => tokens::revoke(conn, token))
+    }
+
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
+        reading!(self, "look at a sign-in", conn => tokens::sign_in(conn, user, family, now))
     }
 
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {

@@ -5,7 +5,7 @@ use schemas::ids::UserId;
 use sqlx::sqlite::SqliteConnection;
 
 use super::{Fault, users};
-use crate::repo::model::{NewToken, Rotation, TokenHash, UserStatus};
+use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
 
 pub(super) async fn start(
     conn: &mut SqliteConnection,
@@ -56,6 +56,26 @@ pub(super) async fn rotate(
         .await?;
     insert(conn, user.id, family, next).await?;
     Ok(Rotation::Rotated { user, family })
+}
+
+/// A sign-in goes on while the newest token of its family is good.
+pub(super) async fn sign_in(
+    conn: &mut SqliteConnection,
+    user: UserId,
+    family: i64,
+    now: i64,
+) -> Result<Option<SignIn>, Fault> {
+    let row: Option<(String, bool)> = sqlx::query_as(
+        "SELECT status, EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = users.user_id AND t.family = ? \
+         AND t.used = 0 AND t.expires_at > ?) FROM users WHERE user_id = ?",
+    )
+    .bind(family)
+    .bind(now)
+    .bind(user.0)
+    .fetch_optional(conn)
+    .await?;
+    let Some((status, goes_on)) = row else { return Ok(None) };
+    Ok(Some(SignIn { status: users::status_of(&status)?, goes_on }))
 }
 
 /// Without its rows, no token of the family is known any more.

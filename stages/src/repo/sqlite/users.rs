@@ -20,9 +20,13 @@ macro_rules! select_users {
 
 fn credentials_of(row: UserRow) -> Result<Credentials, Fault> {
     let (id, username, display_name, avatar_url, email, status, created_at, password_hash) = row;
-    let status = UserStatus::named(&status).ok_or_else(|| Fault::Unreadable(format!("user status {status:?}")))?;
+    let status = status_of(&status)?;
     let user = User { id: UserId(id), username, display_name, avatar_url, email, status, created_at };
     Ok(Credentials { user, password_hash })
+}
+
+pub(super) fn status_of(name: &str) -> Result<UserStatus, Fault> {
+    UserStatus::named(name).ok_or_else(|| Fault::Unreadable(format!("user status {name:?}")))
 }
 
 pub(super) async fn create(conn: &mut SqliteConnection, user: &User, password_hash: Option<&str>) -> Result<(), Fault> {
@@ -60,13 +64,26 @@ pub(super) async fn by_name(conn: &mut SqliteConnection, username: &str) -> Resu
 
 pub(super) async fn update(conn: &mut SqliteConnection, id: UserId, patch: &UserPatch) -> Result<Option<User>, Fault> {
     sqlx::query(
-        "UPDATE users SET display_name = coalesce(?, display_name), avatar_url = coalesce(?, avatar_url) \
-         WHERE user_id = ?",
+        "UPDATE users SET display_name = coalesce(?, display_name), avatar_url = coalesce(?, avatar_url), \
+         status = coalesce(?, status) WHERE user_id = ?",
     )
     .bind(&patch.display_name)
     .bind(&patch.avatar_url)
+    .bind(patch.status.map(UserStatus::name))
     .bind(id.0)
     .execute(&mut *conn)
     .await?;
     by_id(conn, id).await
+}
+
+/// The newest Snowflake that the repo has made: users and groups have ids from the same maker.
+pub(super) async fn newest_id(conn: &mut SqliteConnection, below: i64) -> Result<i64, Fault> {
+    let (newest,): (i64,) = sqlx::query_as(
+        "SELECT max(coalesce((SELECT max(user_id) FROM users WHERE user_id < ?1), 0), \
+         coalesce((SELECT max(group_id) FROM groups WHERE group_id < ?1), 0))",
+    )
+    .bind(below)
+    .fetch_one(conn)
+    .await?;
+    Ok(newest)
 }

@@ -238,3 +238,28 @@ pub async fn members_come_page_by_page(store: Dyn) {
     let among = store.members_among(GROUP, &[DAN, UserId(5), ANN]).await.unwrap();
     assert_eq!(among.iter().map(|m| m.user_id).collect::<Vec<_>>(), [ANN, DAN]);
 }
+
+pub async fn a_group_made_twice_is_there_once(store: Dyn) {
+    with_users(&store).await;
+    let make = |actor| {
+        let store = Arc::clone(&store);
+        let group = NewGroup {
+            id: GROUP,
+            name: "Tea".into(),
+            description: String::new(),
+            member_ids: vec![ANN, BEN],
+            max_members: 10,
+        };
+        tokio::spawn(async move { store.create_group(&group, &act(actor)).await })
+    };
+    let at_once: Vec<_> = (0..4).map(|_| make(ANN)).collect();
+    for made in at_once {
+        assert_eq!(made.await.unwrap().unwrap().version, 1);
+    }
+    change(&store, ANN, rename("Coffee")).await.unwrap();
+    let again = make(ANN).await.unwrap().unwrap();
+    assert_eq!((again.name.as_str(), again.version, again.member_count), ("Coffee", 2, 2));
+    assert_eq!(code_of(&make(CLEO).await.unwrap().unwrap_err()), ErrorCode::PermissionDenied);
+    assert_eq!(events(&store).await.len(), 2);
+    assert_eq!(store.membership(GROUP).await.unwrap().unwrap().user_ids, [ANN, BEN]);
+}

@@ -4,6 +4,7 @@
 
 pub mod groups;
 pub mod messages;
+pub mod read_marks;
 pub mod users;
 
 /// All tests of the contract over the stores that a factory makes.
@@ -39,6 +40,8 @@ macro_rules! store_contract {
                 an_expired_refresh_token_is_unknown,
                 a_banned_user_gets_no_new_token,
                 a_logout_ends_the_family_and_no_other,
+                a_sign_in_goes_on_until_it_is_ended,
+                the_newest_id_is_of_users_and_groups,
             ]);
             $crate::contract::store_tests!($factory, groups: [
                 every_change_raises_the_version_and_leaves_one_event,
@@ -52,6 +55,12 @@ macro_rules! store_contract {
                 a_dissolved_group_keeps_its_history_only,
                 published_events_are_gone,
                 members_come_page_by_page,
+                a_group_made_twice_is_there_once,
+            ]);
+            $crate::contract::store_tests!($factory, read_marks: [
+                both_marks_of_a_pair_are_shown,
+                marks_of_present_members_of_a_group_are_shown,
+                in_large_groups_and_the_world_no_marks_are_shown,
             ]);
         }
     };

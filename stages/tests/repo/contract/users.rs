@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use schemas::error::ErrorCode;
-use schemas::ids::UserId;
-use stages::repo::model::{NewToken, Rotation, TokenHash, UserPatch, UserStatus};
+use schemas::ids::{ConversationId, UserId};
+use stages::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserPatch, UserStatus};
 use stages::repo::store::{Class, Store, StoreError};
 
-use crate::fixtures::{ANN, BEN, NOW, user, with_users};
+use crate::fixtures::{ANN, BEN, DAN, GROUP, NOW, user, with_group, with_users};
 
 type Dyn = Arc<dyn Store>;
 
@@ -55,12 +55,17 @@ pub async fn of_two_registrations_at_once_one_wins(store: Dyn) {
 
 pub async fn a_profile_changes_where_it_is_told_to(store: Dyn) {
     with_users(&store).await;
-    let patch = UserPatch { display_name: Some("Änn 'O".into()), avatar_url: None };
+    let patch = UserPatch { display_name: Some("Änn 'O".into()), ..UserPatch::default() };
     assert_eq!(store.update_user(ANN, &patch).await.unwrap().unwrap().display_name, "Änn 'O");
-    let patch = UserPatch { display_name: None, avatar_url: Some("https://a/b.png".into()) };
+    let patch = UserPatch { avatar_url: Some("https://a/b.png".into()), ..UserPatch::default() };
     let ann = store.update_user(ANN, &patch).await.unwrap().unwrap();
     assert_eq!((ann.display_name.as_str(), ann.avatar_url.as_str()), ("Änn 'O", "https://a/b.png"));
     assert_eq!(store.user(ANN).await.unwrap(), Some(ann));
+    let banned = UserPatch { status: Some(UserStatus::Banned), ..UserPatch::default() };
+    let ann = store.update_user(ANN, &banned).await.unwrap().unwrap();
+    assert_eq!((ann.status, ann.display_name.as_str()), (UserStatus::Banned, "Änn 'O"));
+    let standing = store.standing(ConversationId::World, ANN).await.unwrap().unwrap();
+    assert_eq!((standing.may_speak, standing.reads_from), (false, None));
     assert!(store.update_user(UserId(5), &patch).await.unwrap().is_none());
 }
 
@@ -104,4 +109,34 @@ pub async fn a_logout_ends_the_family_and_no_other(store: Dyn) {
     store.revoke_family(hash(99)).await.unwrap();
     assert_eq!(store.rotate_token(hash(3), token(4), NOW).await.unwrap(), Rotation::Unknown);
     assert!(matches!(store.rotate_token(hash(2), token(5), NOW).await.unwrap(), Rotation::Rotated { .. }));
+}
+
+pub async fn a_sign_in_goes_on_until_it_is_ended(store: Dyn) {
+    with_users(&store).await;
+    let goes_on = async |family, now| store.sign_in(ANN, family, now).await.unwrap().unwrap().goes_on;
+    store.start_family(ANN, 70, token(1), NOW).await.unwrap();
+    store.start_family(ANN, 71, token(2), NOW).await.unwrap();
+    assert!(goes_on(70, NOW).await && goes_on(71, NOW).await && !goes_on(72, NOW).await);
+    assert!(!store.sign_in(BEN, 70, NOW).await.unwrap().unwrap().goes_on, "it is another's");
+    store.rotate_token(hash(1), token(3), NOW).await.unwrap();
+    assert!(goes_on(70, NOW + 999).await && !goes_on(70, NOW + 1_000).await, "until its newest token expires");
+    store.revoke_family(hash(3)).await.unwrap();
+    assert!(!goes_on(70, NOW).await && goes_on(71, NOW).await);
+    store.rotate_token(hash(2), token(4), NOW).await.unwrap();
+    store.rotate_token(hash(2), token(5), NOW).await.unwrap();
+    assert!(!goes_on(71, NOW).await, "a second use of a token ends it");
+    let banned = UserPatch { status: Some(UserStatus::Banned), ..UserPatch::default() };
+    store.update_user(ANN, &banned).await.unwrap();
+    let known = store.sign_in(ANN, 70, NOW).await.unwrap();
+    assert_eq!(known, Some(SignIn { status: UserStatus::Banned, goes_on: false }));
+    assert_eq!(store.sign_in(UserId(5), 70, NOW).await.unwrap(), None);
+}
+
+pub async fn the_newest_id_is_of_users_and_groups(store: Dyn) {
+    assert_eq!(store.newest_id(i64::MAX).await.unwrap(), 0);
+    with_users(&store).await;
+    assert_eq!(store.newest_id(1_000).await.unwrap(), 33);
+    assert_eq!(store.newest_id(33).await.unwrap(), 22);
+    with_group(&store, &[BEN], 10).await;
+    assert_eq!(store.newest_id(DAN.0).await.unwrap(), GROUP.0);
 }

@@ -17,8 +17,8 @@ impl MemberState {
 }
 
 impl State {
-    pub(super) fn owner(&self, partition: u32) -> Option<MemberId> {
-        self.partitions.get(partition as usize).and_then(|partition| partition.hold.owner())
+    pub(super) fn knowing_owner(&self, partition: u32) -> Option<MemberId> {
+        self.partitions.get(partition as usize).and_then(|partition| partition.hold.knowing_owner())
     }
 
     /// Moves partitions from one hold to another and names them.

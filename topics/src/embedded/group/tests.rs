@@ -161,3 +161,27 @@ async fn a_partition_waits_for_the_commit_that_is_being_written() {
     }
     assert!(group.admit(first, "same", &[(0, 6)]).is_err(), "a zombie was let in");
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_was_away_cannot_commit_what_others_have_worked_on_meanwhile() {
+    let group = Group::new("group".into(), &UPSTREAM.spec, vec![None]);
+    let began = Instant::now();
+    let away = group.join("away", PATIENCE, began);
+    assert!(matches!(group.event(away, "away", began), Ok(Some(Event::Assigned(_)))));
+    let later = began + 2 * PATIENCE;
+    let other = group.join("other", PATIENCE, later);
+    assert!(matches!(group.event(other, "other", later), Ok(Some(Event::Assigned(_)))));
+    group.admit(other, "other", &[(0, 9)]).unwrap();
+    group.settle(&[(0, 9)], Outcome::Written);
+    group.leave(other);
+    // It comes back with a commit: the partition is its own again, but the batch is of before.
+    let inside = group.enter(away, "away", later).unwrap();
+    assert!(group.admit(away, "away", &[(0, 3)]).is_err(), "a batch of an earlier ownership was taken");
+    drop(inside);
+    assert!(matches!(group.event(away, "away", later), Ok(Some(Event::Lost(_)))));
+    match group.event(away, "away", later) {
+        Ok(Some(Event::Assigned(assigned))) => assert_eq!(assigned[0].committed, Some(9)),
+        other => panic!("{other:?}"),
+    }
+    group.admit(away, "away", &[(0, 10)]).unwrap();
+}

@@ -7,6 +7,7 @@
 
 pub mod appending;
 pub mod commits;
+pub mod dead_letters;
 pub mod drive;
 pub mod groups;
 pub mod reading;
@@ -58,6 +59,7 @@ macro_rules! contract_tests {
             appending: a_reopened_log_goes_on_where_it_was;
             reading: a_reader_at_the_end_sees_only_what_comes_later_and_wakes;
             reading: a_reader_starts_at_an_offset_or_a_time;
+            reading: a_scan_stops_at_its_end_and_goes_on_to_a_later_one;
             reading: a_reader_of_several_partitions_sees_each_in_order;
             reading: a_reader_that_waits_in_vain_comes_back_with_nothing;
             reading: a_place_beyond_the_end_is_out_of_range;
@@ -75,6 +77,9 @@ macro_rules! contract_tests {
             commits: a_failed_commit_leaves_nothing_visible;
             commits: a_zombies_commit_never_lands;
             commits: a_commit_survives_reopening;
+            dead_letters: a_dead_letter_tells_what_came_why_and_from_where;
+            dead_letters: a_letter_that_was_put_back_is_put_back_once_and_counts_its_tries;
+            dead_letters: a_redrive_that_dies_in_the_middle_goes_on_where_it_was;
         }
     };
     ($harness:path; $($module:ident: $test:ident;)*) => {

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use topics::catalogue::UPSTREAM;
 use topics::log::{Incoming, LogError, StartAt};
+use topics::scan::Scan;
 
 use super::Harness;
 use super::drive::{WAIT_MAX, append, read_all, text};
@@ -21,6 +22,24 @@ pub async fn a_reader_at_the_end_sees_only_what_comes_later_and_wakes(harness: &
     let batch = waiting.await.unwrap().unwrap().expect("the reader was not woken");
     assert_eq!((batch.partition, texts(&batch.records)), (0, vec!["after".to_owned()]));
     assert_eq!(batch.next_offset, batch.records[0].offset + 1);
+}
+
+pub async fn a_scan_stops_at_its_end_and_goes_on_to_a_later_one(harness: &mut impl Harness) {
+    let log = harness.log();
+    append(&log, &UPSTREAM.spec, 0, &["a", "b"]).await;
+    let first_end = log.bounds(&UPSTREAM.spec, 0).await.unwrap().end;
+    append(&log, &UPSTREAM.spec, 0, &["c", "d"]).await;
+    let last_end = log.bounds(&UPSTREAM.spec, 0).await.unwrap().end;
+    let mut scan = Scan::open(&*log, &UPSTREAM.spec, 0, StartAt::Earliest, first_end).await.unwrap();
+    for (end, expected) in [(first_end, ["a", "b"]), (last_end, ["c", "d"])] {
+        scan.extend_to(end);
+        let mut read = Vec::new();
+        while let Some(batch) = scan.next().await.unwrap() {
+            read.extend(texts(&batch.records));
+        }
+        assert_eq!(read, expected, "up to {end}");
+        assert!(scan.position() >= end, "{}", scan.position());
+    }
 }
 
 pub async fn a_reader_starts_at_an_offset_or_a_time(harness: &mut impl Harness) {

@@ -1,0 +1,34 @@
+//! What stands before the store: a guard, and the cache that is configured.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use stages::repo::cache::{self, Cache, CacheError, CacheKind, Lifetimes};
+use stages::repo::cached::CachedStore;
+use stages::repo::guarded::GuardedStore;
+use stages::repo::store::Store;
+
+use crate::config::{Config, LogKind};
+
+/// For how long a user may be shown as they were, where each process has a cache of its own: it does
+/// not hear of changes that went through another.
+const UNSHARED_USER_LIFETIME: Duration = Duration::from_secs(5);
+
+/// The store as the services and the chain use it, and its cache.
+///
+/// # Errors
+/// [`CacheError::Address`]; a cache that is away is none.
+pub fn before(store: Arc<dyn Store>, config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Cache>), CacheError> {
+    let cache = cache::open(&config.repo.cache, lifetimes(config))?;
+    let guarded = GuardedStore::new(store, &config.repo.guard);
+    Ok((Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache))), cache))
+}
+
+fn lifetimes(config: &Config) -> Lifetimes {
+    let whole = Lifetimes::default();
+    match (config.repo.cache.kind, config.log.kind) {
+        (CacheKind::Redis, LogKind::Embedded | LogKind::Kafka) | (CacheKind::Local, LogKind::Embedded) => whole,
+        // The roles of an installation on Kafka run in several processes.
+        (CacheKind::Local, LogKind::Kafka) => Lifetimes { user: UNSHARED_USER_LIFETIME, ..whole },
+    }
+}

@@ -1,0 +1,126 @@
+//! Each planted bug is found, and by the invariant that it breaks.
+
+use std::collections::BTreeSet;
+
+use stages::invariants::Invariant;
+
+use super::planted::Planted;
+use super::print_trace;
+use super::schedule::run;
+
+/// Seeds within which a bug must be found.
+const SEEDS: u64 = 60;
+/// The same for what takes several things going wrong at once.
+const SEEDS_OF_RARE: u64 = 1_500;
+
+/// Plays seeds with a bug until one shows that it breaks this invariant.
+fn caught(planted: Planted, by: Invariant) {
+    caught_within(SEEDS, planted, by);
+}
+
+fn caught_within(seeds: u64, planted: Planted, by: Invariant) {
+    let mut broken = BTreeSet::new();
+    let mut stops = BTreeSet::new();
+    for seed in 1..=seeds {
+        let outcome = run(seed, Some(planted));
+        let of_seed: BTreeSet<Invariant> = outcome.broken().map(|finding| finding.invariant).collect();
+        if of_seed.contains(&by) {
+            return;
+        }
+        broken.extend(of_seed);
+        stops.extend(outcome.stopped);
+    }
+    panic!("{planted:?} was not seen to break {by} in {seeds} schedules; it broke {broken:?}, stopped {stops:?}");
+}
+
+#[test]
+fn a_position_committed_before_the_outputs_loses_messages() {
+    caught(Planted::CommitBeforeOutput("dedupe"), Invariant::Acked);
+    caught(Planted::CommitBeforeOutput("persist"), Invariant::Arrives);
+    caught(Planted::CommitBeforeOutput("fan-out"), Invariant::Arrives);
+    caught(Planted::CommitBeforeOutput("large-group"), Invariant::Arrives);
+}
+
+#[test]
+fn a_commit_that_is_not_one_transaction_makes_messages_twice_and_mixes_pages() {
+    caught(Planted::NoTransactions("dedupe"), Invariant::Once);
+    caught_within(SEEDS_OF_RARE, Planted::NoTransactions("large-group"), Invariant::Order);
+    caught_within(SEEDS_OF_RARE, Planted::NoTransactions("large-group"), Invariant::Arrives);
+}
+
+#[test]
+fn a_changelog_committed_apart_makes_repeats_and_seqs_again() {
+    caught(Planted::ChangelogApart, Invariant::Once);
+    caught(Planted::ChangelogApart, Invariant::Gapless);
+}
+
+#[test]
+fn a_changelog_read_up_to_where_it_ended_before_the_position_makes_seqs_again() {
+    caught(Planted::ChangelogBeforePosition, Invariant::Once);
+    caught(Planted::ChangelogBeforePosition, Invariant::Gapless);
+}
+
+#[test]
+fn a_position_that_an_open_transaction_may_change_makes_messages_twice() {
+    caught(Planted::PositionOfAnOpenTransaction, Invariant::Once);
+}
+
+#[test]
+fn ids_given_before_repeats_are_dropped_leave_gaps() {
+    caught(Planted::IdBeforeDedupe, Invariant::Gapless);
+}
+
+#[test]
+fn a_position_committed_before_the_store_has_the_messages_loses_them() {
+    caught(Planted::PositionBeforeStore, Invariant::Acked);
+}
+
+#[test]
+fn repeats_that_persist_holds_back_never_arrive() {
+    caught(Planted::RepeatsHeldBack, Invariant::Arrives);
+}
+
+#[test]
+fn state_kept_although_the_commit_failed_loses_messages_and_leaves_gaps() {
+    caught(Planted::StateKeptOnAbort("dedupe"), Invariant::Acked);
+    caught(Planted::StateKeptOnAbort("id-assign"), Invariant::Gapless);
+}
+
+#[test]
+fn state_that_is_not_restored_makes_repeats_and_seqs_again_and_mixes_pages() {
+    caught(Planted::NothingRestored("dedupe"), Invariant::Once);
+    caught(Planted::NothingRestored("id-assign"), Invariant::Gapless);
+    caught_within(SEEDS_OF_RARE, Planted::NothingRestored("large-group"), Invariant::Order);
+}
+
+#[test]
+fn a_window_counted_by_the_stages_own_clock_is_another_at_each_reader() {
+    caught(Planted::WindowByWallClock, Invariant::Once);
+}
+
+#[test]
+fn a_message_that_fan_out_forgets_does_not_arrive() {
+    caught(Planted::TailForgotten, Invariant::Arrives);
+}
+
+#[test]
+fn a_page_that_large_group_forgets_does_not_arrive() {
+    caught(Planted::ContinuationLost, Invariant::Arrives);
+}
+
+#[test]
+fn two_machines_with_one_instance_id_make_an_id_twice() {
+    caught(Planted::OneInstanceIdForTwo, Invariant::Stable);
+}
+
+#[test]
+fn a_stage_that_is_slow_to_take_over_gives_way_to_the_one_that_was_not() {
+    for seed in 1..=SEEDS {
+        let outcome = run(seed, Some(Planted::SlowToTakeOver));
+        let wrong = outcome.wrong();
+        if !wrong.is_empty() {
+            print_trace(&outcome);
+        }
+        assert!(wrong.is_empty(), "seed {seed}: {wrong:?}");
+    }
+}

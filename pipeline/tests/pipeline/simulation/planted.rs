@@ -1,0 +1,370 @@
+//! Bugs that are put around the real stages and the simulated log, to see that the simulation finds
+//! them.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use pipeline::tasks::StageTasks;
+use pipeline::topology::{self, Parts, StageRole};
+use schemas::ids::{ConversationId, Seq};
+use schemas::records::{Sequenced, Upstream};
+use stages::dedupe::Dedupe;
+use stages::fan_out::{self, FanOut};
+use stages::id_assign::IdAssign;
+use stages::large_group::LargeGroup;
+use stages::persist::Persist;
+use stages::stage::{Context, Either, Input, Outputs, Stage, StageError};
+use topics::log::Log;
+
+use super::broker::Broker;
+use super::planted_log::{FlawedLog, LogFlaw};
+use super::process::Stand;
+use super::store::Rows;
+use super::wiring;
+use super::world::Process;
+
+/// A bug.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Planted {
+    /// A stage commits its position and then its outputs.
+    CommitBeforeOutput(&'static str),
+    /// A stage's outputs, positions and changelog are not one transaction.
+    NoTransactions(&'static str),
+    /// A stage's changelog is written after its outputs and position.
+    ChangelogApart,
+    /// A new owner looks up the changelog's end before the position.
+    ChangelogBeforePosition,
+    /// The log tells a position that an open transaction is about to change.
+    PositionOfAnOpenTransaction,
+    /// Ids are given first, and repeats dropped then.
+    IdBeforeDedupe,
+    /// The store says yes before it has written.
+    PositionBeforeStore,
+    /// Persist passes on only what it wrote itself.
+    RepeatsHeldBack,
+    /// A stage keeps what a batch changed although the commit failed.
+    StateKeptOnAbort(&'static str),
+    /// A stage starts anew with nothing restored.
+    NothingRestored(&'static str),
+    /// Dedupe counts its window by its own clock.
+    WindowByWallClock,
+    /// Fan-out forgets the last message of a batch.
+    TailForgotten,
+    /// Large-group, worked again after a failure, forgets the next page.
+    ContinuationLost,
+    /// No bug: the first machine's stages are slow to take over, and find that the second one's have.
+    SlowToTakeOver,
+    /// Both machines make ids under one instance id.
+    OneInstanceIdForTwo,
+}
+
+impl Planted {
+    /// Whether it needs dedupe and id-assign in one task, or apart.
+    pub fn fused(self) -> Option<bool> {
+        match self {
+            Self::IdBeforeDedupe => Some(true),
+            Self::StateKeptOnAbort(_)
+            | Self::NothingRestored(_)
+            | Self::WindowByWallClock
+            | Self::PositionOfAnOpenTransaction => Some(false),
+            Self::CommitBeforeOutput(_)
+            | Self::NoTransactions(_)
+            | Self::SlowToTakeOver
+            | Self::ChangelogApart
+            | Self::ChangelogBeforePosition
+            | Self::PositionBeforeStore
+            | Self::RepeatsHeldBack
+            | Self::TailForgotten
+            | Self::ContinuationLost
+            | Self::OneInstanceIdForTwo => None,
+        }
+    }
+
+    /// What is wrong with the log that a stage is given.
+    fn log_flaw(self, process: Process) -> Option<LogFlaw> {
+        match self {
+            Self::CommitBeforeOutput(of) => (of == process.stage).then_some(LogFlaw::CommitBeforeOutput),
+            Self::NoTransactions(of) => (of == process.stage).then_some(LogFlaw::NoTransactions),
+            Self::SlowToTakeOver => (process.machine == 0).then_some(LogFlaw::SlowToTakeOver),
+            Self::ChangelogApart => Some(LogFlaw::ChangelogApart),
+            Self::ChangelogBeforePosition => Some(LogFlaw::ChangelogBeforePosition),
+            Self::PositionOfAnOpenTransaction
+            | Self::IdBeforeDedupe
+            | Self::PositionBeforeStore
+            | Self::RepeatsHeldBack
+            | Self::StateKeptOnAbort(_)
+            | Self::NothingRestored(_)
+            | Self::WindowByWallClock
+            | Self::TailForgotten
+            | Self::ContinuationLost
+            | Self::OneInstanceIdForTwo => None,
+        }
+    }
+
+    /// What is wrong with a stage, where it is wrong inside.
+    fn stage_flaw(self, role: StageRole) -> Option<Flaw> {
+        let (of, flaw) = match self {
+            Self::StateKeptOnAbort(of) => (of, Flaw::StateKeptOnAbort),
+            Self::NothingRestored(of) => (of, Flaw::NothingRestored),
+            Self::WindowByWallClock => ("dedupe", Flaw::WallClock),
+            Self::TailForgotten => ("fan-out", Flaw::TailForgotten),
+            Self::ContinuationLost => ("large-group", Flaw::LastLostAfterAbort),
+            Self::CommitBeforeOutput(_)
+            | Self::NoTransactions(_)
+            | Self::SlowToTakeOver
+            | Self::ChangelogApart
+            | Self::ChangelogBeforePosition
+            | Self::PositionOfAnOpenTransaction
+            | Self::IdBeforeDedupe
+            | Self::PositionBeforeStore
+            | Self::RepeatsHeldBack
+            | Self::OneInstanceIdForTwo => return None,
+        };
+        (of == name_of(role)).then_some(flaw)
+    }
+}
+
+fn name_of(role: StageRole) -> &'static str {
+    match role {
+        StageRole::Dedupe => "dedupe",
+        StageRole::IdAssign => "id-assign",
+        StageRole::Persist => "persist",
+        StageRole::FanOut => "fan-out",
+        StageRole::LargeGroup => "large-group",
+    }
+}
+
+/// The log of a process, with the bug around it if it is one of the log.
+pub fn log(planted: Option<Planted>, process: Process, log: Arc<dyn Log>, broker: &Arc<Broker>) -> Arc<dyn Log> {
+    match planted.and_then(|planted| planted.log_flaw(process)) {
+        Some(flaw) => Arc::new(FlawedLog::new(log, Arc::clone(broker), process, flaw)),
+        None => log,
+    }
+}
+
+/// Starts a stage as the product does, or with the bug around it if it is one of this stage.
+pub fn start(stand: &Stand, role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
+    let Parts { dedupe_window_ms: window, first_instance, store, presence, members, large_group, .. } = parts.clone();
+    let flaw = stand.planted.and_then(|planted| planted.stage_flaw(role));
+    let ids = move |task| IdAssign::new(first_instance + task);
+    match (role, flaw) {
+        (StageRole::LargeGroup, Some(flaw)) => tasks.start(
+            move |_| flawed(LargeGroup::new(presence.clone(), members.clone(), large_group), flaw),
+            wiring::large_group(),
+        ),
+        (StageRole::Dedupe, _) if stand.planted == Some(Planted::IdBeforeDedupe) => {
+            tasks.start(move |task| IdFirst { dedupe: Dedupe::new(window), ids: ids(task) }, wiring::fused());
+        }
+        (StageRole::Persist, _) if stand.planted == Some(Planted::RepeatsHeldBack) => {
+            let rows = Arc::clone(&stand.rows);
+            let held_back =
+                move |_| NewOnly { persist: Persist::new(store.clone()), rows: rows.clone(), known: HashSet::new() };
+            tasks.start(held_back, wiring::persist());
+        }
+        (StageRole::Dedupe, Some(flaw)) => tasks.start(move |_| flawed(Dedupe::new(window), flaw), wiring::dedupe()),
+        (StageRole::IdAssign, Some(flaw)) => tasks.start(move |task| flawed(ids(task), flaw), wiring::id_assign()),
+        (StageRole::FanOut, Some(flaw)) => tasks.start(
+            move |_| flawed(FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()), flaw),
+            wiring::fan_out(),
+        ),
+        (_, None) | (StageRole::Persist, Some(_)) => topology::start(role, parts, tasks),
+    }
+}
+
+/// What is wrong with a stage.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Flaw {
+    StateKeptOnAbort,
+    NothingRestored,
+    WallClock,
+    TailForgotten,
+    LastLostAfterAbort,
+}
+
+/// A stage with something wrong around it.
+struct Flawed<S> {
+    stage: S,
+    flaw: Flaw,
+    was_aborted: bool,
+}
+
+fn flawed<S>(stage: S, flaw: Flaw) -> Flawed<S> {
+    Flawed { stage, flaw, was_aborted: false }
+}
+
+impl<S: Stage> Stage for Flawed<S> {
+    type In = S::In;
+    type Out = S::Out;
+    type Change = S::Change;
+
+    fn name(&self) -> &'static str {
+        self.stage.name()
+    }
+
+    fn assigned(&mut self, partition: u32) {
+        self.stage.assigned(partition);
+    }
+
+    fn restore(&mut self, partition: u32, changes: Vec<S::Change>) {
+        if self.flaw != Flaw::NothingRestored {
+            self.stage.restore(partition, changes);
+        }
+    }
+
+    fn revoked(&mut self, partition: u32) {
+        self.stage.revoked(partition);
+    }
+
+    async fn prepare(&mut self, batch: &[Input<S::In>]) -> Result<(), StageError> {
+        self.stage.prepare(batch).await
+    }
+
+    fn process(
+        &mut self,
+        mut batch: Vec<Input<S::In>>,
+        out: &mut Outputs<S::Out, S::Change>,
+        cx: &Context,
+    ) -> Result<(), StageError> {
+        if self.flaw == Flaw::WallClock {
+            batch.iter_mut().for_each(|input| input.source.time_ms = cx.now_ms);
+        }
+        let records = batch.len();
+        self.stage.process(batch, out, cx)?;
+        let forgets = match self.flaw {
+            Flaw::TailForgotten => records > 1,
+            Flaw::LastLostAfterAbort => self.was_aborted,
+            Flaw::StateKeptOnAbort | Flaw::NothingRestored | Flaw::WallClock => false,
+        };
+        if forgets {
+            out.records.pop();
+        }
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.was_aborted = false;
+        self.stage.committed();
+    }
+
+    fn aborted(&mut self) {
+        self.was_aborted = true;
+        if self.flaw == Flaw::StateKeptOnAbort { self.stage.committed() } else { self.stage.aborted() }
+    }
+}
+
+/// The two stages in the wrong order: a repeat is dropped after it took a seq.
+struct IdFirst {
+    dedupe: Dedupe,
+    ids: IdAssign,
+}
+
+impl Stage for IdFirst {
+    type In = Upstream;
+    type Out = Sequenced;
+    type Change = Either<<Dedupe as Stage>::Change, <IdAssign as Stage>::Change>;
+
+    fn name(&self) -> &'static str {
+        "id-first"
+    }
+
+    fn assigned(&mut self, partition: u32) {
+        self.dedupe.assigned(partition);
+        self.ids.assigned(partition);
+    }
+
+    fn restore(&mut self, partition: u32, changes: Vec<Self::Change>) {
+        for change in changes {
+            match change {
+                Either::First(window) => self.dedupe.restore(partition, vec![window]),
+                Either::Second(head) => self.ids.restore(partition, vec![head]),
+            }
+        }
+    }
+
+    fn revoked(&mut self, partition: u32) {
+        self.dedupe.revoked(partition);
+        self.ids.revoked(partition);
+    }
+
+    fn process(
+        &mut self,
+        batch: Vec<Input<Upstream>>,
+        out: &mut Outputs<Sequenced, Self::Change>,
+        cx: &Context,
+    ) -> Result<(), StageError> {
+        let mut identified = Outputs::default();
+        self.ids.process(batch.clone(), &mut identified, cx)?;
+        let mut kept = Outputs::default();
+        self.dedupe.process(batch, &mut kept, cx)?;
+        let places: HashSet<_> = kept.records.iter().map(|o| (o.source.partition, o.source.offset)).collect();
+        identified.records.retain(|output| places.contains(&(output.source.partition, output.source.offset)));
+        out.records.append(&mut identified.records);
+        out.changes.extend(kept.changes.into_iter().map(|(p, change)| (p, Either::First(change))));
+        out.changes.extend(identified.changes.into_iter().map(|(p, change)| (p, Either::Second(change))));
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.dedupe.committed();
+        self.ids.committed();
+    }
+
+    fn aborted(&mut self) {
+        self.dedupe.aborted();
+        self.ids.aborted();
+    }
+}
+
+/// Persist, holding back what the store had before this try.
+struct NewOnly {
+    persist: Persist,
+    rows: Arc<Rows>,
+    known: HashSet<(ConversationId, Seq)>,
+}
+
+impl Stage for NewOnly {
+    type In = Sequenced;
+    type Out = Sequenced;
+    type Change = ();
+
+    fn name(&self) -> &'static str {
+        self.persist.name()
+    }
+
+    fn assigned(&mut self, partition: u32) {
+        self.persist.assigned(partition);
+    }
+
+    fn restore(&mut self, partition: u32, changes: Vec<()>) {
+        self.persist.restore(partition, changes);
+    }
+
+    fn revoked(&mut self, partition: u32) {
+        self.persist.revoked(partition);
+    }
+
+    async fn prepare(&mut self, batch: &[Input<Sequenced>]) -> Result<(), StageError> {
+        let places = batch.iter().map(|input| (input.value.conversation_id, input.value.seq_id));
+        self.known = places.filter(|&(conversation, seq)| self.rows.has(conversation, seq)).collect();
+        self.persist.prepare(batch).await
+    }
+
+    fn process(
+        &mut self,
+        batch: Vec<Input<Sequenced>>,
+        out: &mut Outputs<Sequenced, ()>,
+        cx: &Context,
+    ) -> Result<(), StageError> {
+        self.persist.process(batch, out, cx)?;
+        out.records.retain(|output| !self.known.contains(&(output.value.conversation_id, output.value.seq_id)));
+        Ok(())
+    }
+
+    fn committed(&mut self) {
+        self.persist.committed();
+    }
+
+    fn aborted(&mut self) {
+        self.persist.aborted();
+    }
+}

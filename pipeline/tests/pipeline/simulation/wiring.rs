@@ -1,0 +1,70 @@
+//! The places of stages in the chain, for those with a bug around them: the others are wired by the
+//! product's own topology.
+
+use pipeline::runner::{Changelog, ChangelogTopic, Emit, Wiring, along};
+use schemas::avro::Record;
+use schemas::records::{DedupeWindow, GroupTask, Head, Sequenced, Upstream};
+use stages::dispatch::Dispatch;
+use stages::stage::{Either, Stage};
+use topics::catalogue::{
+    ACCEPTED, DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, PERSISTED, PartitionKey, SEQUENCED, UPSTREAM,
+};
+use topics::headers::{Headers, Hop};
+
+/// Of a stage in the place of dedupe.
+pub fn dedupe<S: Stage<In = Upstream, Out = Upstream, Change = DedupeWindow>>() -> Wiring<S> {
+    Wiring::new("dedupe", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(Changelog::Topics {
+        topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, |window| window)],
+        emit: Box::new(|partition, window, encoder| {
+            encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())
+        }),
+    })
+}
+
+/// Of a stage in the place of id-assign.
+pub fn id_assign<S: Stage<In = Upstream, Out = Sequenced, Change = Head>>() -> Wiring<S> {
+    Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(Changelog::Topics {
+        topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
+        emit: Box::new(|partition, head: &Head, encoder| {
+            encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default())
+        }),
+    })
+}
+
+/// Of a stage in the place of dedupe and id-assign.
+pub fn fused<S: Stage<In = Upstream, Out = Sequenced, Change = Either<DedupeWindow, Head>>>() -> Wiring<S> {
+    Wiring::new("dedupe", &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(Changelog::Topics {
+        topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, Either::First), ChangelogTopic::new(&HEADS, Either::Second)],
+        emit: Box::new(|partition, change, encoder| match change {
+            Either::First(window) => {
+                encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())
+            }
+            Either::Second(head) => encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default()),
+        }),
+    })
+}
+
+/// Of a stage in the place of persist.
+pub fn persist<S: Stage<In = Sequenced, Out = Sequenced>>() -> Wiring<S> {
+    Wiring::new("persist", &SEQUENCED, Hop::Persist, along(&PERSISTED))
+}
+
+/// Of a stage in the place of fan-out.
+pub fn fan_out<S: Stage<In = Sequenced, Out = Dispatch>>() -> Wiring<S> {
+    Wiring::new("fan-out", &PERSISTED, Hop::FanOut, dispatched())
+}
+
+/// Of a stage in the place of large-group.
+pub fn large_group<S: Stage<In = GroupTask, Out = Dispatch, Change = GroupTask>>() -> Wiring<S> {
+    Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched())
+        .transactional(Changelog::InputAhead(GroupTask::decode))
+}
+
+fn dispatched() -> Emit<Dispatch> {
+    Box::new(|output, encoder| match &output.value {
+        Dispatch::Delivery { slot, delivery } => {
+            encoder.put_at(&DELIVERIES, *slot, &delivery.key(), delivery, output.headers.clone())
+        }
+        Dispatch::Task(task) => encoder.put(&GROUP_TASKS, &task.key(), task, output.headers.clone()),
+    })
+}

@@ -1,0 +1,217 @@
+//! Runs of a conversation's newest messages, and how they read now.
+//!
+//! Messages are kept as the chain wrote them, and edits and recalls are applied when they are read.
+//! That is right whatever order things were kept in: whatever changes a message comes after it, so a
+//! run without a hole from the message to the head has every change of it. A row read from the store
+//! has some of its changes in it already; applying them again changes nothing.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use schemas::ids::{MessageId, Seq};
+use schemas::kind::{EventClass, Kind};
+use schemas::records::Sequenced;
+
+use crate::repo::model::{HistoryPage, HistoryRange, Message};
+
+/// Messages of one conversation without a hole, up to its newest.
+#[derive(Debug, Clone)]
+pub struct Run(Vec<Arc<Sequenced>>);
+
+impl Run {
+    /// Takes what a cache has, if it is whole: from `from` on without a hole, to `head` at least.
+    pub fn of(messages: Vec<Arc<Sequenced>>, from: Seq, head: Seq) -> Option<Self> {
+        let begins = messages.first()?.seq_id <= from;
+        let reaches = messages.last()?.seq_id >= head;
+        let whole = messages.windows(2).all(|pair| pair[1].seq_id.0 == pair[0].seq_id.0 + 1);
+        (begins && reaches && whole).then_some(Self(messages))
+    }
+
+    /// A page of the history, as [`Store::history`](crate::repo::store::Store::history) gives it.
+    ///
+    /// # Errors
+    /// [`BeyondRun`] when it takes older messages to tell.
+    pub fn page(&self, range: HistoryRange, first: Seq, limit: usize) -> Result<HistoryPage, BeyondRun> {
+        let last_seq = self.0.last().map_or(Seq(0), |message| message.seq_id);
+        let Some(span) = Span::of(range, first, limit, last_seq) else {
+            return Ok(HistoryPage { messages: Vec::new(), has_more: false, last_seq });
+        };
+        Ok(HistoryPage { messages: self.as_now(span)?, has_more: span.has_more, last_seq })
+    }
+
+    fn as_now(&self, span: Span) -> Result<Vec<Message>, BeyondRun> {
+        let (from, to) = (self.index(span.from), self.index(span.to));
+        let (Some(from), Some(to)) = (from, to) else { return Err(BeyondRun(span.from)) };
+        let mut page: Vec<_> = self.0[from..=to].iter().map(|message| message_of(message)).collect();
+        let mut recalled = HashSet::new();
+        for change in &self.0 {
+            let Some(target) = self.target_of(change) else { continue };
+            let place = target.checked_sub(from).and_then(|place| page.get_mut(place));
+            match change.kind.class() {
+                EventClass::Recall => {
+                    recalled.insert(target);
+                    if let Some(message) = place {
+                        message.content.clear();
+                        message.recalled = true;
+                    }
+                }
+                EventClass::Edit if recalled.contains(&target) => {}
+                EventClass::Edit => {
+                    if let Some(message) = place {
+                        message.content = change.content.to_string();
+                        message.edited_at = Some(change.created_at);
+                    }
+                }
+                EventClass::Message | EventClass::Reaction | EventClass::System => {}
+            }
+        }
+        self.withhold(&mut page, &recalled)?;
+        Ok(page)
+    }
+
+    /// Which message is changed: an earlier one of the same sender, if it stands for itself.
+    fn target_of(&self, change: &Sequenced) -> Option<usize> {
+        let target = change.target_seq.filter(|&target| target < change.seq_id)?;
+        let index = self.index(target)?;
+        let message = &self.0[index];
+        let said = matches!(message.kind, Kind::Text | Kind::Image | Kind::File);
+        (said && message.sender_id == change.sender_id).then_some(index)
+    }
+
+    /// What an edit said is withheld once its target is recalled.
+    fn withhold(&self, page: &mut [Message], recalled: &HashSet<usize>) -> Result<(), BeyondRun> {
+        let start = self.0.first().map_or(Seq(0), |message| message.seq_id);
+        for message in page.iter_mut().filter(|message| message.kind == Kind::Edit) {
+            let Some(target) = message.target_seq.filter(|&target| target > Seq(0)) else { continue };
+            if target < start {
+                return Err(BeyondRun(target));
+            }
+            let index = self.index(target).filter(|index| recalled.contains(index));
+            if index.is_some_and(|index| self.0[index].sender_id == message.sender_id) {
+                message.content.clear();
+            }
+        }
+        Ok(())
+    }
+
+    fn index(&self, seq: Seq) -> Option<usize> {
+        let start = self.0.first()?.seq_id;
+        let index = usize::try_from(seq.0.checked_sub(start.0)?).ok()?;
+        (index < self.0.len()).then_some(index)
+    }
+}
+
+/// The page has an edit of a message from before the run: this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct BeyondRun(pub Seq);
+
+/// Which seqs a page of a conversation without a hole has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// The oldest.
+    pub from: Seq,
+    /// The newest.
+    pub to: Seq,
+    /// More lie beyond, in the direction asked for.
+    pub has_more: bool,
+}
+
+impl Span {
+    /// Of a conversation whose newest seq is `last`, for a reader who reads from `first` on. `None`:
+    /// the page is empty.
+    pub fn of(range: HistoryRange, first: Seq, limit: usize, last: Seq) -> Option<Self> {
+        let first = first.0.max(1);
+        let further = i64::try_from(limit).unwrap_or(i64::MAX).checked_sub(1).filter(|further| *further >= 0)?;
+        let (from, to) = match range {
+            HistoryRange::Newest => (last.0.saturating_sub(further).max(first), last.0),
+            HistoryRange::Before(seq) => {
+                let to = last.0.min(seq.0.saturating_sub(1));
+                (to.saturating_sub(further).max(first), to)
+            }
+            HistoryRange::After(seq) => {
+                let from = seq.0.saturating_add(1).max(first);
+                (from, last.0.min(from.saturating_add(further)))
+            }
+        };
+        let has_more = match range {
+            HistoryRange::Newest | HistoryRange::Before(_) => from > first,
+            HistoryRange::After(_) => to < last.0,
+        };
+        (from <= to).then_some(Self { from: Seq(from), to: Seq(to), has_more })
+    }
+}
+
+/// A message as the chain wrote it.
+fn message_of(record: &Sequenced) -> Message {
+    Message {
+        conversation_id: record.conversation_id,
+        message_id: record.message_id,
+        seq_id: record.seq_id,
+        sender_id: record.sender_id,
+        kind: record.kind.clone(),
+        content: record.content.to_string(),
+        client_msg_id: record.client_msg_id.to_string(),
+        created_at: record.created_at,
+        target_seq: record.target_seq,
+        remove: record.remove,
+        edited_at: None,
+        recalled: false,
+    }
+}
+
+/// A message of the store as a record. What it lost by that, when it was edited and that it was
+/// recalled, the edits and recalls behind it in the run give back. Nothing here needs its ordinal.
+pub fn record_of(message: Message) -> Sequenced {
+    Sequenced {
+        message_id: message.message_id,
+        seq_id: message.seq_id,
+        ordinal: 0,
+        created_at: message.created_at,
+        conversation_id: message.conversation_id,
+        sender_id: message.sender_id,
+        client_msg_id: message.client_msg_id.into(),
+        kind: message.kind,
+        content: message.content.into(),
+        target_seq: message.target_seq,
+        remove: message.remove,
+    }
+}
+
+/// Whether a record has a place in a conversation's history.
+pub fn has_place(record: &Sequenced) -> bool {
+    let rules = record.kind.rules();
+    rules.stored && rules.sequenced && record.seq_id > Seq(0) && record.message_id > MessageId(0)
+}
+
+/// Adds a part without a hole to a run, and keeps the newest [`HOT_MESSAGES_MAX`](super::HOT_MESSAGES_MAX).
+/// What does not touch the run replaces it if it is newer, and is left out if it is older.
+pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>]) -> Vec<Arc<Sequenced>> {
+    let (Some(part_first), Some(part_last)) = (part.first(), part.last()) else { return run.to_vec() };
+    let (Some(run_first), Some(run_last)) = (run.first(), run.last()) else { return newest(part.to_vec()) };
+    let (part_first, part_last) = (part_first.seq_id.0, part_last.seq_id.0);
+    if part_first > run_last.seq_id.0 + 1 {
+        return newest(part.to_vec());
+    }
+    if part_last < run_first.seq_id.0 - 1 {
+        return run.to_vec();
+    }
+    let before = run.iter().take_while(|message| message.seq_id.0 < part_first);
+    let after = run.iter().skip_while(|message| message.seq_id.0 <= part_last);
+    newest(before.chain(part).chain(after).cloned().collect())
+}
+
+fn newest(mut messages: Vec<Arc<Sequenced>>) -> Vec<Arc<Sequenced>> {
+    let too_many = messages.len().saturating_sub(super::HOT_MESSAGES_MAX);
+    messages.drain(..too_many);
+    messages
+}
+
+/// A batch by conversation: each one's part by seq, each seq once, the newest stretch without a hole.
+pub fn parts<'a>(batch: &[&'a Sequenced]) -> Vec<Vec<&'a Sequenced>> {
+    let mut placed: Vec<_> = batch.iter().copied().filter(|record| has_place(record)).collect();
+    placed.sort_by_key(|record| (record.conversation_id, record.seq_id));
+    placed.dedup_by_key(|record| (record.conversation_id, record.seq_id));
+    let of_one = placed.chunk_by(|a, b| a.conversation_id == b.conversation_id);
+    let newest = of_one.filter_map(|part| part.chunk_by(|a, b| b.seq_id.0 == a.seq_id.0 + 1).next_back());
+    newest.map(<[_]>::to_vec).collect()
+}

@@ -1,0 +1,182 @@
+//! The seam between the repo and what remembers for it: in this process ([`local`]), or Redis
+//! ([`redis`]).
+//!
+//! A cache costs speed when it is away, never an answer. So nothing in it is believed that could be
+//! stale without a trace: [`CachedStore`](super::cached::CachedStore) holds messages against the
+//! conversation's head and members against the group's version, both read from the store at that
+//! moment; users are forgotten when they change. Every implementation passes the one contract suite in
+//! `tests/repo/cache/contract.rs`.
+
+pub mod hot;
+pub mod local;
+pub mod redis;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemas::ids::{ConversationId, GroupId, Seq, UserId};
+use schemas::records::Sequenced;
+use topics::guard::CallFailed;
+
+use super::model::{Membership, User};
+
+/// Messages of a conversation that are kept, the newest.
+pub const HOT_MESSAGES_MAX: usize = 300;
+
+/// How long things are kept. The defaults are the design's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Lifetimes {
+    /// A user.
+    pub user: Duration,
+    /// That there is no such user.
+    pub absent_user: Duration,
+    /// That a user has changed: so long nothing that was read before is put in its place.
+    pub forgotten_user: Duration,
+    /// Where a user is connected.
+    pub session: Duration,
+    /// The newest messages of a conversation that nobody writes in.
+    pub messages: Duration,
+    /// The members of a group.
+    pub membership: Duration,
+}
+
+impl Default for Lifetimes {
+    fn default() -> Self {
+        Self {
+            user: Duration::from_hours(24),
+            absent_user: Duration::from_secs(5),
+            forgotten_user: Duration::from_secs(30),
+            session: Duration::from_mins(30),
+            messages: Duration::from_hours(7 * 24),
+            membership: Duration::from_hours(1),
+        }
+    }
+}
+
+/// What a cache knows of something.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Lookup<T> {
+    /// It is this.
+    Found(T),
+    /// It does not exist.
+    Absent,
+    /// Nothing: ask the store.
+    Unknown,
+}
+
+/// Where a user is connected.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct UserSession {
+    /// Who.
+    pub user_id: UserId,
+    /// At which gateway.
+    pub gateway_id: String,
+    /// Since when, ms since 1970 UTC.
+    pub login_at: i64,
+    /// Last heard of, ms since 1970 UTC.
+    pub last_seen: i64,
+}
+
+/// Why a cache does not answer. Whoever reads asks the store instead.
+#[derive(Debug, thiserror::Error)]
+pub enum CacheError {
+    /// The address can't be used.
+    #[error("repo.cache.redis.url can't be used: it is to be like redis://host:6379/0, or rediss:// for TLS")]
+    Address(#[source] ::redis::RedisError),
+    /// It is slow or away.
+    #[error("the cache at {address} does not answer; everything is read from the store: is it running?")]
+    Away {
+        /// Where it is, without its password.
+        address: String,
+        /// Why.
+        #[source]
+        source: CallFailed<::redis::RedisError>,
+    },
+    /// What it holds can't be read.
+    #[error(
+        "the cache at {address} holds {what}, which can't be read: written by a newer version, or by something else"
+    )]
+    Unreadable {
+        /// Where it is.
+        address: String,
+        /// What it holds.
+        what: &'static str,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+}
+
+/// Remembers what the store said, and what it was told. Each call is one round trip.
+#[async_trait]
+pub trait Cache: Send + Sync + 'static {
+    /// A user.
+    async fn user(&self, id: UserId) -> Result<Lookup<User>, CacheError>;
+
+    /// Keeps what the store said of a user; `None`: there is none. Changes nothing while something is
+    /// kept of them, or they were forgotten just now: what was read before a change may come after it.
+    async fn put_user(&self, id: UserId, user: Option<&User>) -> Result<(), CacheError>;
+
+    /// Forgets a user who has changed. When that fails it is made up for before anything else is read
+    /// through this cache.
+    async fn forget_user(&self, id: UserId) -> Result<(), CacheError>;
+
+    /// Where a user is connected, if anywhere.
+    async fn session(&self, user: UserId) -> Result<Option<UserSession>, CacheError>;
+
+    /// Keeps where a user is connected, in place of what was known.
+    async fn put_session(&self, session: &UserSession) -> Result<(), CacheError>;
+
+    /// The members of a group, at whatever version was kept.
+    async fn membership(&self, group: GroupId) -> Result<Option<Arc<Membership>>, CacheError>;
+
+    /// Keeps the members of a group.
+    async fn put_membership(&self, membership: &Membership) -> Result<(), CacheError>;
+
+    /// What is kept of a conversation from a seq on, by seq. There may be holes, and the newest may be
+    /// missing: see [`hot::Run`].
+    async fn messages(&self, conversation: ConversationId, from: Seq) -> Result<Vec<Arc<Sequenced>>, CacheError>;
+
+    /// Adds what the chain has just stored, of any conversations. A cache may leave out conversations
+    /// that it keeps nothing of. Each conversation's part is added as a whole or not at all.
+    async fn append(&self, batch: &[&Sequenced]) -> Result<(), CacheError>;
+
+    /// Keeps messages of one conversation that were read from the store, without a hole between them,
+    /// as a whole. Of two of one seq either may stay: changes are applied when they are read.
+    async fn fill(&self, conversation: ConversationId, run: &[Arc<Sequenced>]) -> Result<(), CacheError>;
+}
+
+/// Which cache, and its limits.
+#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct CacheConfig {
+    /// `local`, in this process, or `redis`, shared by all.
+    pub kind: CacheKind,
+    /// For the kind `local`.
+    pub local: local::LocalConfig,
+    /// For the kind `redis`.
+    pub redis: redis::RedisConfig,
+}
+
+/// Which cache.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum CacheKind {
+    /// In this process.
+    #[default]
+    Local,
+    /// Redis.
+    Redis,
+}
+
+/// Opens the cache that is configured. Redis need not be there yet.
+///
+/// # Errors
+/// [`CacheError::Address`].
+pub fn open(config: &CacheConfig, lifetimes: Lifetimes) -> Result<Arc<dyn Cache>, CacheError> {
+    match config.kind {
+        CacheKind::Local => Ok(Arc::new(local::LocalCache::new(&config.local, lifetimes))),
+        CacheKind::Redis => Ok(Arc::new(redis::RedisCache::open(&config.redis, lifetimes)?)),
+    }
+}

@@ -1,0 +1,228 @@
+//! The cache on Redis, shared by the processes of an installation.
+//!
+//! | key, behind the installation's prefix | holds | for |
+//! | --- | --- | --- |
+//! | `user_info:{id}:{run}` | a user, or a mark | 24 h |
+//! | `user_session:{id}:{run}` | hash: gateway, login, last seen | 30 min |
+//! | `group_members:{id}` | members and version | 1 h |
+//! | `hot_messages:{conversation}` | sorted set of records by seq, the 300 newest | 7 days |
+//! | `conv_seq:{conversation}` | the newest seq that was put there | 7 days |
+//!
+//! `run` is the server's run id: a server that starts again does not find what it knew of users, which
+//! may have changed meanwhile. Messages and members survive it: they are held against the store.
+//! `conv_seq` only says what is old enough to go; a head is read from the store, never here.
+//!
+//! Every call is one pipeline over one connection, with a time limit, behind a breaker. Memory is
+//! bounded by the server's `maxmemory` with the policy `allkeys-lru` or `allkeys-lfu`.
+
+mod link;
+mod server;
+mod upkeep;
+mod wire;
+
+use std::fmt;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use redis::{Client, IntoConnectionInfo, Pipeline};
+use schemas::avro::Record;
+use schemas::ids::{ConversationId, GroupId, Seq, UserId};
+use schemas::records::Sequenced;
+use topics::guard::BreakerState;
+
+use self::link::Link;
+use self::server::Server;
+use super::{Cache, CacheError, HOT_MESSAGES_MAX, Lifetimes, Lookup, UserSession, hot};
+use crate::repo::model::{Membership, User};
+
+/// Where Redis is, and how long it may take.
+#[derive(Clone, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RedisConfig {
+    /// `redis://user@host:port/database`, or `rediss://` for TLS (a build with the feature `tls`).
+    pub url: String,
+    /// The password, where it is not part of the address.
+    pub password: String,
+    /// Begins every key, where installations share a server.
+    pub key_prefix: String,
+    /// How long a call may take, in ms, before the store is asked instead.
+    pub call_timeout_ms: u64,
+    /// How long a connection may take to be made, in ms.
+    pub connect_timeout_ms: u64,
+    /// Calls that fail one after another, after which none is made for a while.
+    pub breaker_failures_in_a_row_max: u32,
+    /// That while, in ms; then one call tries.
+    pub breaker_open_ms: u64,
+}
+
+impl Default for RedisConfig {
+    fn default() -> Self {
+        Self {
+            url: "redis://127.0.0.1:6379/0".into(),
+            password: String::new(),
+            key_prefix: "gochat:".into(),
+            call_timeout_ms: 50,
+            connect_timeout_ms: 1_000,
+            breaker_failures_in_a_row_max: 5,
+            breaker_open_ms: 1_000,
+        }
+    }
+}
+
+impl fmt::Debug for RedisConfig {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RedisConfig").field("key_prefix", &self.key_prefix).finish_non_exhaustive()
+    }
+}
+
+/// A [`Cache`] on Redis. Clones share the connection.
+#[derive(Clone)]
+pub struct RedisCache {
+    server: Arc<Server>,
+    lifetimes: Lifetimes,
+}
+
+impl RedisCache {
+    /// A cache on this server, which need not be there yet.
+    ///
+    /// # Errors
+    /// [`CacheError::Address`].
+    pub fn open(config: &RedisConfig, lifetimes: Lifetimes) -> Result<Self, CacheError> {
+        let mut info = config.url.as_str().into_connection_info().map_err(CacheError::Address)?;
+        if !config.password.is_empty() {
+            let settings = info.redis_settings().clone().set_password(&config.password);
+            info = info.set_redis_settings(settings);
+        }
+        let tcp = info.tcp_settings().clone().set_nodelay(true);
+        let client = Client::open(info.set_tcp_settings(tcp)).map_err(CacheError::Address)?;
+        Ok(Self { server: Arc::new(Server::new(client, config, lifetimes.forgotten_user)), lifetimes })
+    }
+
+    /// What its breaker does now.
+    pub fn breaker(&self) -> BreakerState {
+        self.server.guard.state()
+    }
+
+    fn put_messages(&self, pipe: &mut Pipeline, link: &Link, conversation: ConversationId, part: &[Part]) {
+        let newest = &part[part.len().saturating_sub(HOT_MESSAGES_MAX)..];
+        let keys = &self.server.keys;
+        pipe.cmd("EVALSHA")
+            .arg(&*link.script)
+            .arg(2)
+            .arg(keys.messages(conversation))
+            .arg(keys.newest_seq(conversation));
+        pipe.arg(self.lifetimes.messages.as_secs()).arg(HOT_MESSAGES_MAX);
+        for (seq, bytes) in newest {
+            pipe.arg(seq.0).arg(bytes);
+        }
+        pipe.ignore();
+    }
+}
+
+/// A message's seq and bytes.
+type Part = (Seq, Vec<u8>);
+
+fn encoded(record: &Sequenced) -> Option<Part> {
+    let mut bytes = Vec::with_capacity(256);
+    // A record that came from a topic or a store has an encoding; one without is only not cached.
+    record.encode(&mut bytes).ok().map(|()| (record.seq_id, bytes))
+}
+
+#[async_trait]
+impl Cache for RedisCache {
+    async fn user(&self, id: UserId) -> Result<Lookup<User>, CacheError> {
+        if self.server.owes(id) {
+            return Ok(Lookup::Unknown);
+        }
+        let get = |pipe: &mut Pipeline, link: &Link| {
+            pipe.cmd("GET").arg(self.server.keys.user(id, link));
+        };
+        let (bytes,): (Option<Vec<u8>>,) = self.server.call(get).await?;
+        let Some(bytes) = bytes else { return Ok(Lookup::Unknown) };
+        wire::read_user(&bytes).map_err(self.server.unreadable("a user"))
+    }
+
+    async fn put_user(&self, id: UserId, user: Option<&User>) -> Result<(), CacheError> {
+        let Lifetimes { user: known, absent_user: absent, .. } = self.lifetimes;
+        let lifetime = if user.is_some() { known } else { absent };
+        let put = |pipe: &mut Pipeline, link: &Link| {
+            pipe.cmd("SET").arg(self.server.keys.user(id, link)).arg(wire::user_bytes(user));
+            pipe.arg("EX").arg(lifetime.as_secs()).arg("NX").ignore();
+        };
+        self.server.call(put).await
+    }
+
+    async fn forget_user(&self, id: UserId) -> Result<(), CacheError> {
+        self.server.forget(id).await
+    }
+
+    async fn session(&self, user: UserId) -> Result<Option<UserSession>, CacheError> {
+        let get = |pipe: &mut Pipeline, link: &Link| {
+            pipe.cmd("HMGET").arg(self.server.keys.session(user, link)).arg(&["gateway_id", "login_at", "last_seen"]);
+        };
+        type Fields = (Option<String>, Option<i64>, Option<i64>);
+        let (fields,): (Fields,) = self.server.call(get).await?;
+        let (Some(gateway_id), Some(login_at), Some(last_seen)) = fields else { return Ok(None) };
+        Ok(Some(UserSession { user_id: user, gateway_id, login_at, last_seen }))
+    }
+
+    async fn put_session(&self, session: &UserSession) -> Result<(), CacheError> {
+        let put = |pipe: &mut Pipeline, link: &Link| {
+            let key = self.server.keys.session(session.user_id, link);
+            pipe.atomic().cmd("HSET").arg(&key).arg("gateway_id").arg(&session.gateway_id);
+            pipe.arg("login_at").arg(session.login_at).arg("last_seen").arg(session.last_seen).ignore();
+            pipe.cmd("EXPIRE").arg(&key).arg(self.lifetimes.session.as_secs()).ignore();
+        };
+        self.server.call(put).await
+    }
+
+    async fn membership(&self, group: GroupId) -> Result<Option<Arc<Membership>>, CacheError> {
+        let get = |pipe: &mut Pipeline, _: &Link| {
+            pipe.cmd("GET").arg(self.server.keys.members(group));
+        };
+        let (bytes,): (Option<Vec<u8>>,) = self.server.call(get).await?;
+        let read = bytes.map(|bytes| wire::read_membership(&bytes).map(Arc::new));
+        read.transpose().map_err(self.server.unreadable("the members of a group"))
+    }
+
+    async fn put_membership(&self, membership: &Membership) -> Result<(), CacheError> {
+        let put = |pipe: &mut Pipeline, _: &Link| {
+            pipe.cmd("SET").arg(self.server.keys.members(membership.group_id)).arg(wire::membership_bytes(membership));
+            pipe.arg("EX").arg(self.lifetimes.membership.as_secs()).ignore();
+        };
+        self.server.call(put).await
+    }
+
+    async fn messages(&self, conversation: ConversationId, from: Seq) -> Result<Vec<Arc<Sequenced>>, CacheError> {
+        let range = |pipe: &mut Pipeline, _: &Link| {
+            pipe.cmd("ZRANGEBYSCORE").arg(self.server.keys.messages(conversation)).arg(from.0).arg("+inf");
+        };
+        let (members,): (Vec<Vec<u8>>,) = self.server.call(range).await?;
+        let read = members.iter().map(|bytes| Sequenced::decode(bytes).map(Arc::new));
+        read.collect::<Result<_, _>>().map_err(|error| self.server.unreadable("a message")(error.into()))
+    }
+
+    async fn append(&self, batch: &[&Sequenced]) -> Result<(), CacheError> {
+        let parts: Vec<(ConversationId, Vec<Part>)> = hot::parts(batch)
+            .iter()
+            .map(|part| (part[0].conversation_id, part.iter().filter_map(|record| encoded(record)).collect()))
+            .collect();
+        if parts.is_empty() {
+            return Ok(());
+        }
+        let put = |pipe: &mut Pipeline, link: &Link| {
+            for (conversation, part) in &parts {
+                self.put_messages(pipe, link, *conversation, part);
+            }
+        };
+        self.server.call(put).await
+    }
+
+    async fn fill(&self, conversation: ConversationId, run: &[Arc<Sequenced>]) -> Result<(), CacheError> {
+        let part: Vec<Part> = run.iter().filter_map(|record| encoded(record)).collect();
+        if part.is_empty() {
+            return Ok(());
+        }
+        self.server.call(|pipe, link| self.put_messages(pipe, link, conversation, &part)).await
+    }
+}

@@ -1,0 +1,335 @@
+//! A store with a cache before it: the same answers, sooner.
+//!
+//! Reads ask the cache first and keep what the store says; one read of a thing at a time goes to the
+//! store, whoever asks for it meanwhile waits for the same answer. Why the answers stay right, with a
+//! cache that loses, delays or brings back anything:
+//! - **messages** are used where they reach, without a hole, to the conversation's head, which is read
+//!   from the store first; edits and recalls are applied on reading ([`hot`](super::cache::hot));
+//! - **members** are used when their version is the group's, which is read from the store first;
+//! - **users** are forgotten when they change, and what was read before the change is not put back. A
+//!   Redis that started again does not find the users it knew.
+//!
+//! Rights, heads and lists of conversations are read from the store: they change with every message.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::records::Sequenced;
+use tokio::time::Instant;
+
+use super::cache::hot::{BeyondRun, Run, Span, record_of};
+use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, Lookup};
+use super::flights::Flights;
+use super::model::Message;
+use super::model::{
+    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
+    Membership, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
+    TokenHash, User, UserPatch,
+};
+use super::store::{Store, StoreError};
+
+/// Messages that are read at once when a page is not in the cache, as long as they reach it: the next
+/// pages are likely to be asked for.
+const FILL_MESSAGES: usize = 100;
+/// What took longer to read than this is not kept: a change may have come and been forgotten meanwhile.
+/// Less than [`Lifetimes::forgotten_user`](super::cache::Lifetimes::forgotten_user).
+const KEPT_WITHIN: Duration = Duration::from_secs(10);
+
+/// A [`Store`] that remembers. Everything that is written goes through it, in every process.
+pub struct CachedStore {
+    store: Arc<dyn Store>,
+    cache: Arc<dyn Cache>,
+    users: Flights<UserId, Shared<Option<User>>>,
+    members: Flights<GroupId, Shared<Option<Arc<Membership>>>>,
+    messages: Flights<(ConversationId, usize), Shared<Vec<Arc<Sequenced>>>>,
+}
+
+/// An answer that several wait for.
+type Shared<T> = Result<T, Arc<StoreError>>;
+
+impl CachedStore {
+    /// This store behind this cache.
+    pub fn new(store: Arc<dyn Store>, cache: Arc<dyn Cache>) -> Self {
+        let (users, members, messages) = (Flights::new(), Flights::new(), Flights::new());
+        Self { store, cache, users, members, messages }
+    }
+
+    async fn load_user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        let (store, cache) = (Arc::clone(&self.store), Arc::clone(&self.cache));
+        let load = async move {
+            let started = Instant::now();
+            let user = store.user(id).await.map_err(Arc::new)?;
+            if started.elapsed() < KEPT_WITHIN {
+                note("user", cache.put_user(id, user.as_ref()).await);
+            }
+            Ok(user)
+        };
+        Ok(self.users.join(id, load).await?)
+    }
+
+    async fn load_membership(&self, group: GroupId) -> Result<Option<Arc<Membership>>, StoreError> {
+        let (store, cache) = (Arc::clone(&self.store), Arc::clone(&self.cache));
+        let load = async move {
+            let membership = store.membership(group).await.map_err(Arc::new)?;
+            if let Some(membership) = &membership {
+                note("members", cache.put_membership(membership).await);
+            }
+            Ok(membership.map(Arc::new))
+        };
+        Ok(self.members.join(group, load).await?)
+    }
+
+    /// The newest messages, from the store, kept from now on.
+    async fn load_messages(&self, id: ConversationId, count: usize) -> Result<Vec<Arc<Sequenced>>, StoreError> {
+        let (store, cache) = (Arc::clone(&self.store), Arc::clone(&self.cache));
+        let load = async move {
+            let page = store.history(id, HistoryRange::Newest, Seq(1), count).await.map_err(Arc::new)?;
+            let run: Vec<_> = page.messages.into_iter().map(|message| Arc::new(record_of(message))).collect();
+            note("messages", cache.fill(id, &run).await);
+            Ok(run)
+        };
+        Ok(self.messages.join((id, count), load).await?)
+    }
+
+    /// A page out of the cache. It takes a second look when a message of the page is an edit of one
+    /// from before it, which may be recalled.
+    async fn remembered(&self, wanted: Wanted, from: Seq, head: Seq) -> Option<HistoryPage> {
+        let look = async |from| {
+            let messages = note("messages", self.cache.messages(wanted.conversation, from).await)?;
+            Run::of(messages, from, head)
+        };
+        match wanted.page_of(&look(from).await?) {
+            Ok(page) => Some(page),
+            Err(BeyondRun(earlier)) if is_hot(earlier, head) => wanted.page_of(&look(earlier).await?).ok(),
+            Err(BeyondRun(_)) => None,
+        }
+    }
+}
+
+/// A page that somebody asked for.
+#[derive(Debug, Clone, Copy)]
+struct Wanted {
+    conversation: ConversationId,
+    range: HistoryRange,
+    first: Seq,
+    limit: usize,
+}
+
+impl Wanted {
+    fn page_of(&self, run: &Run) -> Result<HistoryPage, BeyondRun> {
+        run.page(self.range, self.first, self.limit)
+    }
+}
+
+/// Whether a seq may be among the messages that are kept.
+fn is_hot(seq: Seq, head: Seq) -> bool {
+    reach(seq, head) <= HOT_MESSAGES_MAX
+}
+
+/// How many messages there are from a seq to the head.
+fn reach(seq: Seq, head: Seq) -> usize {
+    usize::try_from(head.0.saturating_sub(seq.0).saturating_add(1)).unwrap_or(usize::MAX)
+}
+
+/// What a cache answered, if it did. Its failures are counted, and logged by its breaker.
+fn note<T>(what: &'static str, answer: Result<T, CacheError>) -> Option<T> {
+    answer
+        .inspect_err(|error| {
+            metrics::counter!("gochat_cache_errors_total", "what" => what).increment(1);
+            match error {
+                CacheError::Away { .. } => tracing::debug!(what, %error, "the cache is passed by"),
+                CacheError::Unreadable { .. } | CacheError::Address(_) => {
+                    tracing::warn!(what, %error, "the cache is passed by");
+                }
+            }
+        })
+        .ok()
+}
+
+fn hit(what: &'static str) {
+    metrics::counter!("gochat_cache_hits_total", "what" => what).increment(1);
+}
+
+fn miss(what: &'static str) {
+    metrics::counter!("gochat_cache_misses_total", "what" => what).increment(1);
+}
+
+#[async_trait]
+impl Store for CachedStore {
+    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<(), StoreError> {
+        self.store.write_batch(batch).await?;
+        note("messages", self.cache.append(batch).await);
+        Ok(())
+    }
+
+    async fn history(
+        &self,
+        conversation: ConversationId,
+        range: HistoryRange,
+        first: Seq,
+        limit: usize,
+    ) -> Result<HistoryPage, StoreError> {
+        let wanted = Wanted { conversation, range, first, limit };
+        let head = self.store.head(conversation).await?;
+        let Some(Span { from, .. }) = Span::of(range, first, limit, head) else {
+            return Ok(HistoryPage { messages: Vec::new(), has_more: false, last_seq: head });
+        };
+        if !is_hot(from, head) {
+            return self.store.history(conversation, range, first, limit).await;
+        }
+        if let Some(page) = self.remembered(wanted, from, head).await {
+            hit("messages");
+            return Ok(page);
+        }
+        miss("messages");
+        let count = if reach(from, head) <= FILL_MESSAGES { FILL_MESSAGES } else { HOT_MESSAGES_MAX };
+        let loaded = Run::of(self.load_messages(conversation, count).await?, from, head);
+        match loaded.map(|run| wanted.page_of(&run)) {
+            Some(Ok(page)) => Ok(page),
+            Some(Err(BeyondRun(_))) | None => self.store.history(conversation, range, first, limit).await,
+        }
+    }
+
+    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
+        match note("user", self.cache.user(id).await).unwrap_or(Lookup::Unknown) {
+            Lookup::Found(user) => {
+                hit("user");
+                Ok(Some(user))
+            }
+            Lookup::Absent => {
+                hit("user");
+                Ok(None)
+            }
+            Lookup::Unknown => {
+                miss("user");
+                self.load_user(id).await
+            }
+        }
+    }
+
+    async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
+        let created = self.store.create_user(user, password_hash).await;
+        // Somebody may have asked for them before they were there.
+        self.users.forget(&user.id);
+        note("user", self.cache.forget_user(user.id).await);
+        created
+    }
+
+    async fn update_user(&self, id: UserId, patch: &UserPatch) -> Result<Option<User>, StoreError> {
+        let updated = self.store.update_user(id, patch).await;
+        // After a failure too: it may have been done.
+        self.users.forget(&id);
+        note("user", self.cache.forget_user(id).await);
+        updated
+    }
+
+    /// The members of a small group are read from the store: that costs as much as asking for the
+    /// version that a cached one is held against.
+    async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError> {
+        let Some(Group { version, member_count, .. }) = self.store.group(group).await? else { return Ok(None) };
+        if member_count <= SMALL_GROUP_MEMBERS_MAX {
+            return self.store.membership(group).await;
+        }
+        let kept = note("members", self.cache.membership(group).await).flatten();
+        if let Some(membership) = kept.filter(|kept| kept.version == version) {
+            hit("members");
+            return Ok(Some(Membership::clone(&membership)));
+        }
+        miss("members");
+        match self.load_membership(group).await? {
+            Some(membership) if membership.version < version => self.store.membership(group).await,
+            loaded => Ok(loaded.map(|membership| Membership::clone(&membership))),
+        }
+    }
+
+    async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
+        self.store.messages(ids).await
+    }
+
+    async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError> {
+        self.store.message_at(conversation, seq).await
+    }
+
+    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
+        self.store.scan(after, limit).await
+    }
+
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
+        self.store.head(conversation).await
+    }
+
+    async fn conversations(
+        &self,
+        user: UserId,
+        after: Option<ConversationsAfter>,
+        limit: usize,
+    ) -> Result<Vec<ConversationView>, StoreError> {
+        self.store.conversations(user, after, limit).await
+    }
+
+    async fn heads(&self, user: UserId, since: i64, limit: usize) -> Result<Vec<(ConversationId, Seq)>, StoreError> {
+        self.store.heads(user, since, limit).await
+    }
+
+    async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError> {
+        self.store.standing(conversation, user).await
+    }
+
+    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
+        self.store.read_marks(conversation).await
+    }
+
+    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
+        self.store.newest_id(below).await
+    }
+
+    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
+        self.store.sign_in(user, family, now).await
+    }
+
+    async fn credentials(&self, username: &str) -> Result<Option<Credentials>, StoreError> {
+        self.store.credentials(username).await
+    }
+
+    async fn start_family(&self, user: UserId, family: i64, token: NewToken, now: i64) -> Result<(), StoreError> {
+        self.store.start_family(user, family, token, now).await
+    }
+
+    async fn rotate_token(&self, used: TokenHash, next: NewToken, now: i64) -> Result<Rotation, StoreError> {
+        self.store.rotate_token(used, next, now).await
+    }
+
+    async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError> {
+        self.store.revoke_family(token).await
+    }
+
+    async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {
+        self.store.create_group(group, act).await
+    }
+
+    async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError> {
+        self.store.change_group(group, change, act).await
+    }
+
+    async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
+        self.store.group(id).await
+    }
+
+    async fn members(&self, group: GroupId, after: UserId, limit: usize) -> Result<Vec<Member>, StoreError> {
+        self.store.members(group, after, limit).await
+    }
+
+    async fn members_among(&self, group: GroupId, users: &[UserId]) -> Result<Vec<Member>, StoreError> {
+        self.store.members_among(group, users).await
+    }
+
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        self.store.outbox(limit).await
+    }
+
+    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError> {
+        self.store.outbox_published(ids).await
+    }
+}

@@ -1,0 +1,144 @@
+//! A store with a guard before it: a time limit on every call, retries of reads within a budget, and a
+//! breaker, so that a database that is ill is not asked by everybody who waits.
+//!
+//! What the chain itself needs goes past the guard: the runner and the outbox relay wait and try again
+//! for as long as it takes, and are few. So do audits, which read for longer than any limit.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::records::Sequenced;
+use topics::guard::{CallFailed, Guard, Limits};
+
+use super::model::{
+    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
+    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
+};
+use super::store::{Class, Store, StoreError};
+
+/// How long the store may take.
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct GuardedStoreConfig {
+    /// An attempt to read, in ms.
+    pub read_timeout_ms: u64,
+    /// A change on somebody's request, in ms. It is tried once: it may have been done.
+    pub write_timeout_ms: u64,
+    /// Calls that fail one after another, after which none is made for a while.
+    pub breaker_failures_in_a_row_max: u32,
+    /// That while, in ms; then one call tries.
+    pub breaker_open_ms: u64,
+}
+
+impl Default for GuardedStoreConfig {
+    fn default() -> Self {
+        Self {
+            read_timeout_ms: 3_000,
+            write_timeout_ms: 8_000,
+            breaker_failures_in_a_row_max: 10,
+            breaker_open_ms: 1_000,
+        }
+    }
+}
+
+/// A [`Store`] behind a [`Guard`] for reads and one for changes.
+pub struct GuardedStore {
+    store: Arc<dyn Store>,
+    reads: Guard,
+    writes: Guard,
+}
+
+impl GuardedStore {
+    /// This store, guarded.
+    pub fn new(store: Arc<dyn Store>, config: &GuardedStoreConfig) -> Self {
+        let limits = |time_ms| Limits {
+            failures_in_a_row_max: config.breaker_failures_in_a_row_max,
+            open_time: Duration::from_millis(config.breaker_open_ms),
+            ..Limits::within(Duration::from_millis(time_ms))
+        };
+        Self {
+            store,
+            reads: Guard::new("store-reads", limits(config.read_timeout_ms)),
+            writes: Guard::new("store-writes", limits(config.write_timeout_ms)),
+        }
+    }
+}
+
+fn is_ill(error: &StoreError) -> bool {
+    match error.class() {
+        Class::Retry => true,
+        Class::Fatal | Class::Refused(_) => false,
+    }
+}
+
+fn explain(doing: &'static str) -> impl Fn(CallFailed<StoreError>) -> StoreError {
+    move |failed| match failed {
+        CallFailed::Failed { source, .. } => source,
+        CallFailed::Refused { .. } | CallFailed::TimedOut { .. } => {
+            StoreError::Unavailable { store: "the store".into(), doing, source: failed.into() }
+        }
+    }
+}
+
+/// The whole trait, method by method, under the way in which each is called.
+macro_rules! guarded {
+    (
+        reads { $($read:ident($($r:ident: $rt:ty),*) -> $rout:ty = $reading:literal;)* }
+        writes { $($write:ident($($w:ident: $wt:ty),*) -> $wout:ty = $writing:literal;)* }
+        unguarded { $($bare:ident($($b:ident: $bt:ty),*) -> $bout:ty;)* }
+    ) => {
+        #[async_trait]
+        impl Store for GuardedStore {
+            $(async fn $read(&self, $($r: $rt),*) -> Result<$rout, StoreError> {
+                self.reads.retrying(|| self.store.$read($($r),*), is_ill).await.map_err(explain($reading))
+            })*
+            $(async fn $write(&self, $($w: $wt),*) -> Result<$wout, StoreError> {
+                self.writes.once(|| self.store.$write($($w),*), is_ill).await.map_err(explain($writing))
+            })*
+            $(async fn $bare(&self, $($b: $bt),*) -> Result<$bout, StoreError> {
+                self.store.$bare($($b),*).await
+            })*
+        }
+    };
+}
+
+guarded! {
+    reads {
+        messages(ids: &[MessageId]) -> Vec<Message> = "read messages";
+        message_at(conversation: ConversationId, seq: Seq) -> Option<Message> = "read a message";
+        head(conversation: ConversationId) -> Seq = "read the head of a conversation";
+        history(conversation: ConversationId, range: HistoryRange, first: Seq, limit: usize) -> HistoryPage
+            = "read a history";
+        conversations(user: UserId, after: Option<ConversationsAfter>, limit: usize) -> Vec<ConversationView>
+            = "list conversations";
+        heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)> = "list heads";
+        standing(conversation: ConversationId, user: UserId) -> Option<Standing> = "judge a user's rights";
+        read_marks(conversation: ConversationId) -> Vec<ReadMark> = "list read marks";
+        newest_id(below: i64) -> i64 = "read the newest id";
+        sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
+        user(id: UserId) -> Option<User> = "read a user";
+        credentials(username: &str) -> Option<Credentials> = "read a user";
+        group(id: GroupId) -> Option<Group> = "read a group";
+        members(group: GroupId, after: UserId, limit: usize) -> Vec<Member> = "list members";
+        members_among(group: GroupId, users: &[UserId]) -> Vec<Member> = "list members";
+        membership(group: GroupId) -> Option<Membership> = "read a membership";
+    }
+    writes {
+        create_user(user: &User, password_hash: Option<&str>) -> () = "create a user";
+        update_user(id: UserId, patch: &UserPatch) -> Option<User> = "update a user";
+        start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
+        rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
+        revoke_family(token: TokenHash) -> () = "revoke a refresh token";
+        create_group(group: &NewGroup, act: &Act) -> Group = "create a group";
+        change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group = "change a group";
+    }
+    unguarded {
+        write_batch(batch: &[&Sequenced]) -> ();
+        scan(after: MessageId, limit: usize) -> Vec<Message>;
+        outbox(limit: usize) -> Vec<OutboxRow>;
+        outbox_published(ids: &[i64]) -> ();
+    }
+}

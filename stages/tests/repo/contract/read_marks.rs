@@ -1,0 +1,54 @@
+//! Read marks, as others see them.
+
+use std::sync::Arc;
+
+use schemas::ids::{ConversationId, Seq, UserId};
+use stages::repo::model::{GroupChange, ReadMark};
+use stages::repo::store::Store;
+
+use crate::fixtures::{
+    ANN, BEN, CLEO, DAN, GROUP, act, group, pair, read_mark, text, user, with_group, with_users, write,
+};
+
+type Dyn = Arc<dyn Store>;
+
+async fn check(store: &Dyn, conversation: ConversationId, expected: &[(UserId, i64)]) {
+    let expected: Vec<_> = expected.iter().map(|&(user_id, seq)| ReadMark { user_id, seq_id: Seq(seq) }).collect();
+    assert_eq!(store.read_marks(conversation).await.unwrap(), expected);
+}
+
+pub async fn both_marks_of_a_pair_are_shown(store: Dyn) {
+    with_users(&store).await;
+    check(&store, pair(), &[]).await;
+    write(&store, &(1..=5).map(|seq| text(pair(), seq, ANN, "hi")).collect::<Vec<_>>()).await;
+    write(&store, &[read_mark(pair(), BEN, 3)]).await;
+    check(&store, pair(), &[(BEN, 3)]).await;
+    write(&store, &[read_mark(pair(), ANN, 5), read_mark(pair(), BEN, i64::MAX)]).await;
+    check(&store, pair(), &[(ANN, 5), (BEN, 5)]).await;
+}
+
+pub async fn marks_of_present_members_of_a_group_are_shown(store: Dyn) {
+    with_users(&store).await;
+    with_group(&store, &[BEN, CLEO, DAN], 1_000).await;
+    write(&store, &(1..=5).map(|seq| text(group(), seq, ANN, "hi")).collect::<Vec<_>>()).await;
+    let marks = [read_mark(group(), BEN, 3), read_mark(group(), CLEO, 4), read_mark(group(), DAN, 5)];
+    write(&store, &marks).await;
+    check(&store, group(), &[(BEN, 3), (CLEO, 4), (DAN, 5)]).await;
+    store.change_group(GROUP, &GroupChange::Remove { user_id: CLEO }, &act(ANN)).await.unwrap();
+    check(&store, group(), &[(BEN, 3), (DAN, 5)]).await;
+}
+
+pub async fn in_large_groups_and_the_world_no_marks_are_shown(store: Dyn) {
+    with_users(&store).await;
+    let many: Vec<_> = (1_000..1_500).map(UserId).collect();
+    for (n, id) in many.iter().enumerate() {
+        store.create_user(&user(*id, &format!("user{n}")), None).await.unwrap();
+    }
+    with_group(&store, &many, 1_000).await;
+    let batch =
+        [text(group(), 1, ANN, "hi"), text(ConversationId::World, 1, ANN, "hi"), read_mark(group(), many[0], 1)];
+    write(&store, &batch).await;
+    write(&store, &[read_mark(ConversationId::World, BEN, 1)]).await;
+    check(&store, group(), &[]).await;
+    check(&store, ConversationId::World, &[]).await;
+}

@@ -1,0 +1,107 @@
+//! The cache on Redis under load: it serves, it stands still for a while, it serves again; nothing is
+//! lost, and nobody waits for it.
+
+use std::path::Path;
+use std::time::Duration;
+
+use reqwest::Method;
+use serde_json::json;
+use tests::api::Api;
+use tests::client::{connect, receive_type, send};
+use tests::redis::Redis;
+use tests::server::{Server, any_port, binary};
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::talk::Talk;
+
+const HITS: &str = "gochat_cache_hits_total{what=\"messages\"}";
+const MISSES: &str = "gochat_cache_misses_total{what=\"messages\"}";
+/// For how long Redis stands still.
+const STANDSTILL: Duration = Duration::from_secs(20);
+/// How long it may take until what happened shows in the metrics.
+const SEEN_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Writes a configuration with the cache on Redis, and returns its path.
+fn configured(dir: &Path, redis: &Redis) -> String {
+    let path = dir.join("gochat.toml");
+    let text = format!("[repo.cache]\nkind = \"redis\"\n[repo.cache.redis]\nurl = \"{}\"\n", redis.url());
+    std::fs::write(&path, text).unwrap();
+    path.display().to_string()
+}
+
+/// The value of a metric; 0 where it was never set.
+async fn metric(server: &Server, name: &str) -> f64 {
+    let (_, text) = Api::new(server.http).call(Method::GET, "/metrics", None, None).await;
+    let text = text.as_str().expect("text").to_owned();
+    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
+}
+
+async fn until(server: &Server, name: &str, holds: impl Fn(f64) -> bool) {
+    let deadline = Instant::now() + SEEN_TIME_MAX;
+    while !holds(metric(server, name).await) {
+        assert!(Instant::now() < deadline, "{name} is {}", metric(server, name).await);
+        sleep(Duration::from_millis(100)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_that_stands_still_for_20_s_under_load_loses_nothing() {
+    const BREAKER: &str = "gochat_breaker_state{service=\"redis\"}";
+    let (data, redis) = (tempfile::tempdir().unwrap(), Redis::start().await);
+    let args = ["--config".into(), configured(data.path(), &redis)];
+    let server = Server::start_with(data.path(), any_port(), any_port(), &args).await;
+    let mut talk = Talk::begin(&[server.http], server.grpc).await;
+    talk.say_part(3);
+    talk.goes_on().await;
+    redis.signal("STOP");
+    let standing_still = Instant::now();
+    talk.say_part(3);
+    talk.goes_on().await;
+    until(&server, BREAKER, |state| state > 0.0).await;
+    sleep(STANDSTILL.saturating_sub(standing_still.elapsed())).await;
+    redis.signal("CONT");
+    talk.say_part(3);
+    talk.goes_on().await;
+    until(&server, BREAKER, |state| state == 0.0).await;
+    talk.end(server.http).await;
+    assert!(metric(&server, HITS).await > 0.0, "histories were read from the cache");
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_is_filled_from_the_store_by_rebuild_cache() {
+    let (data, redis) = (tempfile::tempdir().unwrap(), Redis::start().await);
+    let server = Server::start(data.path()).await;
+    let api = Api::new(server.http);
+    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let pair = ann.pair_with(&bob);
+    let mut socket = connect(server.http, &ann.token).await.unwrap();
+    for n in 0..5 {
+        let said =
+            json!({"clientMsgId": n.to_string(), "conversationId": pair, "messageType": "text", "content": "hi"});
+        send(&mut socket, &json!({"type": "send-message", "data": said})).await.unwrap();
+        receive_type(&mut socket, "message-stored").await.unwrap();
+    }
+    let expected = api.history(&ann, &pair).await;
+    assert_eq!(expected.len(), 5);
+    assert!(server.stop().await.success());
+
+    let rebuild = || {
+        let mut command = Command::new(binary());
+        command.args(["rebuild", "cache", "--data"]).arg(data.path());
+        command
+    };
+    let refused = rebuild().output().await.unwrap();
+    let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(!refused.status.success() && said.contains("nothing to rebuild"), "{said}");
+    let config = configured(data.path(), &redis);
+    let done = rebuild().args(["--config", &config]).output().await.unwrap();
+    let said = String::from_utf8_lossy(&done.stderr).into_owned();
+    assert!(done.status.success() && said.contains("5 messages"), "{said}");
+
+    let server = Server::start_with(data.path(), any_port(), any_port(), &["--config".into(), config]).await;
+    assert_eq!(Api::new(server.http).history(&ann, &pair).await, expected);
+    assert_eq!((metric(&server, HITS).await > 0.0, metric(&server, MISSES).await), (true, 0.0));
+    assert!(server.stop().await.success());
+}
