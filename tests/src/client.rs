@@ -25,7 +25,7 @@ use crate::ledger::{Came, Ledger};
 pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
 
 /// How long a client goes on trying to connect.
-const CONNECT_TIME_MAX: Duration = Duration::from_secs(60);
+const CONNECT_TIME_MAX: Duration = Duration::from_secs(180);
 /// Sends that wait for their acknowledgement at once.
 const IN_FLIGHT_MAX: usize = 8;
 /// After a refusal that can be retried nothing is sent for so long.

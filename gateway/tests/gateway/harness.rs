@@ -62,7 +62,10 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
         verifying_key: key.verifying_key(),
         slot: SlotLease { slot: SLOT, epoch: EPOCH, lost: lease_lost.clone() },
         clock,
-        lag_of: vec![LagWatch { group: "persist".into(), topic: &topics::catalogue::SEQUENCED.spec }],
+        lag_of: vec![
+            LagWatch { group: "dedupe".into(), topic: &topics::catalogue::UPSTREAM.spec },
+            LagWatch { group: "persist".into(), topic: &topics::catalogue::SEQUENCED.spec },
+        ],
         render_metrics: Arc::new(|| "gochat_up 1\n".into()),
         health: Arc::new(|| vec![("repo".into(), Ok(())), ("log".into(), Err("the disk is full".into()))]),
     };

@@ -26,7 +26,10 @@ pub struct GatedLog {
     inner: Arc<EmbeddedLog>,
     _dir: TempDir,
     pub gate: watch::Sender<Gate>,
+    /// Of persist.
     pub lag_records: AtomicU64,
+    /// Of every other group.
+    pub earlier_lag_records: AtomicU64,
     pub upstream_appends: AtomicUsize,
 }
 
@@ -34,8 +37,9 @@ impl GatedLog {
     pub fn new(layout: Layout, clock: Clock) -> Self {
         let dir = TempDir::new().unwrap();
         let inner = EmbeddedLog::open(EmbeddedConfig::new(dir.path(), layout), clock).unwrap();
-        let (lag_records, upstream_appends) = Default::default();
-        Self { inner, _dir: dir, gate: watch::Sender::new(Gate::Open), lag_records, upstream_appends }
+        let (lag_records, earlier_lag_records, upstream_appends) = Default::default();
+        let gate = watch::Sender::new(Gate::Open);
+        Self { inner, _dir: dir, gate, lag_records, earlier_lag_records, upstream_appends }
     }
 }
 
@@ -73,8 +77,9 @@ impl Log for GatedLog {
         self.inner.offset_at(topic, partition, time_ms).await
     }
 
-    async fn lag(&self, _: &str, _: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
-        let records = self.lag_records.load(Ordering::SeqCst);
+    async fn lag(&self, group: &str, _: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
+        let records = if group == "persist" { &self.lag_records } else { &self.earlier_lag_records };
+        let records = records.load(Ordering::SeqCst);
         Ok(vec![PartitionLag { partition: 0, committed: Some(0), end: records, records }])
     }
 }

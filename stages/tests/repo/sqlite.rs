@@ -73,3 +73,19 @@ async fn a_tool_reads_beside_the_writer_and_changes_nothing() {
     assert!(error.to_string().contains("absent.db"), "{error}");
     assert!(!absent.exists());
 }
+
+#[tokio::test]
+async fn a_full_file_is_tried_again_and_the_next_batch_that_fits_is_taken() {
+    let dir = tempfile::tempdir().unwrap();
+    let small = SqliteConfig { file_pages_max: Some(100), ..SqliteConfig::default() };
+    let store = SqliteStore::open(&dir.path().join("repo.db"), small).await.unwrap();
+    let long = "x".repeat(8_192);
+    let large: Vec<_> = (1..=100).map(|seq| text(pair(), seq, ANN, &long)).collect();
+    for _ in 0..2 {
+        let error = store.write_batch(&large.iter().collect::<Vec<_>>()).await.unwrap_err();
+        assert_eq!(error.class(), Class::Retry, "{error:?}");
+    }
+    assert!(store.message_at(pair(), Seq(1)).await.unwrap().is_none(), "nothing was changed");
+    store.write_batch(&[&large[0]]).await.unwrap();
+    assert_eq!(store.message_at(pair(), Seq(1)).await.unwrap().unwrap().content, long);
+}

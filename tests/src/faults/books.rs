@@ -14,9 +14,11 @@ use stages::invariants::{
     ARRIVES_MS_MAX, Finding, Held, Invariant, Key, Queue, Seen, Synced, check_acked, check_bound, check_gapless,
     check_once, check_stable, check_whole,
 };
+use topics::partition::partition_of;
 
 use super::cast::{Cast, content, line_of};
 use super::pauses::Pauses;
+use super::stand::{CHAIN_PARTITIONS, GATEWAY_SLOTS};
 use crate::ledger::held;
 
 /// For how long a repeat is recognised.
@@ -299,7 +301,8 @@ impl Books {
             self.broken(Invariant::Order, what);
         }
         if client != self.cast.unlucky() {
-            self.pauses.seen(client as u64, seen.time_ms);
+            let partition = partition_of(seen.conversation.to_string().as_bytes(), CHAIN_PARTITIONS);
+            self.pauses.seen(client, (partition, client % GATEWAY_SLOTS as usize), seen.time_ms);
         }
     }
 

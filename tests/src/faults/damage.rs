@@ -226,7 +226,9 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
 }
 
 async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
-    let launch = Launch { log: Some(data.with_extension("log")), ..Launch::default() };
+    let config = data.with_file_name("gochat.toml").display().to_string();
+    let args = vec!["--config".to_owned(), config];
+    let launch = Launch { args, log: Some(data.with_extension("log")), ..Launch::default() };
     let mut server = match Starting::new(data, any_port(), any_port(), &launch).ready().await {
         Ok(server) => server,
         Err(refused) => return Outcome::Refused(refused.said.trim().to_owned()),

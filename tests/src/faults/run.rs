@@ -61,7 +61,7 @@ pub async fn run(options: &Options) -> Report {
         let what = format!("stage tasks started anew {anew} times before any fault");
         scene.shared.books.lock().await.failures.push(what);
     }
-    while options.time.map_or(!order.all_came(), |time| began.elapsed() < time) {
+    while !scene.broken && options.time.map_or(!order.all_came(), |time| began.elapsed() < time) {
         let kind = order.next(&mut random);
         let from = Clock::system().now_ms();
         scene.shared.books.lock().await.pauses.fault(kind, from);

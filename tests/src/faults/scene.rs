@@ -44,6 +44,8 @@ pub struct Scene {
     /// Clients and books.
     pub shared: Arc<Shared>,
     load: Option<Load>,
+    /// A process has ended by itself: there is nothing to wait for any more.
+    pub broken: bool,
     observer: JoinHandle<()>,
 }
 
@@ -62,7 +64,7 @@ impl Scene {
         let shared = Arc::new(Shared { cast, clients, books });
         let observer = observe::start(shared.clone());
         let load = Load::start(shared.clone(), play.rate, play.seed);
-        Self { stand, shared, load: Some(load), observer }
+        Self { stand, shared, load: Some(load), broken: false, observer }
     }
 
     /// Goes on for some time, and looks whether all processes do.
@@ -76,7 +78,14 @@ impl Scene {
 
     async fn look_for_deaths(&mut self) {
         let ended = self.stand.ended();
+        if ended.is_empty() {
+            return;
+        }
+        self.broken = true;
         self.shared.books.lock().await.failures.extend(ended);
+        if let Some(load) = self.load.take() {
+            load.stop().await;
+        }
     }
 
     /// Waits until everybody is connected and has heard something new since `healed_ms`. Says so in the
@@ -85,16 +94,20 @@ impl Scene {
         let deadline = Instant::now() + RECOVERY_TIME_MAX;
         loop {
             self.look_for_deaths().await;
-            let steady = 0..self.shared.cast.unlucky() as u64;
+            if self.broken {
+                return;
+            }
             let online = self.shared.all_online().await;
             let mut books = self.shared.books.lock().await;
-            let silent: Vec<_> = steady.filter(|&client| books.pauses.last_seen(client) <= healed_ms).collect();
-            if online && silent.is_empty() {
+            let heard_ms = books.pauses.all_seen_since(self.shared.cast.unlucky());
+            if online && heard_ms > healed_ms {
                 return;
             }
             if Instant::now() > deadline {
+                let silent_ms = healed_ms - heard_ms;
                 books.failures.push(format!(
-                    "{RECOVERY_TIME_MAX:?} after {after} not all have heard something new: everybody is online: {online}, silent: {silent:?}"
+                    "{RECOVERY_TIME_MAX:?} after {after} not all have heard something new: everybody online: {online}, \
+                     a client or partition silent since {silent_ms} ms before the end of the fault"
                 ));
                 return;
             }
@@ -137,10 +150,12 @@ impl Scene {
     /// installation and reads its topics. What is found stands in the books.
     pub async fn end(mut self) -> (Stand, Arc<Shared>) {
         self.fall_silent().await;
-        self.newcomer().await;
-        self.shared.books.lock().await.read_again();
-        self.read_histories().await;
-        self.look_at_queues().await;
+        if !self.broken {
+            self.newcomer().await;
+            self.shared.books.lock().await.read_again();
+            self.read_histories().await;
+            self.look_at_queues().await;
+        }
         self.observer.abort();
         self.shared.clients.iter().for_each(Client::leave);
         self.shared.observe().await;
@@ -170,6 +185,9 @@ impl Scene {
         loop {
             self.look_for_deaths().await;
             self.shared.observe().await;
+            if self.broken {
+                return;
+            }
             if self.shared.books.lock().await.unacked() == 0 {
                 self.read_histories().await;
             }

@@ -71,7 +71,11 @@ pub type Settings = Vec<(String, String)>;
 impl Stand {
     /// Starts everything in one process, with its data in `dir/data` and its log in `dir`.
     pub async fn embedded(dir: &Path, settings: &[(String, String)]) -> Self {
-        let launch = Launch { args: Vec::new(), env: environment(settings), log: Some(dir.join("gochat.log")) };
+        let config = dir.join("gochat.toml");
+        let text = format!("[log]\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n");
+        std::fs::write(&config, text).expect("the directory can be written");
+        let args = vec!["--config".to_owned(), config.display().to_string()];
+        let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
         let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
         let mut stand = Self { log: LogKind::Embedded, data: dir.join("data"), parts: vec![part], brokers: None };
         stand.start(0).await;

@@ -5,7 +5,6 @@
 mod bad_input;
 mod cache;
 mod chat;
-mod crash;
 mod edges;
 mod group_events;
 mod grpc_reader;

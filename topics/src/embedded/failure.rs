@@ -91,6 +91,10 @@ pub(super) fn of_opening(path: &Path, e: rusqlite::Error) -> LogError {
         Some(ErrorCode::NotADatabase) => {
             LogError::Unusable { path: shown, reason: "it is not a database: choose another data directory".into() }
         }
+        Some(ErrorCode::DatabaseCorrupt) => LogError::Unusable {
+            path: shown,
+            reason: format!("it is damaged ({e}): restore the data directory from a backup"),
+        },
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => LogError::Unusable {
             path: shown,
             reason: format!("it can't be opened ({e}): check that it exists and that this user may write it"),

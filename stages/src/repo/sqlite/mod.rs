@@ -41,6 +41,9 @@ pub struct SqliteConfig {
     pub page_cache_kib: u32,
     /// Pages of 4 KiB that the write-ahead log takes before they are moved into the file.
     pub wal_checkpoint_pages: u32,
+    /// Pages of 4 KiB that the file may grow to; over it nothing is written, as on a full disk. `None`: the
+    /// disk's.
+    pub file_pages_max: Option<u32>,
 }
 
 impl Default for SqliteConfig {
@@ -52,6 +55,7 @@ impl Default for SqliteConfig {
             call_timeout_ms: 60_000,
             page_cache_kib: 32 * 1_024,
             wal_checkpoint_pages: 16_384,
+            file_pages_max: None,
         }
     }
 }
@@ -82,7 +86,8 @@ impl SqliteStore {
                 .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
                 .idle_timeout(None)
                 .max_lifetime(None)
-                .test_before_acquire(false);
+                .test_before_acquire(false)
+                .after_release(|connection, _| Box::pin(is_out_of_transactions(connection)));
             pool.connect_with(options).await.map_err(Fault::Sql)
         };
         let writer: SqlitePool = pool(1, options.clone()).await.map_err(failed("open"))?;
@@ -114,8 +119,17 @@ impl SqliteStore {
     }
 }
 
+/// Whether a connection can be used again. Where SQLite rolls a transaction back by itself, as on a full
+/// disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>), sqlx goes
+/// on counting it and could never begin another one.
+async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
+    // Behind the rollback that a dropped transaction has queued.
+    connection.ping().await?;
+    Ok(!connection.is_in_transaction())
+}
+
 fn options(path: &Path, config: &SqliteConfig) -> SqliteConnectOptions {
-    SqliteConnectOptions::new()
+    let options = SqliteConnectOptions::new()
         .filename(path)
         .create_if_missing(true)
         .journal_mode(SqliteJournalMode::Wal)
@@ -124,7 +138,11 @@ fn options(path: &Path, config: &SqliteConfig) -> SqliteConnectOptions {
         .foreign_keys(true)
         .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
         .pragma("cache_size", format!("-{}", config.page_cache_kib))
-        .pragma("wal_autocheckpoint", config.wal_checkpoint_pages.to_string())
+        .pragma("wal_autocheckpoint", config.wal_checkpoint_pages.to_string());
+    match config.file_pages_max {
+        Some(pages) => options.pragma("max_page_count", pages.to_string()),
+        None => options,
+    }
 }
 
 /// In one transaction that holds the file from its beginning: one process does it, the others wait as for

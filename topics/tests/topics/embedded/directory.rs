@@ -7,11 +7,11 @@ use tempfile::TempDir;
 use topics::catalogue::{Layout, UPSTREAM};
 use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
-use topics::log::{Log, LogError};
+use topics::log::{Log, LogError, StartAt};
 
 use super::{LAYOUT, config, open};
 use crate::contract::CHAIN_PARTITIONS;
-use crate::contract::drive::{append, member_spec, placed, values};
+use crate::contract::drive::{WAIT_MAX, append, member_spec, placed, values};
 
 fn refused(dir: &Path) -> LogError {
     EmbeddedLog::open(config(dir), Clock::system()).expect_err("the directory was taken")
@@ -51,7 +51,7 @@ async fn calls_after_closing_fail_and_waits_end() {
     let waiting = tokio::spawn(async move { member.next().await.map(|_| ()) });
     let kept = std::sync::Arc::clone(&log);
     log.close().await;
-    let ended = tokio::time::timeout(crate::contract::drive::WAIT_MAX, waiting).await.expect("it waits on").unwrap();
+    let ended = tokio::time::timeout(WAIT_MAX, waiting).await.expect("it waits on").unwrap();
     assert!(matches!(ended, Err(LogError::Closed)), "{ended:?}");
     let append = kept.append(vec![placed(&UPSTREAM.spec, 0, "late")]).await;
     assert!(matches!(append, Err(LogError::Closed)), "{append:?}");
@@ -120,7 +120,7 @@ async fn damage_is_found_and_named() {
     tamper(dir.path(), "UPDATE batches SET body = zeroblob(length(body)) WHERE id IN (SELECT max(id) FROM batches)");
     let log: std::sync::Arc<dyn Log> = open(dir.path());
     let mut reader = log.read(&UPSTREAM.spec, &[(0, topics::log::StartAt::Offset(1))]).await.unwrap();
-    let error = reader.next(crate::contract::drive::WAIT_MAX).await.expect_err("damaged bytes were read");
+    let error = reader.next(WAIT_MAX).await.expect_err("damaged bytes were read");
     assert!(matches!(error, LogError::Corrupt { partition: 0, offset: 1, .. }), "{error}");
 }
 
@@ -136,11 +136,39 @@ async fn a_tool_reads_beside_the_process_that_writes() {
     assert_eq!(values(&tool, &UPSTREAM.spec, 0).await, ["a", "b"]);
     let mut reader = tool.read(&UPSTREAM.spec, &[(0, topics::log::StartAt::Latest)]).await.unwrap();
     append(&writer, &UPSTREAM.spec, 0, &["c"]).await;
-    let batch = reader.next(crate::contract::drive::WAIT_MAX).await.unwrap().expect("the tool never sees it");
+    let batch = reader.next(WAIT_MAX).await.unwrap().expect("the tool never sees it");
     assert_eq!(crate::contract::drive::text(&batch.records[0]), "c");
     assert_eq!(tool.lag("nobody", &UPSTREAM.spec).await.unwrap()[0].records, 3);
     let append = tool.append(vec![placed(&UPSTREAM.spec, 0, "x")]).await;
     assert!(matches!(append, Err(LogError::Unusable { .. })), "{append:?}");
     let join = tool.join(member_spec(&UPSTREAM.spec, "tool")).await.map(|_| ());
     assert!(matches!(join, Err(LogError::Unusable { .. })), "{join:?}");
+}
+
+#[tokio::test]
+async fn batches_that_are_gone_from_the_middle_are_noticed() {
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path());
+    for value in ["a", "b", "c"] {
+        log.append(vec![placed(&UPSTREAM.spec, 0, value)]).await.unwrap();
+    }
+    log.close().await;
+    tamper(dir.path(), "DELETE FROM batches WHERE id = (SELECT min(id) + 1 FROM batches)");
+    let log = open(dir.path());
+    let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Earliest)]).await.unwrap();
+    let error = reader.next(WAIT_MAX).await.expect_err("a gap was read over");
+    assert!(matches!(error, LogError::Corrupt { offset: 1, .. }), "{error}");
+}
+
+#[tokio::test]
+async fn a_file_that_was_cut_short_is_refused_by_name() {
+    let dir = TempDir::new().unwrap();
+    let log = open(dir.path());
+    log.append(vec![placed(&UPSTREAM.spec, 0, &"x".repeat(100_000))]).await.unwrap();
+    log.close().await;
+    tamper(dir.path(), "PRAGMA wal_checkpoint(TRUNCATE)");
+    let file = fs::File::options().write(true).open(dir.path().join("synced.db")).unwrap();
+    file.set_len(file.metadata().unwrap().len() / 2).unwrap();
+    let error = refused(dir.path()).to_string();
+    assert!(error.contains("synced.db") && error.contains("damaged"), "{error}");
 }
