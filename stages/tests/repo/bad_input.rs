@@ -121,6 +121,21 @@ async fn a_stale_cursor_goes_on_from_its_place() {
     for n in 0..5 {
         members.push(repo.user(&format!("member{n}")).await);
     }
+    let new =
+        pb::CreateGroupRequest { owner_id: ann, name: "x".into(), member_ids: members.clone(), ..Default::default() };
+    let group_id = repo.groups().create_group(new).await.unwrap().into_inner().group_id;
+    let list = |cursor| pb::GetGroupMembersRequest { group_id, cursor, limit: 2, reader_id: None };
+    let first = repo.groups().get_group_members(list(String::new())).await.unwrap().into_inner();
+    let gone = pb::RemoveGroupMemberRequest { group_id, actor_id: ann, user_id: members[0] };
+    repo.groups().remove_group_member(gone).await.unwrap();
+    let next = repo.groups().get_group_members(list(first.next_cursor)).await.unwrap().into_inner();
+    assert_eq!(next.members.iter().map(|member| member.user_id).collect::<Vec<_>>(), members[1..3]);
+}
+
+#[tokio::test]
+async fn the_owner_can_be_neither_removed_nor_leave() {
+    let repo = Served::start().await;
+    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
     let new = pb::CreateGroupRequest { owner_id: ann, name: "Tea".into(), member_ids: vec![ben], ..Default::default() };
     let group_id = repo.groups().create_group(new).await.unwrap().into_inner().group_id;
     let mut groups = repo.groups();
