@@ -36,7 +36,8 @@ await() {
   local name=$1 seconds=$2 deadline=$((SECONDS + $2))
   shift 2
   until "$@"; do
-    if ! is_running "$name"; then
+    # By its pid alone: its command line is not its own before it is executed, nor while it writes its title.
+    if ! kill -0 "$(cat "$dir/$name/pid")" 2>/dev/null; then
       tail -n 15 "$dir/$name/log" >&2
       die "$name stopped while it started; its last lines are above, all of them in $dir/$name/log"
     fi
