@@ -167,13 +167,18 @@ impl Client {
 
     /// Closes the socket and ends.
     pub fn stop(self) -> Arc<Mutex<Ledger>> {
-        self.leave();
-        self.ledger
+        Arc::clone(&self.ledger)
     }
 
     /// Closes the socket; the ledger stays.
     pub fn leave(&self) {
         self.task.abort();
+    }
+}
+
+impl Drop for Client {
+    fn drop(&mut self) {
+        self.leave();
     }
 }
 

@@ -73,8 +73,9 @@ impl Talk {
     async fn begin(http: SocketAddr, partitions: u32) -> Self {
         let (accounts, pairs) = pairs_in_each(&Api::new(http), partitions).await;
         let client = |n: usize| Client::start(n as u64, vec![http], &accounts[n]);
-        let speakers = pairs.values().map(|&(speaker, ..)| (speaker, client(speaker))).collect();
-        let speakers: Arc<BTreeMap<usize, Client>> = Arc::new(speakers);
+        // Somebody may speak in several pairs.
+        let speakers: BTreeSet<usize> = pairs.values().map(|&(speaker, ..)| speaker).collect();
+        let speakers: Arc<BTreeMap<usize, Client>> = Arc::new(speakers.into_iter().map(|n| (n, client(n))).collect());
         let listener = |&(speaker, hearer, conversation): &(usize, usize, ConversationId)| Listener {
             conversation,
             speaker,
