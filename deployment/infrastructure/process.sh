@@ -4,7 +4,7 @@
 infrastructure=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
 # Every service there is; each is a folder with a file of functions: NAME_start, NAME_health and NAME_stop.
-all_services=(kafka redis)
+all_services=(kafka redis mariadb postgres)
 
 say() { printf '%s\n' "$*"; }
 die() { printf 'error: %s\n' "$*" >&2; exit 1; }

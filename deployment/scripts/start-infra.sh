@@ -13,15 +13,18 @@ Usage: start-infra.sh [--native] [--services LIST] [--nodes 1|3] [--dir DIR] [--
 
   --native          as plain processes, without containers (the only way so far, so it may be left out)
   --services LIST   only these, separated by commas                           [all of them]
-  --nodes N         1 broker, or 3 with every record on all of them and acknowledged by 2   [1]
+  --nodes N         1 Kafka broker, or 3 with every record on all of them and acknowledged by 2   [1]
   --dir DIR         data, logs and pid files                                 [/tmp/gochat-infra]
-  --port-base PORT  brokers listen from PORT on, their controllers from PORT+10 on, Redis at PORT+20  [19092]
+  --port-base PORT  Kafka's brokers listen from PORT on, their controllers from PORT+10 on, Redis at PORT+20,
+                    MariaDB at PORT+30, PostgreSQL at PORT+40 and its standby at PORT+41   [19092]
 
-Jars come from Maven Central once, into \${XDG_CACHE_HOME:-~/.cache}/gochat. Running it again starts
+Where each answers is written to DIR/NAME.endpoints. Kafka's jars come from Maven Central once, into
+\${XDG_CACHE_HOME:-~/.cache}/gochat; databases are Debian's packages, installed when missing. Running it again starts
 what is down and leaves the rest alone; data is kept until cleanup.sh.
 
 Examples:
-  start-infra.sh --native                                  one broker at 127.0.0.1:19092
+  start-infra.sh --native                                  one of each, Kafka at 127.0.0.1:19092
+  start-infra.sh --native --services postgres              only PostgreSQL and its standby
   start-infra.sh --native --nodes 3 --dir /srv/kafka       three, at 19092, 19093 and 19094
   start-infra.sh --dir /tmp/other --port-base 29092        another one beside the first
   start-infra.sh --services redis                          only Redis, at 127.0.0.1:19112

@@ -17,6 +17,7 @@ use stages::repo::guarded::GuardedStoreConfig;
 use topics::catalogue::{DEDUPE_WINDOW_MAX, Layout};
 
 use crate::runner::RunnerConfig;
+use crate::store::StoreSection;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -90,7 +91,7 @@ pub struct StagesConfig {
     pub dedupe_window_seconds: u64,
     /// dedupe and id-assign in one task: one hop less.
     pub fuse_dedupe_and_id_assign: bool,
-    /// Tasks of each stage in this process; each gets a share of the partitions.
+    /// Tasks of each stage in this process; each gets a share of the partitions. On SQLite persist has one.
     pub tasks_per_stage: u16,
     /// Most records in a batch.
     pub batch_records_max: usize,
@@ -104,6 +105,8 @@ pub struct StagesConfig {
 pub struct RepoSection {
     /// Where it listens, and where this process looks for it.
     pub listen: SocketAddr,
+    /// Where users, groups and messages are kept.
+    pub store: StoreSection,
     /// Its limits.
     pub limits: RepoConfig,
     /// What is remembered, and where.
@@ -191,6 +194,7 @@ impl Default for RepoSection {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            store: StoreSection::default(),
             limits: RepoConfig::default(),
             cache: CacheConfig::default(),
             guard: GuardedStoreConfig::default(),
@@ -290,7 +294,8 @@ impl Config {
         in_range("repo.cache.redis.connect_timeout_ms", redis.connect_timeout_ms, 1, 60_000)?;
         in_range("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms, 1, 600_000)?;
         in_range("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms, 1, 600_000)?;
-        in_range("grace_seconds", self.grace_seconds, 1, 600)
+        in_range("grace_seconds", self.grace_seconds, 1, 600)?;
+        self.repo.store.check()
     }
 
     /// The first of the instance ids that tasks of this process make message ids with.
@@ -315,7 +320,13 @@ impl Config {
     }
 }
 
-fn in_range<T: PartialOrd + ToString + Copy>(key: &'static str, value: T, min: T, max: T) -> Result<(), ConfigError> {
+/// Refuses a value that is not in its range.
+pub(crate) fn in_range<T: PartialOrd + ToString + Copy>(
+    key: &'static str,
+    value: T,
+    min: T,
+    max: T,
+) -> Result<(), ConfigError> {
     if (min..=max).contains(&value) {
         return Ok(());
     }

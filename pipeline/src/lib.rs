@@ -7,6 +7,7 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 mod coordination;
+pub mod database_url;
 mod health;
 pub mod log;
 mod members;

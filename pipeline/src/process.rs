@@ -87,8 +87,12 @@ fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> Proc
 /// # Errors
 /// [`ProcessError`]; each says what to do.
 pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(), ProcessError> {
-    let stop = stop_signal().map_err(start_error("the signal handler"))?;
-    let process = Process::start(&config, roles).await?;
+    let mut stop = Box::pin(stop_signal().map_err(start_error("the signal handler"))?);
+    // A start may wait for what is away: a stop is heard then, too.
+    let process = tokio::select! {
+        process = Process::start(&config, roles) => process?,
+        () = &mut stop => return Ok(()),
+    };
     tracing::info!(
         http = process.http.map(|address| format!("http://{address}")),
         grpc = process.grpc.map(|address| address.to_string()),
@@ -131,14 +135,19 @@ impl Process {
         make_dir(&config.data_dir)?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let log = open.log();
-        let store = store::open(config).await.map_err(start_error("the store"))?;
-        let (store, cache) = cache::before(store, config).map_err(start_error("the cache"))?;
         let signing_key = keys::load_or_create(&config.data_dir.join("signing.key")).map_err(start_error("sign-in"))?;
         let verifying_key = signing_key.verifying_key();
         let presence = SharedPresence::default();
 
         let is = |role| roles.contains(&role);
-        let repo = if is(Role::Repo) {
+        // The others have no use for it, and need not wait for it when it is away.
+        let store = if is(Role::Repo) || is(Role::Persist) {
+            let store = store::open(config).await.map_err(start_error("the store"))?;
+            Some(cache::before(store, config).map_err(start_error("the cache"))?)
+        } else {
+            None
+        };
+        let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
             let listener = listen(config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
             let changed = Arc::new(Notify::new());
@@ -175,7 +184,7 @@ impl Process {
         let chain = Chain {
             log: log.clone(),
             clock: clock.clone(),
-            store,
+            store: store.map(|(store, _)| store),
             presence,
             members: members::from_repo(channel.clone()),
         };
@@ -232,7 +241,7 @@ impl Process {
 struct Chain {
     log: Arc<dyn Log>,
     clock: Clock,
-    store: Arc<dyn Store>,
+    store: Option<Arc<dyn Store>>,
     presence: SharedPresence,
     members: MembershipSource,
 }
@@ -258,6 +267,7 @@ impl Chain {
             fused,
             first_instance: config.first_instance_id(),
             store: self.store,
+            persist_tasks_max: store::persist_tasks_max(config),
             presence: self.presence,
             members: self.members,
             large_group: stages::large_group::Config::default(),

@@ -24,8 +24,18 @@ impl StageTasks {
 
     /// Starts the tasks of a stage. `make` gets the number of the task, from 0.
     pub fn start<S: Stage>(&mut self, make: impl Fn(u16) -> S + Send + Sync + 'static, wiring: Wiring<S>) {
+        self.start_at_most(u16::MAX, make, wiring);
+    }
+
+    /// The same, with no more tasks than this.
+    pub fn start_at_most<S: Stage>(
+        &mut self,
+        tasks_max: u16,
+        make: impl Fn(u16) -> S + Send + Sync + 'static,
+        wiring: Wiring<S>,
+    ) {
         let (make, wiring) = (Arc::new(make), Arc::new(wiring));
-        for task in 0..self.tasks_per_stage {
+        for task in 0..self.tasks_per_stage.min(tasks_max) {
             let (make, wiring, shutdown) = (make.clone(), wiring.clone(), self.shutdown.clone());
             let instance = format!("{}-{}-{task}", wiring.group, self.around.instance);
             let around = Surroundings { instance, ..self.around.clone() };

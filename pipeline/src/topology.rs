@@ -84,8 +84,10 @@ pub struct Parts {
     pub fused: bool,
     /// The first instance id of this process; each task of id-assign has one of its own.
     pub first_instance: u16,
-    /// Where messages are kept.
-    pub store: Arc<dyn Store>,
+    /// Where messages are kept. `None` where persist does not run.
+    pub store: Option<Arc<dyn Store>>,
+    /// More tasks of persist than this in a process would only wait for each other in the store.
+    pub persist_tasks_max: u16,
     /// Who is online where.
     pub presence: SharedPresence,
     /// Who is member of what.
@@ -104,8 +106,7 @@ pub const LAG_THAT_REFUSES: [(&str, &TopicSpec); 3] =
 ///                                                                  group-tasks ⇄ large-group ─┘
 /// ```
 pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
-    let Parts { dedupe_window_ms: window, fused, first_instance, store, presence, members, large_group } =
-        parts.clone();
+    let Parts { dedupe_window_ms: window, fused, first_instance, presence, members, large_group, .. } = parts.clone();
     let ids = move |task| IdAssign::new(first_instance + task);
     let (group, _) = role.reads();
     match (role, fused) {
@@ -121,10 +122,14 @@ pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
         (StageRole::IdAssign, false) => {
             tasks.start(ids, Wiring::new(group, &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads()))
         }
-        (StageRole::Persist, _) => tasks.start(
-            move |_| Persist::new(store.clone()),
-            Wiring::new(group, &SEQUENCED, Hop::Persist, along(&PERSISTED)),
-        ),
+        (StageRole::Persist, _) => {
+            let store = parts.store.clone().expect("a process that runs persist has opened the store");
+            tasks.start_at_most(
+                parts.persist_tasks_max,
+                move |_| Persist::new(store.clone()),
+                Wiring::new(group, &SEQUENCED, Hop::Persist, along(&PERSISTED)),
+            );
+        }
         (StageRole::FanOut, _) => tasks.start(
             move |_| FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()),
             Wiring::new(group, &PERSISTED, Hop::FanOut, dispatched()),

@@ -47,6 +47,12 @@ pub enum AvroError {
         #[source]
         source: Box<apache_avro::Error>,
     },
+    /// Bytes are missing at the end of the datum.
+    #[error("a {record} ends in the middle")]
+    Truncated {
+        /// The record.
+        record: &'static str,
+    },
     /// Bytes were left over behind the datum.
     #[error("{left} bytes follow the end of a {record}")]
     TrailingBytes {
@@ -72,7 +78,7 @@ impl AvroError {
         match self {
             Self::NotAnObject { .. } => "not-an-object",
             Self::UnknownSchema { .. } => "unknown-schema",
-            Self::Read { .. } => "unreadable",
+            Self::Read { .. } | Self::Truncated { .. } => "unreadable",
             Self::TrailingBytes { .. } => "trailing-bytes",
             Self::Write { .. } => "unwritable",
         }

@@ -3,6 +3,7 @@
 //! Numbers stay numbers (ids are longs of Avro, beyond 2^53), bytes become hexadecimal text, an absent
 //! value is `null`. What a tool shows is what was written, not what the newest version makes of it.
 
+use std::io::{self, Read};
 use std::sync::OnceLock;
 
 use apache_avro::GenericSingleObjectReader;
@@ -25,18 +26,22 @@ pub struct Described {
 /// Reads the bytes of a record of any topic.
 ///
 /// # Errors
-/// [`AvroError::NotAnObject`], [`AvroError::UnknownSchema`], [`AvroError::Read`] or
-/// [`AvroError::TrailingBytes`].
+/// [`AvroError::NotAnObject`], [`AvroError::UnknownSchema`], [`AvroError::Read`],
+/// [`AvroError::Truncated`] or [`AvroError::TrailingBytes`].
 pub fn describe(bytes: &[u8]) -> Result<Described, AvroError> {
-    let (header, mut body) = split_header(bytes)?;
+    let (header, left) = split_header(bytes)?;
     let Some(known) = known().iter().find(|known| known.header == *header) else {
         return Err(AvroError::unknown_schema(header, "a record of any topic"));
     };
     let record = known.record;
+    let mut body = Body { left, ran_out: false };
     let read = known.reader.read_value(&mut body);
     let value = read.map_err(|e| AvroError::Read { record, source: Box::new(e) })?;
-    if !body.is_empty() {
-        return Err(AvroError::TrailingBytes { record, left: body.len() });
+    if body.ran_out {
+        return Err(AvroError::Truncated { record });
+    }
+    if !body.left.is_empty() {
+        return Err(AvroError::TrailingBytes { record, left: body.left.len() });
     }
     Ok(Described { record, version: known.version, fields: to_json(value) })
 }
@@ -49,6 +54,20 @@ pub fn hex(bytes: &[u8]) -> String {
         write!(text, "{byte:02x}").expect("writing to a String does not fail");
     }
     text
+}
+
+/// Bytes that remember whether more of them was asked for than there are: Avro takes a text or boolean
+/// that is cut off for an absent one.
+struct Body<'a> {
+    left: &'a [u8],
+    ran_out: bool,
+}
+
+impl Read for Body<'_> {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.ran_out |= into.len() > self.left.len();
+        self.left.read(into)
+    }
 }
 
 struct Known {

@@ -22,13 +22,23 @@ pub struct Settings {
     pub fused: bool,
     /// How often clients hear what there is.
     pub heads_every_seconds: u64,
+    /// The database; `None`: SQLite.
+    pub store_url: Option<String>,
 }
 
 impl Settings {
     /// Names of its own on these brokers, and otherwise what most tests want.
     pub fn on(brokers: impl Into<String>) -> Self {
         let (brokers, prefix) = (brokers.into(), format!("test-{:016x}-", rand::random::<u64>()));
-        Self { brokers, prefix, chain_partitions: 4, connect_seconds: 60, fused: true, heads_every_seconds: 30 }
+        Self {
+            brokers,
+            prefix,
+            chain_partitions: 4,
+            connect_seconds: 60,
+            fused: true,
+            heads_every_seconds: 30,
+            store_url: None,
+        }
     }
 
     /// On how many brokers each record is.
@@ -70,13 +80,15 @@ impl Installation {
     /// Processes that start from now on have these settings.
     pub fn set(&self, settings: Settings) {
         let replicas = settings.replicas();
-        let Settings { brokers, prefix, chain_partitions, connect_seconds, fused, heads_every_seconds } = settings;
+        let Settings { brokers, prefix, chain_partitions, connect_seconds, fused, heads_every_seconds, store_url } =
+            settings;
+        let store = store_url.map(|url| format!("[repo.store]\nurl = \"{url}\"\n")).unwrap_or_default();
         let config = format!(
             "[log]\nkind = \"kafka\"\nchain_partitions = {chain_partitions}\ngateway_slots = 2\n\
              [log.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\ngroup_prefix = \"{prefix}\"\n\
              replicas = {replicas}\nconnect_seconds = {connect_seconds}\n\
              [stages]\ntasks_per_stage = 1\nfuse_dedupe_and_id_assign = {fused}\n\
-             [gateway.limits]\nheads_every_s = {heads_every_seconds}\n"
+             [gateway.limits]\nheads_every_s = {heads_every_seconds}\n{store}"
         );
         std::fs::write(self.config(), config).expect("the directory is the test's own");
     }

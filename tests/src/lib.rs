@@ -12,3 +12,4 @@ pub mod installation;
 pub mod ledger;
 pub mod redis;
 pub mod server;
+pub mod service;

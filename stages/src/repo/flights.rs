@@ -122,8 +122,9 @@ mod tests {
     #[tokio::test]
     async fn callers_at_once_share_one_call_and_later_ones_begin_another() {
         let calls = Calls::new();
-        calls.may_end.add_permits(2);
-        let (a, b, c, other) = tokio::join!(calls.ask(1), calls.ask(1), calls.ask(1), calls.ask(2));
+        // Polled last: until then all of them wait.
+        let end = async { calls.may_end.add_permits(2) };
+        let (a, b, c, other, ()) = tokio::join!(calls.ask(1), calls.ask(1), calls.ask(1), calls.ask(2), end);
         assert_eq!((a, b, c, other), (1, 1, 1, 2));
         calls.may_end.add_permits(1);
         assert_eq!(calls.ask(1).await, 3);

@@ -1,7 +1,8 @@
 //! The repo: everything said, by whom and where, in a database; read over gRPC.
 //!
-//! [`store`] is the seam to the database, in the words of [`model`]; [`sqlite`] keeps it in a file.
-//! [`cached`] puts a [`cache`] before it. [`serve()`] puts the gRPC services over it. Messages enter only by the chain: what is saved here goes
+//! [`store`] is the seam to the database, in the words of [`model`]; [`sqlite`] keeps it in a file,
+//! [`postgres`] and [`mysql`] on a server. [`cached`] puts a [`cache`] before it, [`serve()`] the gRPC
+//! services over it. Messages enter only by the chain: what is saved here goes
 //! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`].
 
 pub mod cache;
@@ -13,10 +14,14 @@ pub mod group_rules;
 pub mod guarded;
 pub mod keys;
 pub mod model;
+mod multirow;
+pub mod mysql;
 pub mod outbox;
 mod passwords;
+pub mod postgres;
 mod serve;
 mod services;
+mod sql;
 pub mod sqlite;
 pub mod store;
 
@@ -24,6 +29,7 @@ pub use config::RepoConfig;
 pub use passwords::PasswordsUnusable;
 pub use serve::{RepoError, RepoParts, serve};
 pub use services::IsOnline;
+pub use sql::{ServerConfig, SqlStore};
 
 /// Client stubs of the gRPC services.
 pub mod client {

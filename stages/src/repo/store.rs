@@ -20,7 +20,7 @@ use super::model::{
 /// What to do about a [`StoreError`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Class {
-    /// The same call may succeed later; nothing happened.
+    /// The same call may succeed later. Nothing happened, or, when the answer to a commit was lost, all of it.
     Retry,
     /// A person has to look.
     Fatal,
@@ -36,7 +36,7 @@ pub enum StoreError {
     Refused(Refusal),
     /// The database does not answer now.
     #[error(
-        "{store} could not {doing} now; nothing was changed. It is tried again: see whether its disk is full or it is locked by another program"
+        "{store} could not {doing} now; it is tried again. Is it running and reached from here, its disk not full, and nothing else holding its locks?"
     )]
     Unavailable {
         /// Which database.
@@ -48,7 +48,9 @@ pub enum StoreError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The database refuses what must be right.
-    #[error("{store} failed to {doing}: check the file and its schema, restore it from a backup if it is damaged")]
+    #[error(
+        "{store} failed to {doing}, and would again: check its address, its user's rights and its tables; restore it from a backup if it is damaged"
+    )]
     Failed {
         /// Which database.
         store: String,

@@ -99,6 +99,16 @@ pub async fn write(store: &Arc<dyn Store>, batch: &[Sequenced]) {
     store.write_batch(&batch).await.unwrap();
 }
 
+/// What a tool reads with sees what is written meanwhile, and changes nothing.
+pub async fn check_reads_only(reader: &dyn Store, writer: &Arc<dyn Store>) {
+    write(writer, &[text(pair(), 1, ANN, "hi")]).await;
+    assert_eq!(reader.message_at(pair(), Seq(1)).await.unwrap().unwrap().content, "hi");
+    reader.write_batch(&[&text(pair(), 2, ANN, "ho")]).await.unwrap_err();
+    reader.create_user(&user(ANN, "ann"), None).await.unwrap_err();
+    assert_eq!(writer.message_at(pair(), Seq(2)).await.unwrap(), None);
+    assert_eq!(writer.user(ANN).await.unwrap(), None);
+}
+
 pub fn act(actor: UserId) -> Act {
     Act { actor, at: NOW, event_id: format!("outbox-by-{actor}") }
 }

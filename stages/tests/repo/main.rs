@@ -1,19 +1,27 @@
 //! The repo: its store, its stage, its services.
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(
+    clippy::unwrap_used,
+    clippy::print_stdout,
+    reason = "a test that cannot go on has failed, and says its figures"
+)]
 
 mod auth;
 mod bad_input;
 mod big_group;
 mod cache;
 mod contract;
+mod databases;
 mod fixtures;
 mod guarded;
 mod hooked_log;
 mod keys;
+mod mariadb;
 mod outbox;
 mod persist;
+mod postgres;
 mod relays;
 mod rights;
 mod served;
+mod servers;
 mod services;
 mod sqlite;

@@ -66,20 +66,21 @@ impl Served {
     }
 
     pub async fn start_with(config: RepoConfig) -> Self {
-        Self::start_on(sqlite_store().await, Clock::manual(NOW), config).await
+        let (files, clock) = (sqlite_store().await, Clock::manual(NOW));
+        let log = log_in(files.dir.path(), &clock);
+        Self::start_on(files, log, clock, config).await
     }
 
-    /// The process ends, and comes again over the same files.
+    /// The server ends, and comes again over the same store.
     pub async fn restart(self) -> Self {
-        let Self { store, log, clock, shutdown, serving, files, .. } = self;
+        let Self { log, clock, channel, shutdown, serving, files, .. } = self;
+        drop(channel);
         shutdown.cancel();
         tokio::time::timeout(SOON, serving).await.unwrap().unwrap().unwrap();
-        drop((store, log));
-        Self::start_on(files, clock, config()).await
+        Self::start_on(files, log, clock, config()).await
     }
 
-    async fn start_on(files: TestStore, clock: Clock, config: RepoConfig) -> Self {
-        let log = log_in(files.dir.path(), &clock);
+    async fn start_on(files: TestStore, log: Arc<dyn Log>, clock: Clock, config: RepoConfig) -> Self {
         let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

@@ -4,7 +4,7 @@ use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
 
 use crate::contract::store_contract;
-use crate::fixtures::{ANN, pair, sqlite_store, text, write};
+use crate::fixtures::{ANN, check_reads_only, pair, sqlite_store, text, write};
 use schemas::ids::Seq;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::{Class, Store};
@@ -20,6 +20,19 @@ async fn what_was_written_is_there_after_opening_again() {
     let message = again.message_at(pair(), Seq(1)).await.unwrap().unwrap();
     assert_eq!(message.content, "still here");
     again.close().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn of_many_processes_that_start_at_once_one_makes_the_tables() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut opening = tokio::task::JoinSet::new();
+    for _ in 0..4 {
+        let path = dir.path().join("repo.db");
+        opening.spawn(async move { SqliteStore::open(&path, SqliteConfig::default()).await.unwrap() });
+    }
+    for store in opening.join_all().await {
+        store.write_batch(&[&text(pair(), 1, ANN, "hi")]).await.unwrap();
+    }
 }
 
 #[tokio::test]
@@ -47,6 +60,18 @@ async fn a_locked_file_is_tried_again_and_nothing_was_changed() {
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     store.write_batch(&[&message]).await.unwrap();
     assert_eq!(store.message_at(pair(), Seq(1)).await.unwrap().unwrap().content, "hi");
+}
+
+#[tokio::test]
+async fn a_tool_reads_beside_the_writer_and_changes_nothing() {
+    let test = sqlite_store().await;
+    let path = test.dir.path().join("repo.db");
+    let reader = SqliteStore::open_read_only(&path, SqliteConfig::default()).await.unwrap();
+    check_reads_only(&*reader, &test.store).await;
+    let absent = test.dir.path().join("absent.db");
+    let error = SqliteStore::open_read_only(&absent, SqliteConfig::default()).await.unwrap_err();
+    assert!(error.to_string().contains("absent.db"), "{error}");
+    assert!(!absent.exists());
 }
 
 #[tokio::test]

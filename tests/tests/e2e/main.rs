@@ -14,6 +14,7 @@ mod page;
 mod readers;
 mod sign_in;
 mod start;
+mod stores;
 mod takeover;
 mod talk;
 mod tools;

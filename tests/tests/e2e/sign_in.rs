@@ -114,8 +114,7 @@ async fn who_is_banned_is_out_within_the_bound() {
         }
     };
     assert_eq!(timeout(ENDED_TIME_MAX, refused).await.expect("REST is refused"), (403, json!(1002)));
-    let again = connect(server.http, &ann.token).await.unwrap();
-    let mut again = again;
+    let mut again = connect(server.http, &ann.token).await.unwrap();
     assert!(receive_type(&mut again, "hello").await.is_err_and(|why| why.contains("4009")));
     let body = json!({"username": "ann", "password": "correct horse"});
     let (status, _) = api.call(Method::POST, "/api/auth/login", None, Some(body.clone())).await;

@@ -156,7 +156,7 @@ pub fn start(stand: &Stand, role: StageRole, parts: &Parts, tasks: &mut StageTas
             tasks.start(move |task| IdFirst { dedupe: Dedupe::new(window), ids: ids(task) }, wiring::fused());
         }
         (StageRole::Persist, _) if stand.planted == Some(Planted::RepeatsHeldBack) => {
-            let rows = Arc::clone(&stand.rows);
+            let (rows, store) = (Arc::clone(&stand.rows), store.unwrap());
             let held_back =
                 move |_| NewOnly { persist: Persist::new(store.clone()), rows: rows.clone(), known: HashSet::new() };
             tasks.start(held_back, wiring::persist());

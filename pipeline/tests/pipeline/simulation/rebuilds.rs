@@ -29,9 +29,8 @@ async fn a_task_that_was_well_meanwhile_starts_anew_as_soon_as_after_its_first_t
         config: config.clone(),
         instance: "one".into(),
     };
-    let stop = CancellationToken::new();
-    let dedupe = wiring::dedupe();
-    let running = runner::run(|| Dedupe::new(WINDOW_MS), &dedupe, &around, &stop);
+    let (wiring, stop) = (wiring::dedupe(), CancellationToken::new());
+    let running = runner::run(|| Dedupe::new(WINDOW_MS), &wiring, &around, &stop);
     let ended = tokio::time::timeout(WELL * REBUILDS, running).await;
     assert!(ended.is_err(), "{ended:?}");
     let joined = |(at_ms, happening): &(i64, Happening)| matches!(happening, Happening::Joined(_)).then_some(*at_ms);

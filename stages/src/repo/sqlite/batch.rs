@@ -1,17 +1,16 @@
 //! Writing a batch of messages: a dozen or two statements, whatever the number of messages.
 
-use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
 
-use schemas::ids::{MessageId, Seq, UserId};
-use schemas::kind::EventClass;
-use schemas::records::Sequenced;
-use sqlx::sqlite::SqliteConnection;
+use async_trait::async_trait;
+use schemas::ids::{MessageId, Seq};
 
-use super::Fault;
-use super::multirow::MultiRow;
+use super::Session;
+use super::values::{Values, first, run};
 use crate::repo::digest::{Digest, Row};
-use crate::repo::store::StoreError;
+use crate::repo::multirow::MultiRow;
+use crate::repo::sql::Fault;
+use crate::repo::sql::tables::{Batches, UserSeq};
 
 static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(
@@ -75,29 +74,20 @@ static UPSERT_READ_MARKS: LazyLock<MultiRow> = LazyLock::new(|| {
     )
 });
 
-/// Writes a batch on a connection with an open transaction.
-pub(super) async fn write(conn: &mut SqliteConnection, batch: &[&Sequenced]) -> Result<(), Fault> {
-    let digest = Digest::of(batch)?;
-    insert_messages(conn, &digest).await?;
-    for change in &digest.changes {
-        apply_change(conn, change, &digest).await?;
-    }
-    let tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&c.text, c.tip?))).collect();
-    UPSERT_CONVERSATIONS
-        .run(conn, &tips, |values, (text, tip)| {
+#[async_trait]
+impl Batches for Session {
+    async fn advance_conversations(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
+        let tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&c.text, c.tip?))).collect();
+        run(&UPSERT_CONVERSATIONS, self, &tips, |values, (text, tip)| {
             values.add(Arc::clone(text)).add(tip.last_seq.0).add(tip.last_ordinal);
             values.add(tip.newest_seq.0).add(tip.updated_at);
         })
         .await?;
-    run_seqs(&UPSERT_PARTICIPANTS, conn, &digest.participants, &digest).await?;
-    run_seqs(&UPDATE_GROUP_SPEAKERS, conn, &digest.group_speakers, &digest).await?;
-    run_seqs(&UPSERT_READ_MARKS, conn, &digest.read_marks, &digest).await?;
-    Ok(())
-}
+        Ok(())
+    }
 
-async fn insert_messages(conn: &mut SqliteConnection, digest: &Digest<'_>) -> Result<(), Fault> {
-    let inserted = INSERT_MESSAGES
-        .run(conn, &digest.rows, |values, row| {
+    async fn insert_messages(&mut self, digest: &Digest<'_>, rows: &[Row<'_>]) -> Result<Option<MessageId>, Fault> {
+        let inserted = run(&INSERT_MESSAGES, self, rows, |values, row| {
             let m = row.message;
             values.add(m.message_id.0).add(text_of(digest, row)).add(m.seq_id.0).add(m.sender_id.0);
             values.add(Arc::clone(&digest.kinds[row.kind].1)).add(Arc::<str>::from(&*m.content));
@@ -105,76 +95,75 @@ async fn insert_messages(conn: &mut SqliteConnection, digest: &Digest<'_>) -> Re
             values.add(m.target_seq.map(|seq| seq.0)).add(m.remove);
         })
         .await?;
-    if inserted == digest.rows.len() as u64 { Ok(()) } else { check_repeats(conn, digest).await }
-}
-
-/// Some rows were there already: each must be the very message.
-async fn check_repeats(conn: &mut SqliteConnection, digest: &Digest<'_>) -> Result<(), Fault> {
-    let missing: Option<(i64,)> = FIND_MISSING
-        .first(conn, &digest.rows, |values, row| {
+        if inserted == rows.len() as u64 {
+            return Ok(None);
+        }
+        // Some rows were there already: each must be the very message.
+        let missing: Option<(i64,)> = first(&FIND_MISSING, self, rows, |values, row| {
             values.add(row.message.message_id.0).add(text_of(digest, row)).add(row.message.seq_id.0);
         })
         .await?;
-    let Some((id,)) = missing else { return Ok(()) };
-    let refused = digest.rows.iter().find(|row| row.message.message_id == MessageId(id));
-    let row = refused.ok_or(Fault::Unreadable(format!("message {id} where none was asked for")))?;
-    let stored: Vec<(i64, String, i64)> = sqlx::query_as(
-        "SELECT message_id, conversation_id, seq_id FROM messages \
-         WHERE message_id = ? OR (conversation_id = ? AND seq_id = ?)",
-    )
-    .bind(id)
-    .bind(text_of(digest, row))
-    .bind(row.message.seq_id.0)
-    .fetch_all(conn)
-    .await?;
-    let stored: Vec<_> = stored.iter().map(|(id, text, seq)| format!("message {id} ({text} seq {seq})")).collect();
-    Err(Fault::Store(StoreError::IdentityTaken {
-        conversation: row.message.conversation_id,
-        seq: row.message.seq_id,
-        given: row.message.message_id,
-        stored: stored.join(" and "),
-    }))
-}
+        Ok(missing.map(|(id,)| MessageId(id)))
+    }
 
-/// Changes the target of an edit or recall: an earlier message of the same sender, forward only.
-async fn apply_change(conn: &mut SqliteConnection, change: &Row<'_>, digest: &Digest<'_>) -> Result<(), Fault> {
-    let m = change.message;
-    let Some(target) = m.target_seq.filter(|&target| target < m.seq_id) else { return Ok(()) };
-    let sql = match m.kind.class() {
-        EventClass::Edit => {
+    async fn holders(&mut self, id: MessageId, conversation: &str, seq: Seq) -> Result<Vec<(i64, String, i64)>, Fault> {
+        let rows = sqlx::query_as(
+            "SELECT message_id, conversation_id, seq_id FROM messages \
+             WHERE message_id = ?1 OR (conversation_id = ?2 AND seq_id = ?3)",
+        );
+        Ok(rows.bind(id.0).bind(conversation).bind(seq.0).fetch_all(self).await?)
+    }
+
+    async fn edit(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
+        sqlx::query(
             "UPDATE messages SET content = ?1, edited_at = ?2, changed_seq = ?3 WHERE conversation_id = ?4 \
              AND seq_id = ?5 AND sender_id = ?6 AND kind IN ('text', 'image', 'file') \
-             AND recalled = 0 AND changed_seq < ?3"
-        }
-        EventClass::Recall => {
-            "UPDATE messages SET content = '', recalled = 1, changed_seq = ?3 WHERE conversation_id = ?4 \
-             AND seq_id = ?5 AND sender_id = ?6 AND kind IN ('text', 'image', 'file') AND recalled = 0"
-        }
-        EventClass::Message | EventClass::Reaction | EventClass::System => return Ok(()),
-    };
-    sqlx::query(sql)
-        .bind(Arc::<str>::from(&*m.content))
-        .bind(m.created_at)
-        .bind(m.seq_id.0)
-        .bind(text_of(digest, change))
+             AND recalled = 0 AND changed_seq < ?3",
+        )
+        .bind(Arc::<str>::from(&*change.message.content))
+        .bind(change.message.created_at)
+        .bind(change.message.seq_id.0)
+        .bind(conversation)
         .bind(target.0)
-        .bind(m.sender_id.0)
-        .execute(conn)
+        .bind(change.message.sender_id.0)
+        .execute(self)
         .await?;
-    Ok(())
+        Ok(())
+    }
+
+    async fn recall(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE messages SET content = '', recalled = 1, changed_seq = ?1 WHERE conversation_id = ?2 \
+             AND seq_id = ?3 AND sender_id = ?4 AND kind IN ('text', 'image', 'file') AND recalled = 0",
+        )
+        .bind(change.message.seq_id.0)
+        .bind(conversation)
+        .bind(target.0)
+        .bind(change.message.sender_id.0)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+        each(&UPSERT_PARTICIPANTS, self, rows).await
+    }
+
+    async fn raise_speakers(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+        each(&UPDATE_GROUP_SPEAKERS, self, rows).await
+    }
+
+    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+        each(&UPSERT_READ_MARKS, self, rows).await
+    }
 }
 
-async fn run_seqs(
-    statement: &MultiRow,
-    conn: &mut SqliteConnection,
-    seqs: &BTreeMap<(UserId, usize), Seq>,
-    digest: &Digest<'_>,
-) -> Result<(), Fault> {
-    let rows: Vec<_> = seqs.iter().collect();
-    let bind = |values: &mut super::multirow::Values, (key, seq): &(&(UserId, usize), &Seq)| {
-        values.add(key.0.0).add(Arc::clone(&digest.conversations[key.1].text)).add(seq.0);
+/// Runs a statement over users, conversations and seqs.
+async fn each(statement: &MultiRow, session: &mut Session, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+    let bind = |values: &mut Values, row: &UserSeq<'_>| {
+        values.add(row.user).add(Arc::<str>::from(row.conversation)).add(row.seq);
     };
-    statement.run(conn, &rows, bind).await?;
+    run(statement, session, rows, bind).await?;
     Ok(())
 }
 

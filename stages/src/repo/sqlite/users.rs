@@ -1,13 +1,12 @@
 //! Users.
 
-use schemas::error::{ErrorCode, Refusal};
+use async_trait::async_trait;
 use schemas::ids::UserId;
-use sqlx::sqlite::SqliteConnection;
 
-use super::Fault;
+use super::Session;
 use crate::repo::model::{Credentials, User, UserPatch, UserStatus};
-
-type UserRow = (i64, String, String, String, String, String, i64, Option<String>);
+use crate::repo::sql::tables::Users;
+use crate::repo::sql::{Fault, UserRow, credentials_of, user_of};
 
 macro_rules! select_users {
     ($rest:literal) => {
@@ -18,72 +17,62 @@ macro_rules! select_users {
     };
 }
 
-fn credentials_of(row: UserRow) -> Result<Credentials, Fault> {
-    let (id, username, display_name, avatar_url, email, status, created_at, password_hash) = row;
-    let status = status_of(&status)?;
-    let user = User { id: UserId(id), username, display_name, avatar_url, email, status, created_at };
-    Ok(Credentials { user, password_hash })
-}
-
-pub(super) fn status_of(name: &str) -> Result<UserStatus, Fault> {
-    UserStatus::named(name).ok_or_else(|| Fault::Unreadable(format!("user status {name:?}")))
-}
-
-pub(super) async fn create(conn: &mut SqliteConnection, user: &User, password_hash: Option<&str>) -> Result<(), Fault> {
-    let created = sqlx::query(
-        "INSERT INTO users (user_id, username, display_name, avatar_url, email, status, created_at, password_hash) \
-         VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (username) DO NOTHING",
-    )
-    .bind(user.id.0)
-    .bind(&user.username)
-    .bind(&user.display_name)
-    .bind(&user.avatar_url)
-    .bind(&user.email)
-    .bind(user.status.name())
-    .bind(user.created_at)
-    .bind(password_hash)
-    .execute(conn)
-    .await?;
-    if created.rows_affected() == 1 {
-        return Ok(());
+#[async_trait]
+impl Users for Session {
+    async fn insert_user(&mut self, user: &User, password_hash: Option<&str>) -> Result<bool, Fault> {
+        let inserted = sqlx::query(
+            "INSERT INTO users \
+             (user_id, username, display_name, avatar_url, email, status, created_at, password_hash) \
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (username) DO NOTHING",
+        )
+        .bind(user.id.0)
+        .bind(&user.username)
+        .bind(&user.display_name)
+        .bind(&user.avatar_url)
+        .bind(&user.email)
+        .bind(user.status.name())
+        .bind(user.created_at)
+        .bind(password_hash)
+        .execute(self)
+        .await?;
+        Ok(inserted.rows_affected() == 1)
     }
-    Err(Refusal::new(ErrorCode::UserExists, format!("the name {} is taken", user.username)).into())
-}
 
-pub(super) async fn by_id(conn: &mut SqliteConnection, id: UserId) -> Result<Option<User>, Fault> {
-    let row: Option<UserRow> =
-        sqlx::query_as(select_users!("WHERE user_id = ?")).bind(id.0).fetch_optional(conn).await?;
-    Ok(row.map(credentials_of).transpose()?.map(|credentials| credentials.user))
-}
+    async fn user(&mut self, id: UserId) -> Result<Option<User>, Fault> {
+        let row: Option<UserRow> =
+            sqlx::query_as(select_users!("WHERE user_id = ?1")).bind(id.0).fetch_optional(self).await?;
+        row.map(user_of).transpose()
+    }
 
-pub(super) async fn by_name(conn: &mut SqliteConnection, username: &str) -> Result<Option<Credentials>, Fault> {
-    let row: Option<UserRow> =
-        sqlx::query_as(select_users!("WHERE username = ?")).bind(username).fetch_optional(conn).await?;
-    row.map(credentials_of).transpose()
-}
+    async fn lock_user(&mut self, id: UserId) -> Result<Option<User>, Fault> {
+        self.user(id).await
+    }
 
-pub(super) async fn update(conn: &mut SqliteConnection, id: UserId, patch: &UserPatch) -> Result<Option<User>, Fault> {
-    sqlx::query(
-        "UPDATE users SET display_name = coalesce(?, display_name), avatar_url = coalesce(?, avatar_url), \
-         status = coalesce(?, status) WHERE user_id = ?",
-    )
-    .bind(&patch.display_name)
-    .bind(&patch.avatar_url)
-    .bind(patch.status.map(UserStatus::name))
-    .bind(id.0)
-    .execute(&mut *conn)
-    .await?;
-    by_id(conn, id).await
-}
+    async fn credentials(&mut self, username: &str) -> Result<Option<Credentials>, Fault> {
+        let row: Option<UserRow> =
+            sqlx::query_as(select_users!("WHERE username = ?1")).bind(username).fetch_optional(self).await?;
+        row.map(credentials_of).transpose()
+    }
 
-/// The newest Snowflake that the repo has made: users and groups have ids from the same maker.
-pub(super) async fn newest_id(conn: &mut SqliteConnection, below: i64) -> Result<i64, Fault> {
-    let (newest,): (i64,) = sqlx::query_as(
-        "SELECT max(coalesce((SELECT max(user_id) FROM users WHERE user_id < ?1), 0), \
-         coalesce((SELECT max(group_id) FROM groups WHERE group_id < ?1), 0))",
-    )
-    .bind(below)
-    .fetch_one(conn)
-    .await?;
-    Ok(newest)
+    async fn patch_user(&mut self, id: UserId, patch: &UserPatch) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE users SET display_name = coalesce(?1, display_name), avatar_url = coalesce(?2, avatar_url), \
+             status = coalesce(?3, status) WHERE user_id = ?4",
+        )
+        .bind(&patch.display_name)
+        .bind(&patch.avatar_url)
+        .bind(patch.status.map(UserStatus::name))
+        .bind(id.0)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+    async fn newest_id(&mut self, below: i64) -> Result<i64, Fault> {
+        let query = sqlx::query_as(
+            "SELECT max(coalesce((SELECT max(user_id) FROM users WHERE user_id < ?1), 0), \
+             coalesce((SELECT max(group_id) FROM groups WHERE group_id < ?1), 0))",
+        );
+        let (newest,): (i64,) = query.bind(below).fetch_one(self).await?;
+        Ok(newest)
+    }
 }

@@ -2,6 +2,7 @@
 //!
 //! `store_contract!(name, factory)` makes a module of tests of that name, each on a fresh store.
 
+pub mod concurrent;
 pub mod groups;
 pub mod messages;
 pub mod read_marks;
@@ -62,6 +63,11 @@ macro_rules! store_contract {
                 marks_of_present_members_of_a_group_are_shown,
                 in_large_groups_and_the_world_no_marks_are_shown,
             ]);
+            $crate::contract::store_tests!($factory, concurrent: [
+                writers_of_the_same_conversations_lose_nothing,
+                members_come_and_go_while_messages_come,
+                of_two_uses_of_a_token_at_once_one_is_reuse,
+            ]);
         }
     };
 }
@@ -71,13 +77,13 @@ pub(crate) use store_contract;
 macro_rules! store_tests {
     ($factory:path, $module:ident: [$($test:ident,)*]) => {
         $(
-            #[tokio::test]
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let test = $factory().await;
                 let checked = $crate::contract::$module::$test(std::sync::Arc::clone(&test.store));
                 let bound = std::time::Duration::from_secs(60);
                 tokio::time::timeout(bound, checked).await.expect("a test takes no minute");
-                drop(test.dir);
+                drop(test);
             }
         )*
     };

@@ -60,7 +60,8 @@ impl State {
             }
             if let Some(member) = self.members.get_mut(&id) {
                 member.presence = Presence::Overdue;
-                member.lost = lost;
+                // It may not have been told yet of what it lost before.
+                member.lost.extend(lost);
             }
         }
         if !late.is_empty() {

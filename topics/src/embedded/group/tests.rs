@@ -168,7 +168,8 @@ async fn a_member_that_was_away_cannot_commit_what_others_have_worked_on_meanwhi
     let began = Instant::now();
     let away = group.join("away", PATIENCE, began);
     assert!(matches!(group.event(away, "away", began), Ok(Some(Event::Assigned(_)))));
-    let later = began + 2 * PATIENCE;
+    tokio::time::advance(2 * PATIENCE).await;
+    let later = Instant::now();
     let other = group.join("other", PATIENCE, later);
     assert!(matches!(group.event(other, "other", later), Ok(Some(Event::Assigned(_)))));
     group.admit(other, "other", &[(0, 9)]).unwrap();
@@ -184,4 +185,19 @@ async fn a_member_that_was_away_cannot_commit_what_others_have_worked_on_meanwhi
         other => panic!("{other:?}"),
     }
     group.admit(away, "away", &[(0, 10)]).unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_member_that_was_away_twice_still_learns_what_it_lost() {
+    let group = Group::new("group".into(), &UPSTREAM.spec, vec![None]);
+    let away = group.join("away", PATIENCE, Instant::now());
+    assert!(matches!(group.event(away, "away", Instant::now()), Ok(Some(Event::Assigned(_)))));
+    for _ in 0..2 {
+        tokio::time::advance(2 * PATIENCE).await;
+        drop(group.enter(away, "away", Instant::now()).unwrap());
+    }
+    match group.event(away, "away", Instant::now()) {
+        Ok(Some(Event::Lost(lost))) => assert_eq!(lost, [0]),
+        other => panic!("{other:?}"),
+    }
 }

@@ -1,0 +1,223 @@
+//! Writing a batch of messages.
+
+use std::sync::{Arc, LazyLock};
+
+use async_trait::async_trait;
+use schemas::ids::{MessageId, Seq};
+use sqlx::mysql::MySqlArguments;
+use sqlx::{Arguments, AssertSqlSafe};
+
+use super::Session;
+use super::json::{self, given_user_seqs};
+use crate::repo::digest::{Digest, Row};
+use crate::repo::multirow::MultiRow;
+use crate::repo::sql::Fault;
+use crate::repo::sql::tables::{Batches, UserSeq};
+
+/// A row that is there already is written over with itself, if it is the very message; with NULL, which
+/// the column refuses, if it is another. (IGNORE would take errors for warnings, and the number of rows that
+/// is reported does not tell a repeat from a new row.)
+static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
+        "INSERT INTO messages (message_id, conversation_id, seq_id, sender_id, kind, content, client_msg_id, \
+         created_at, ordinal, target_seq, remove) VALUES {rows} ON DUPLICATE KEY UPDATE \
+         message_id = IF(messages.message_id = VALUES(message_id) AND messages.seq_id = VALUES(seq_id) \
+         AND messages.conversation_id = VALUES(conversation_id), messages.message_id, NULL)",
+        COLUMNS,
+    )
+});
+const COLUMNS: usize = 11;
+
+/// "Column … cannot be null".
+const BAD_NULL: u16 = 1_048;
+
+#[async_trait]
+impl Batches for Session {
+    async fn advance_conversations(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
+        let mut tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&*c.text, c.tip?))).collect();
+        if tips.is_empty() {
+            return Ok(());
+        }
+        tips.sort_unstable_by_key(|(text, _)| *text);
+        let rows = tips.iter().map(|&(text, tip)| {
+            [
+                text.into(),
+                tip.last_seq.0.into(),
+                tip.last_ordinal.into(),
+                tip.newest_seq.0.into(),
+                tip.updated_at.into(),
+            ]
+        });
+        // last_seq comes last: an assignment sees what the ones before it have made of the row.
+        sqlx::query(
+            "INSERT INTO conversations (conversation_id, last_seq, last_ordinal, newest_seq, updated_at) \
+             SELECT given.id, given.seq, given.ord, given.newest, given.updated FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+             id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]', seq BIGINT PATH '$[1]', \
+             ord BIGINT PATH '$[2]', newest BIGINT PATH '$[3]', updated BIGINT PATH '$[4]')) AS given \
+             ON DUPLICATE KEY UPDATE \
+             last_ordinal = IF(given.seq > conversations.last_seq, given.ord, conversations.last_ordinal), \
+             newest_seq = IF(given.seq > conversations.last_seq, greatest(conversations.newest_seq, given.newest), \
+             conversations.newest_seq), \
+             updated_at = IF(given.seq > conversations.last_seq, greatest(conversations.updated_at, given.updated), \
+             conversations.updated_at), \
+             last_seq = greatest(conversations.last_seq, given.seq)",
+        )
+        .bind(json::rows(rows))
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn insert_messages(&mut self, digest: &Digest<'_>, rows: &[Row<'_>]) -> Result<Option<MessageId>, Fault> {
+        for (sql, rows) in INSERT_MESSAGES.statements(rows) {
+            match insert(self, sql, digest, rows).await {
+                Ok(()) => {}
+                Err(sqlx::Error::Database(error)) if is_bad_null(&*error) => {
+                    let found = first_missing(self, digest, rows).await?;
+                    return found.map(Some).ok_or(sqlx::Error::Database(error).into());
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(None)
+    }
+
+    async fn holders(&mut self, id: MessageId, conversation: &str, seq: Seq) -> Result<Vec<(i64, String, i64)>, Fault> {
+        let rows = sqlx::query_as(
+            "SELECT message_id, conversation_id, seq_id FROM messages WHERE message_id = ? \
+             UNION SELECT message_id, conversation_id, seq_id FROM messages WHERE conversation_id = ? AND seq_id = ?",
+        );
+        Ok(rows.bind(id.0).bind(conversation).bind(seq.0).fetch_all(self).await?)
+    }
+
+    async fn edit(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE messages SET content = ?, edited_at = ?, changed_seq = ? WHERE conversation_id = ? \
+             AND seq_id = ? AND sender_id = ? AND kind IN ('text', 'image', 'file') \
+             AND NOT recalled AND changed_seq < ?",
+        )
+        .bind(&*change.message.content)
+        .bind(change.message.created_at)
+        .bind(change.message.seq_id.0)
+        .bind(conversation)
+        .bind(target.0)
+        .bind(change.message.sender_id.0)
+        .bind(change.message.seq_id.0)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn recall(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE messages SET content = '', recalled = TRUE, changed_seq = ? WHERE conversation_id = ? \
+             AND seq_id = ? AND sender_id = ? AND kind IN ('text', 'image', 'file') AND NOT recalled",
+        )
+        .bind(change.message.seq_id.0)
+        .bind(conversation)
+        .bind(target.0)
+        .bind(change.message.sender_id.0)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+        const SQL: &str = concat!(
+            "INSERT INTO user_conversations (user_id, conversation_id, joined_seq, own_seq) \
+             SELECT given.user_id, given.conversation_id, 1, given.seq_id FROM ",
+            given_user_seqs!(),
+            " ON DUPLICATE KEY UPDATE own_seq = greatest(user_conversations.own_seq, given.seq_id)"
+        );
+        each(self, SQL, rows).await
+    }
+
+    async fn raise_speakers(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+        const SQL: &str = concat!(
+            "UPDATE ",
+            given_user_seqs!(),
+            " STRAIGHT_JOIN user_conversations uc ON uc.user_id = given.user_id \
+             AND uc.conversation_id = given.conversation_id SET uc.own_seq = given.seq_id \
+             WHERE uc.own_seq < given.seq_id"
+        );
+        each(self, SQL, rows).await
+    }
+
+    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+        const SQL: &str = concat!(
+            "INSERT INTO read_marks (user_id, conversation_id, seq_id) \
+             SELECT given.user_id, given.conversation_id, least(given.seq_id, c.last_seq) FROM ",
+            given_user_seqs!(),
+            " STRAIGHT_JOIN conversations c ON c.conversation_id = given.conversation_id WHERE c.last_seq > 0 \
+             ON DUPLICATE KEY UPDATE seq_id = greatest(read_marks.seq_id, least(given.seq_id, c.last_seq))"
+        );
+        each(self, SQL, rows).await
+    }
+}
+
+async fn insert(
+    session: &mut Session,
+    sql: Arc<str>,
+    digest: &Digest<'_>,
+    rows: &[Row<'_>],
+) -> Result<(), sqlx::Error> {
+    let mut values = MySqlArguments::default();
+    values.reserve(rows.len() * COLUMNS, 0);
+    let mut bind = || {
+        for row in rows {
+            let m = row.message;
+            values.add(m.message_id.0)?;
+            values.add(text_of(digest, row))?;
+            values.add(m.seq_id.0)?;
+            values.add(m.sender_id.0)?;
+            values.add(&*digest.kinds[row.kind].1)?;
+            values.add(&*m.content)?;
+            values.add(&*m.client_msg_id)?;
+            values.add(m.created_at)?;
+            values.add(m.ordinal)?;
+            values.add(m.target_seq.map(|seq| seq.0))?;
+            values.add(m.remove)?;
+        }
+        Ok(())
+    };
+    bind().map_err(sqlx::Error::Encode)?;
+    sqlx::query_with(AssertSqlSafe(sql), values).execute(session).await?;
+    Ok(())
+}
+
+fn is_bad_null(error: &dyn sqlx::error::DatabaseError) -> bool {
+    error.try_downcast_ref::<sqlx::mysql::MySqlDatabaseError>().is_some_and(|e| e.number() == BAD_NULL)
+}
+
+/// The first of these rows whose place or id is another's: the statement, which has failed as a whole,
+/// does not say.
+async fn first_missing(
+    session: &mut Session,
+    digest: &Digest<'_>,
+    rows: &[Row<'_>],
+) -> Result<Option<MessageId>, Fault> {
+    for row in rows {
+        let m = row.message;
+        let text = text_of(digest, row);
+        let held = session.holders(m.message_id, text, m.seq_id).await?;
+        if held.iter().any(|(id, conversation, seq)| (*id, &**conversation, *seq) != (m.message_id.0, text, m.seq_id.0))
+        {
+            return Ok(Some(m.message_id));
+        }
+    }
+    Ok(None)
+}
+
+/// Runs a statement over users, conversations and seqs.
+async fn each(session: &mut Session, sql: &'static str, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+    if rows.is_empty() {
+        return Ok(());
+    }
+    let rows = rows.iter().map(|row| [row.user.into(), row.conversation.into(), row.seq.into()]);
+    sqlx::query(sql).bind(json::rows(rows)).execute(session).await?;
+    Ok(())
+}
+
+fn text_of<'d>(digest: &'d Digest<'_>, row: &Row<'_>) -> &'d str {
+    &digest.conversations[row.conversation].text
+}

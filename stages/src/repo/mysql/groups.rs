@@ -1,0 +1,241 @@
+//! Groups, their members, and the events that tell of changes.
+
+use async_trait::async_trait;
+use schemas::ids::{ConversationId, GroupId, UserId};
+
+use super::Session;
+use super::json::{self, given_ids, user_ids};
+use crate::repo::model::{Act, Group, NewGroup, OutboxRow, Role};
+use crate::repo::sql::tables::{Groups, Outbox};
+use crate::repo::sql::{Fault, GroupRow, OutboxColumns, group_of, limit_of, outbox_row_of, role_named};
+
+macro_rules! select_groups {
+    ($rest:literal) => {
+        concat!(
+            "SELECT group_id, name, description, owner_id, member_count, max_members, version, large, dissolved, \
+             created_at FROM `groups` ",
+            $rest
+        )
+    };
+}
+
+#[async_trait]
+impl Groups for Session {
+    async fn group(&mut self, id: GroupId) -> Result<Option<Group>, Fault> {
+        let row: Option<GroupRow> =
+            sqlx::query_as(select_groups!("WHERE group_id = ?")).bind(id.0).fetch_optional(self).await?;
+        Ok(row.map(group_of))
+    }
+
+    async fn lock_group(&mut self, id: GroupId) -> Result<Option<Group>, Fault> {
+        let row: Option<GroupRow> =
+            sqlx::query_as(select_groups!("WHERE group_id = ? FOR UPDATE")).bind(id.0).fetch_optional(self).await?;
+        Ok(row.map(group_of))
+    }
+
+    async fn lock_conversation(&mut self, id: ConversationId) -> Result<(), Fault> {
+        sqlx::query("SELECT 1 FROM conversations WHERE conversation_id = ? FOR UPDATE")
+            .bind(id.to_string())
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn insert_group(&mut self, new: &NewGroup, act: &Act) -> Result<bool, Fault> {
+        let inserted = sqlx::query(
+            "INSERT INTO `groups` (group_id, name, description, owner_id, member_count, max_members, version, large, \
+             dissolved, created_at) VALUES (?, ?, ?, ?, 0, ?, 0, FALSE, FALSE, ?)",
+        )
+        .bind(new.id.0)
+        .bind(&new.name)
+        .bind(&new.description)
+        .bind(act.actor.0)
+        .bind(new.max_members)
+        .bind(act.at)
+        .execute(&mut *self)
+        .await;
+        match inserted {
+            Ok(_) => {}
+            Err(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()) => return Ok(false),
+            Err(error) => return Err(error.into()),
+        }
+        sqlx::query(
+            "INSERT INTO conversations (conversation_id, last_seq, last_ordinal, newest_seq, updated_at) \
+             VALUES (?, 0, 0, 0, ?)",
+        )
+        .bind(ConversationId::Group(new.id).to_string())
+        .bind(act.at)
+        .execute(self)
+        .await?;
+        Ok(true)
+    }
+
+    async fn missing_user(&mut self, users: &[UserId]) -> Result<Option<UserId>, Fault> {
+        let row: Option<(i64,)> = sqlx::query_as(concat!(
+            "SELECT given.id FROM ",
+            given_ids!(),
+            " LEFT JOIN users u ON u.user_id = given.id WHERE u.user_id IS NULL LIMIT 1"
+        ))
+        .bind(user_ids(users))
+        .fetch_optional(self)
+        .await?;
+        Ok(row.map(|(id,)| UserId(id)))
+    }
+
+    async fn role_of(&mut self, group: GroupId, user: UserId) -> Result<Option<Role>, Fault> {
+        let row: Option<(String,)> =
+            sqlx::query_as("SELECT role FROM group_members WHERE group_id = ? AND user_id = ?")
+                .bind(group.0)
+                .bind(user.0)
+                .fetch_optional(self)
+                .await?;
+        row.map(|(role,)| role_named(&role)).transpose()
+    }
+
+    async fn members_of_these(&mut self, group: GroupId, users: &[UserId]) -> Result<Vec<UserId>, Fault> {
+        let rows: Vec<(i64,)> = sqlx::query_as(concat!(
+            "SELECT m.user_id FROM ",
+            given_ids!(),
+            " STRAIGHT_JOIN group_members m ON m.user_id = given.id WHERE m.group_id = ?"
+        ))
+        .bind(user_ids(users))
+        .bind(group.0)
+        .fetch_all(self)
+        .await?;
+        Ok(rows.into_iter().map(|(id,)| UserId(id)).collect())
+    }
+
+    async fn insert_members(&mut self, group: GroupId, users: &[UserId], role: Role, at: i64) -> Result<(), Fault> {
+        let users = user_ids(users);
+        sqlx::query(concat!(
+            "INSERT INTO group_members (group_id, user_id, role, joined_at) SELECT ?, given.id, ?, ? FROM ",
+            given_ids!()
+        ))
+        .bind(group.0)
+        .bind(role.name())
+        .bind(at)
+        .bind(&users)
+        .execute(&mut *self)
+        .await?;
+        sqlx::query(concat!(
+            "INSERT INTO user_conversations (user_id, conversation_id, joined_seq, own_seq) \
+                 SELECT given.id, c.conversation_id, c.last_seq + 1, 0 FROM ",
+            given_ids!(),
+            " JOIN conversations c ON c.conversation_id = ? \
+                 ON DUPLICATE KEY UPDATE own_seq = user_conversations.own_seq"
+        ))
+        .bind(&users)
+        .bind(ConversationId::Group(group).to_string())
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn delete_member(&mut self, group: GroupId, user: UserId) -> Result<(), Fault> {
+        sqlx::query("DELETE FROM group_members WHERE group_id = ? AND user_id = ?")
+            .bind(group.0)
+            .bind(user.0)
+            .execute(&mut *self)
+            .await?;
+        sqlx::query("DELETE FROM user_conversations WHERE user_id = ? AND conversation_id = ?")
+            .bind(user.0)
+            .bind(ConversationId::Group(group).to_string())
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn rename_group(&mut self, id: GroupId, name: Option<&str>, description: Option<&str>) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE `groups` SET name = coalesce(?, name), description = coalesce(?, description) WHERE group_id = ?",
+        )
+        .bind(name)
+        .bind(description)
+        .bind(id.0)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn set_role(&mut self, group: GroupId, user: UserId, role: Role) -> Result<(), Fault> {
+        sqlx::query("UPDATE group_members SET role = ? WHERE group_id = ? AND user_id = ?")
+            .bind(role.name())
+            .bind(group.0)
+            .bind(user.0)
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn set_owner(&mut self, group: GroupId, user: UserId) -> Result<(), Fault> {
+        sqlx::query("UPDATE `groups` SET owner_id = ? WHERE group_id = ?")
+            .bind(user.0)
+            .bind(group.0)
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+
+    async fn dissolve_group(&mut self, id: GroupId) -> Result<(), Fault> {
+        sqlx::query("UPDATE `groups` SET dissolved = TRUE WHERE group_id = ?").bind(id.0).execute(self).await?;
+        Ok(())
+    }
+
+    async fn raise_version(&mut self, id: GroupId, small_max: i32) -> Result<(), Fault> {
+        sqlx::query(
+            "UPDATE `groups` g JOIN (SELECT count(*) AS n FROM group_members WHERE group_id = ?) counted \
+             SET g.version = g.version + 1, g.member_count = counted.n, g.large = g.large OR counted.n > ? \
+             WHERE g.group_id = ?",
+        )
+        .bind(id.0)
+        .bind(small_max)
+        .bind(id.0)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl Outbox for Session {
+    async fn insert_event(
+        &mut self,
+        conversation: ConversationId,
+        kind: &str,
+        content: &str,
+        act: &Act,
+    ) -> Result<(), Fault> {
+        sqlx::query(
+            "INSERT INTO outbox (conversation_id, actor_id, client_msg_id, kind, content, created_at) \
+             VALUES (?, ?, ?, ?, ?, ?)",
+        )
+        .bind(conversation.to_string())
+        .bind(act.actor.0)
+        .bind(&act.event_id)
+        .bind(kind)
+        .bind(content)
+        .bind(act.at)
+        .execute(self)
+        .await?;
+        Ok(())
+    }
+
+    async fn oldest_events(&mut self, limit: usize) -> Result<Vec<OutboxRow>, Fault> {
+        let rows: Vec<OutboxColumns> = sqlx::query_as(
+            "SELECT outbox_id, conversation_id, actor_id, client_msg_id, kind, content, created_at FROM outbox \
+             ORDER BY outbox_id LIMIT ?",
+        )
+        .bind(limit_of(limit))
+        .fetch_all(self)
+        .await?;
+        rows.into_iter().map(outbox_row_of).collect()
+    }
+
+    async fn delete_events(&mut self, ids: &[i64]) -> Result<(), Fault> {
+        sqlx::query(concat!("DELETE o FROM ", given_ids!(), " STRAIGHT_JOIN outbox o ON o.outbox_id = given.id"))
+            .bind(json::ids(ids.iter().copied()))
+            .execute(self)
+            .await?;
+        Ok(())
+    }
+}

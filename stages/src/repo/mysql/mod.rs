@@ -1,0 +1,186 @@
+//! The store in MariaDB (10.6 or later) or MySQL (8.0 or later), with replicas that may be read.
+//!
+//! Messages are written by statements of many rows. Everything else that comes in a list goes over as one
+//! JSON value, which `JSON_TABLE` turns into rows: the statement is the same whatever their number.
+
+mod batch;
+mod conversations;
+mod groups;
+mod json;
+mod members;
+mod messages;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool};
+use sqlx::pool::PoolOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql};
+use tokio::time::timeout;
+
+use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain};
+use super::store::StoreError;
+
+/// A [`Store`](super::store::Store) in MariaDB or MySQL.
+pub type MySqlStore = SqlStore<MySql>;
+
+impl MySqlStore {
+    /// Connects (`mysql://user:password@host:port/database`) and brings the tables up to date. Several
+    /// processes may do so at once. Replicas may be away, and come back later.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
+    pub async fn open(url: &str, replicas: &[String], config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let (name, options) = parse(url)?;
+        let failed = |doing| {
+            let name = name.clone();
+            move |fault| explain::<MySql>(&name, doing, fault)
+        };
+        migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
+        let pool =
+            pool(config, Access::ReadWrite).connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let mut copies: Vec<(String, MySqlPool)> = Vec::with_capacity(replicas.len());
+        for replica in replicas {
+            let (name, options) = parse(replica)?;
+            copies.push((name, self::pool(config, Access::ReadOnly).connect_lazy_with(options)));
+        }
+        let pools = Pools::new(pool.clone(), pool).with_replicas(copies, config);
+        Ok(Self::new(name, pools, config.call_time_max()))
+    }
+
+    /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
+    /// them fails.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
+    pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let (name, options) = parse(url)?;
+        let pool = pool(config, Access::ReadOnly).connect_with(options).await;
+        let pool = pool.map_err(|error| explain::<MySql>(&name, "open for reading", error.into()))?;
+        Ok(Self::new(name, Pools::new(pool.clone(), pool), config.call_time_max()))
+    }
+}
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
+const PREPARED_STATEMENTS_MAX: usize = 128;
+
+/// Its name without the password, and how to connect.
+fn parse(url: &str) -> Result<(String, MySqlConnectOptions), StoreError> {
+    let options: MySqlConnectOptions = url.parse().map_err(|error| StoreError::Failed {
+        store: "the MariaDB or MySQL of repo.store".into(),
+        doing: "understand its address, mysql://user:password@host:port/database",
+        source: Box::<sqlx::Error>::from(error),
+    })?;
+    let database = options.get_database().unwrap_or_default();
+    let name = format!("MariaDB or MySQL at {}:{}/{database}", options.get_host(), options.get_port());
+    let options = options.charset("utf8mb4").collation("utf8mb4_bin").statement_cache_capacity(PREPARED_STATEMENTS_MAX);
+    Ok((name, options))
+}
+
+fn pool(config: &ServerConfig, access: Access) -> PoolOptions<MySql> {
+    let config = config.clone();
+    config.pool().after_connect(move |connection, _| {
+        let config = config.clone();
+        Box::pin(async move { prepare_session(connection, &config, access).await })
+    })
+}
+
+/// What a server may have set otherwise. Strict, so that nothing is ever cut short to fit. READ COMMITTED,
+/// so that a statement sees what others have committed while it waited for their locks, and locks no gaps.
+async fn prepare_session(
+    connection: &mut MySqlConnection,
+    config: &ServerConfig,
+    access: Access,
+) -> Result<(), sqlx::Error> {
+    let lock_timeout_s = config.lock_timeout_ms.div_ceil(1_000).max(1);
+    let sql = format!(
+        "SET SESSION sql_mode = 'STRICT_ALL_TABLES,NO_ENGINE_SUBSTITUTION,ERROR_FOR_DIVISION_BY_ZERO', \
+         SESSION innodb_lock_wait_timeout = {lock_timeout_s}"
+    );
+    connection.execute(AssertSqlSafe(sql)).await?;
+    connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
+    match access {
+        Access::ReadWrite => {}
+        Access::ReadOnly => drop(connection.execute("SET SESSION TRANSACTION READ ONLY").await?),
+    }
+    let (version,): (String,) = sqlx::query_as("SELECT version()").fetch_one(&mut *connection).await?;
+    let sql = if version.contains("MariaDB") {
+        format!(
+            "SET SESSION max_statement_time = {:.3}",
+            Duration::from_millis(config.statement_timeout_ms).as_secs_f64()
+        )
+    } else {
+        // MySQL bounds reads so; its writes are bounded by the locks they wait for, and by the call.
+        format!("SET SESSION max_execution_time = {}", config.statement_timeout_ms)
+    };
+    connection.execute(AssertSqlSafe(sql)).await?;
+    Ok(())
+}
+
+/// Under a lock of the server, so that one process does it and the others wait. The migrator's own would
+/// wait without end, for which it gives a timeout that MariaDB refuses.
+async fn migrate(options: &MySqlConnectOptions, config: &ServerConfig) -> Result<(), Fault> {
+    let patience = Duration::from_millis(config.acquire_timeout_ms);
+    let mut connection = timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??;
+    let work = async {
+        let locked: (Option<i64>,) =
+            sqlx::query_as("SELECT GET_LOCK(left(concat('gochat migrations ', sha1(database())), 64), ?)")
+                .bind(i64::try_from(MIGRATION_TIME_MAX.as_secs()).unwrap_or(i64::MAX))
+                .fetch_one(&mut connection)
+                .await?;
+        if locked.0 != Some(1) {
+            return Err(Fault::Slow(MIGRATION_TIME_MAX));
+        }
+        let mut migrator = sqlx::migrate!("migrations/mysql");
+        migrator.set_locking(false);
+        migrator.run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)?;
+        Ok(())
+    };
+    timeout(MIGRATION_TIME_MAX, work).await.unwrap_or(Err(Fault::Slow(MIGRATION_TIME_MAX)))?;
+    // The lock goes with the connection.
+    Ok(connection.close().await?)
+}
+
+impl Dialect for MySql {
+    const BEGIN: &'static str = "BEGIN";
+
+    fn outlook(error: &sqlx::Error) -> Outlook {
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Outlook::Passes
+            }
+            sqlx::Error::Database(e) => {
+                outlook_of_number(e.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
+            }
+            _ => Outlook::Stays,
+        }
+    }
+}
+
+/// <https://mariadb.com/kb/en/mariadb-error-code-reference/>,
+/// <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>
+fn outlook_of_number(number: u16) -> Outlook {
+    match number {
+        // Read only: the server is a replica, or was made one.
+        1290 | 1792 | 1836 => Outlook::PassesElsewhere,
+        // Disk full; out of memory; too many connections, in all and of this user; resources used up; table full.
+        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Outlook::Passes,
+        // Shutdown; connections lost and killed; a statement interrupted, or too long (MariaDB, MySQL).
+        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Outlook::Passes,
+        // Waited too long for a lock; deadlock; changed since it was read.
+        1205 | 1213 | 1020 => Outlook::Passes,
+        _ => Outlook::Stays,
+    }
+}
+
+/// The statements, on a connection.
+type Session = MySqlConnection;

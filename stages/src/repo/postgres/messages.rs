@@ -1,0 +1,79 @@
+//! Reading messages: as they are now.
+
+use async_trait::async_trait;
+use schemas::ids::{ConversationId, MessageId, Seq, UserId};
+
+use super::Session;
+use crate::repo::model::Message;
+use crate::repo::sql::tables::{Messages, Slice};
+use crate::repo::sql::{Fault, MessageRow, limit_of, message_of};
+
+/// Columns of a message. What an edit said is withheld as soon as its target is recalled.
+macro_rules! select_messages {
+    ($rest:literal) => {
+        concat!(
+            "SELECT m.conversation_id, m.message_id, m.seq_id, m.sender_id, m.kind, \
+             CASE WHEN edited.recalled THEN '' ELSE m.content END, m.client_msg_id, m.created_at, m.target_seq, \
+             m.remove, m.edited_at, m.recalled \
+             FROM messages m LEFT JOIN messages edited ON m.kind = 'edit' AND m.sender_id = edited.sender_id \
+             AND edited.conversation_id = m.conversation_id AND edited.seq_id = m.target_seq ",
+            $rest
+        )
+    };
+}
+
+fn all(rows: Vec<MessageRow>) -> Result<Vec<Message>, Fault> {
+    rows.into_iter().map(message_of).collect()
+}
+
+/// Ids as an array.
+pub(super) fn numbers(users: &[UserId]) -> Vec<i64> {
+    users.iter().map(|user| user.0).collect()
+}
+
+#[async_trait]
+impl Messages for Session {
+    async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, Fault> {
+        all(sqlx::query_as(select_messages!("WHERE m.message_id = ANY($1)")).bind(ids).fetch_all(self).await?)
+    }
+
+    async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault> {
+        let sql =
+            select_messages!("WHERE (m.conversation_id, m.seq_id) IN (SELECT * FROM UNNEST($1::text[], $2::bigint[]))");
+        all(sqlx::query_as(sql).bind(conversations).bind(seqs).fetch_all(self).await?)
+    }
+
+    async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
+        let sql = select_messages!("WHERE m.message_id > $1 ORDER BY m.message_id LIMIT $2");
+        all(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
+    }
+
+    async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
+        let row: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = $1")
+            .bind(conversation.to_string())
+            .fetch_optional(self)
+            .await?;
+        Ok(Seq(row.map_or(0, |(seq,)| seq)))
+    }
+
+    async fn slice(
+        &mut self,
+        conversation: ConversationId,
+        first: Seq,
+        slice: Slice,
+        limit: usize,
+    ) -> Result<Vec<Message>, Fault> {
+        const BELOW: &str = select_messages!(
+            "WHERE m.conversation_id = $1 AND m.seq_id >= $2 AND m.seq_id < $3 ORDER BY m.seq_id DESC LIMIT $4"
+        );
+        const ABOVE: &str = select_messages!(
+            "WHERE m.conversation_id = $1 AND m.seq_id >= $2 AND m.seq_id > $3 ORDER BY m.seq_id LIMIT $4"
+        );
+        let (sql, edge) = match slice {
+            Slice::Below(edge) => (BELOW, edge),
+            Slice::Above(edge) => (ABOVE, edge),
+        };
+        let query = sqlx::query_as(sql).bind(conversation.to_string()).bind(first.0).bind(edge.0);
+        all(query.bind(limit_of(limit)).fetch_all(self).await?)
+    }
+}

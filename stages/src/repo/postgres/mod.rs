@@ -1,0 +1,132 @@
+//! The store in PostgreSQL, 13 or later, with standbys that may be read.
+//!
+//! What a batch brings goes over as arrays, one for each column, so that a statement is the same
+//! whatever the number of rows, and is planned once a connection.
+
+mod batch;
+mod conversations;
+mod groups;
+mod members;
+mod messages;
+mod tokens;
+mod users;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
+use sqlx::{ConnectOptions, Connection, Postgres};
+use tokio::time::timeout;
+
+use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain};
+use super::store::StoreError;
+
+/// A [`Store`](super::store::Store) in PostgreSQL.
+pub type PostgresStore = SqlStore<Postgres>;
+
+impl PostgresStore {
+    /// Connects (`postgres://user:password@host:port/database`) and brings the tables up to date.
+    /// Several processes may do so at once. Replicas may be away, and come back later.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
+    pub async fn open(url: &str, replicas: &[String], config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let (name, options) = parse(url, config)?;
+        let failed = |doing| {
+            let name = name.clone();
+            move |fault| explain::<Postgres>(&name, doing, fault)
+        };
+        migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
+        let pool = config.pool().connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let mut copies: Vec<(String, PgPool)> = Vec::with_capacity(replicas.len());
+        for replica in replicas {
+            let (name, options) = parse(replica, config)?;
+            copies.push((name, config.pool().connect_lazy_with(options)));
+        }
+        let pools = Pools::new(pool.clone(), pool).with_replicas(copies, config);
+        Ok(Self::new(name, pools, config.call_time_max()))
+    }
+
+    /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
+    /// them fails.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
+    pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let (name, options) = parse(url, config)?;
+        let options = options.options([("default_transaction_read_only", "on")]);
+        let pool = config.pool().connect_with(options).await;
+        let pool = pool.map_err(|error| explain::<Postgres>(&name, "open for reading", error.into()))?;
+        Ok(Self::new(name, Pools::new(pool.clone(), pool), config.call_time_max()))
+    }
+}
+
+/// Its name without the password, and how to connect.
+fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions), StoreError> {
+    let options: PgConnectOptions = url.parse().map_err(|error| StoreError::Failed {
+        store: "the PostgreSQL of repo.store".into(),
+        doing: "understand its address, postgres://user:password@host:port/database",
+        source: Box::<sqlx::Error>::from(error),
+    })?;
+    let database = options.get_database().unwrap_or_else(|| options.get_username());
+    let name = format!("PostgreSQL at {}:{}/{database}", options.get_host(), options.get_port());
+    let options = options.application_name("gochat").options([
+        ("statement_timeout", config.statement_timeout_ms.to_string()),
+        ("lock_timeout", config.lock_timeout_ms.to_string()),
+        // A process that stands still in a transaction gives its locks back.
+        ("idle_in_transaction_session_timeout", config.call_timeout_ms.to_string()),
+        ("default_transaction_isolation", "read committed".to_owned()),
+    ]);
+    Ok((name, options))
+}
+
+/// Under an advisory lock of the database, so that one process does it and the others wait.
+async fn migrate(options: &PgConnectOptions, config: &ServerConfig) -> Result<(), Fault> {
+    let patience = Duration::from_millis(config.acquire_timeout_ms);
+    let mut connection = timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??;
+    let work = async {
+        sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut connection).await?;
+        sqlx::migrate!("migrations/postgres")
+            .run_direct(None, &mut connection, false)
+            .await
+            .map_err(sqlx::Error::from)?;
+        Ok::<_, Fault>(())
+    };
+    timeout(MIGRATION_TIME_MAX, work).await.unwrap_or(Err(Fault::Slow(MIGRATION_TIME_MAX)))?;
+    Ok(connection.close().await?)
+}
+
+impl Dialect for Postgres {
+    const BEGIN: &'static str = "BEGIN";
+
+    fn outlook(error: &sqlx::Error) -> Outlook {
+        match error {
+            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
+                Outlook::Passes
+            }
+            sqlx::Error::Database(e) => {
+                outlook_of_sqlstate(e.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
+            }
+            _ => Outlook::Stays,
+        }
+    }
+}
+
+/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
+fn outlook_of_sqlstate(code: &str) -> Outlook {
+    match (code.get(..2), code) {
+        // A read-only transaction: the server is a standby, or was made one.
+        (_, "25006") => Outlook::PassesElsewhere,
+        // Serialization failure, deadlock, lock timeout, idle in transaction; statement timeout and other
+        // cancelled statements.
+        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => Outlook::Passes,
+        // Shutdown, crash of another session, not yet started.
+        (_, "57P01" | "57P02" | "57P03") => Outlook::Passes,
+        // Connection exceptions; out of memory, disk or connections; I/O errors.
+        (Some("08" | "53" | "58"), _) => Outlook::Passes,
+        _ => Outlook::Stays,
+    }
+}
+
+/// The statements, on a connection.
+type Session = PgConnection;

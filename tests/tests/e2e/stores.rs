@@ -1,0 +1,64 @@
+//! The chain on a real Kafka with a real database: it stands still for 20 s while fifty users talk.
+
+use std::time::Duration;
+
+use tests::broker::Broker;
+use tests::installation::{Installation, Part, Settings};
+use tests::server::any_port;
+use tests::service::Service;
+
+use crate::talk::Talk;
+use crate::tools::holds;
+
+/// Longer than every call waits: all that is under way then is given up and tried again.
+const STANDSTILL: Duration = Duration::from_secs(20);
+const PORTIONS: usize = 4;
+
+const fn part(roles: &'static str, instance: u16) -> Part {
+    Part { roles, instance, slot: 0 }
+}
+
+const PARTS: [Part; 4] =
+    [part("repo", 0), part("dedupe,id-assign,fan-out,large-group", 1), part("persist", 2), part("persist,gateway", 3)];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_with_mariadb_goes_on_after_the_database_stood_still() {
+    goes_on_after_the_database_stood_still("mariadb").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_with_postgres_goes_on_after_the_database_stood_still() {
+    goes_on_after_the_database_stood_still("postgres").await;
+}
+
+async fn goes_on_after_the_database_stood_still(database: &'static str) {
+    let (broker, database) = (Broker::start().await, Service::start(database).await);
+    let settings = Settings { store_url: Some(database.url()), ..Settings::on(broker.address()) };
+    let installation = Installation::new(settings);
+    let repo = installation.start(PARTS[0], any_port(), any_port()).await;
+    let grpc = repo.grpc;
+    let mut servers = vec![repo];
+    for part in &PARTS[1..] {
+        servers.push(installation.start(*part, any_port(), grpc).await);
+    }
+    let http = servers[3].http;
+    let mut talk = Talk::begin(&[http], grpc).await;
+
+    talk.say_part(PORTIONS);
+    talk.goes_on().await;
+    println!("the database stands still");
+    database.signal("STOP").await;
+    talk.say_part(PORTIONS);
+    tokio::time::sleep(STANDSTILL).await;
+    database.signal("CONT").await;
+    println!("the database goes on");
+    talk.say_part(PORTIONS);
+    talk.goes_on().await;
+
+    talk.end(http).await;
+    let (config, data) = (installation.config(), installation.data());
+    holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
+    for server in servers.drain(..).rev() {
+        assert!(server.stop().await.success());
+    }
+}
