@@ -8,7 +8,7 @@ use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
 
 /// What a message is known by.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'a> {
     /// Its id.
     pub message_id: MessageId,
@@ -16,12 +16,19 @@ pub struct Identity<'a> {
     pub sender: UserId,
     /// What its sender calls it.
     pub client_msg_id: &'a str,
+    /// What it says; `None` where it may have been edited or blanked since.
+    pub content: Option<&'a str>,
 }
 
 impl<'a> Identity<'a> {
     /// That of a record.
     pub fn of(record: &'a Sequenced) -> Self {
-        Self { message_id: record.message_id, sender: record.sender_id, client_msg_id: &record.client_msg_id }
+        Self {
+            message_id: record.message_id,
+            sender: record.sender_id,
+            client_msg_id: &record.client_msg_id,
+            content: Some(&record.content),
+        }
     }
 }
 
@@ -35,21 +42,33 @@ pub enum Met {
 }
 
 const FLAGS: u64 = 0b11;
+/// 30 bits of a hash of the content; 0: not known.
+const CONTENT: u64 = 0xffff_fffc;
+/// 32 bits of a hash of the rest.
+const REST: u64 = !(FLAGS | CONTENT);
 
-/// A hash of an identity, and where it was met. 0: the seq was skipped.
+/// Hashes of an identity, and where it was met. 0: the seq was skipped.
 #[derive(Debug, Clone, Copy)]
 struct Mark(u64);
 
 impl Mark {
-    fn new(identity: Identity<'_>) -> Self {
-        let mut hasher = DefaultHasher::new();
-        identity.hash(&mut hasher);
-        Self((hasher.finish() & !FLAGS).max(FLAGS + 1))
+    fn new(Identity { message_id, sender, client_msg_id, content }: Identity<'_>) -> Self {
+        // Never 0: that has a meaning of its own.
+        let rest = (hash_of((message_id, sender, client_msg_id)) & REST).max(1 << 32);
+        let content = content.map_or(0, |content| (hash_of(content) & CONTENT).max(1 << 2));
+        Self(rest | content)
     }
 
     fn is_same(self, other: Self) -> bool {
-        self.0 & !FLAGS == other.0 & !FLAGS
+        let contents = [self.0 & CONTENT, other.0 & CONTENT];
+        self.0 & REST == other.0 & REST && (contents[0] == contents[1] || contents.contains(&0))
     }
+}
+
+fn hash_of(value: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    value.hash(&mut hasher);
+    hasher.finish()
 }
 
 /// How an identity fits to what is known of its place.

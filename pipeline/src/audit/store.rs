@@ -7,6 +7,7 @@ use std::collections::HashMap;
 
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
+use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use schemas::snowflake::first_at;
 use stages::invariants::Invariant;
@@ -117,7 +118,9 @@ impl StoreAudit<'_> {
         let first = !self.findings.is_broken(Invariant::Stable);
         let location =
             if first { self.locate(conversation, seq).await? } else { Location::Stored { conversation, seq } };
-        let what = format!("the store has message {id} as seq {seq} of {conversation}, and the topic another one");
+        let what = format!(
+            "the store has message {id} as seq {seq} of {conversation}, and the topic another one, or another text"
+        );
         self.findings.broken(Invariant::Stable, location, what);
         Ok(())
     }
@@ -205,5 +208,9 @@ impl StoreAudit<'_> {
 }
 
 fn identity_of(message: &Message) -> Identity<'_> {
-    Identity { message_id: message.message_id, sender: message.sender_id, client_msg_id: &message.client_msg_id }
+    let Message { message_id, sender_id: sender, client_msg_id, edited_at, recalled, kind, .. } = message;
+    // An edit is blanked with what it edits.
+    let as_said = edited_at.is_none() && !recalled && *kind != Kind::Edit;
+    let content = as_said.then_some(message.content.as_str());
+    Identity { message_id: *message_id, sender: *sender, client_msg_id, content }
 }

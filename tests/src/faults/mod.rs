@@ -7,6 +7,7 @@
 //! it happen, `damage` does it to files. `run` is the course of a whole run, `backpressure` one in which a
 //! stage stands still, `report` the result.
 
+pub mod auditor;
 pub mod backpressure;
 pub mod books;
 pub mod cast;

@@ -60,6 +60,7 @@ pub struct Stand {
     /// Which log it is on.
     pub log: LogKind,
     data: PathBuf,
+    config: PathBuf,
     parts: Vec<Part>,
     /// Its brokers.
     pub brokers: Option<Broker>,
@@ -77,7 +78,8 @@ impl Stand {
         let args = vec!["--config".to_owned(), config.display().to_string()];
         let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
         let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
-        let mut stand = Self { log: LogKind::Embedded, data: dir.join("data"), parts: vec![part], brokers: None };
+        let mut stand =
+            Self { log: LogKind::Embedded, data: dir.join("data"), config, parts: vec![part], brokers: None };
         stand.start(0).await;
         stand
     }
@@ -95,7 +97,13 @@ impl Stand {
         std::fs::write(&config_file, config).expect("the directory can be written");
         let twice = [Role::Dedupe, Role::Persist, Role::FanOut, Role::LargeGroup, Role::Gateway];
         let roles = [Role::Repo].into_iter().chain(twice.into_iter().flat_map(|role| [role, role]));
-        let mut stand = Self { log: LogKind::Kafka, data: dir.join("data"), parts: Vec::new(), brokers: Some(brokers) };
+        let mut stand = Self {
+            log: LogKind::Kafka,
+            data: dir.join("data"),
+            config: config_file.clone(),
+            parts: Vec::new(),
+            brokers: Some(brokers),
+        };
         let mut grpc = any_port();
         for (instance, role) in roles.enumerate() {
             let slot = if role == Role::Gateway { instance % 2 } else { 0 };
@@ -114,6 +122,11 @@ impl Stand {
     /// Where its data is.
     pub fn data(&self) -> &Path {
         &self.data
+    }
+
+    /// The file that configures it.
+    pub fn config(&self) -> &Path {
+        &self.config
     }
 
     /// Where clients connect.

@@ -7,11 +7,12 @@ use std::time::Duration;
 use schemas::avro::Record;
 use schemas::records::Sequenced;
 use stages::invariants::{Held, Key};
-use topics::catalogue::{DEAD_LETTERS, Layout, PERSISTED, SEQUENCED, TopicSpec};
+use topics::catalogue::{DEAD_LETTERS, Layout, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
 use topics::embedded::EmbeddedLog;
 use topics::kafka::{KafkaConfig, KafkaLog};
 use topics::log::{Incoming, Log, LogError, StartAt};
 
+use super::auditor;
 use super::books::Books;
 use super::stand::{CHAIN_PARTITIONS, GATEWAY_SLOTS, Stand};
 
@@ -29,6 +30,9 @@ pub async fn read(stand: &Stand, books: &mut Books) {
     if let Err(e) = read.await {
         books.failures.push(format!("the topics can't be read: {e}"));
     }
+    if let Err(said) = auditor::check(stand.data(), stand.config()).await {
+        books.failures.push(format!("gochat check: {said}"));
+    }
 }
 
 /// Reads the topics of a log into the books.
@@ -45,6 +49,8 @@ pub async fn read_log(log: &dyn Log, books: &mut Books) -> Result<(), LogError> 
         .await?;
         books.topic_ends(topic.name);
     }
+    // Its bytes: what it holds was judged by what became of it.
+    each(log, &UPSTREAM.spec, |_| {}).await?;
     let mut dead = 0;
     each(log, &DEAD_LETTERS.spec, |_| dead += 1).await?;
     if dead > 0 {

@@ -63,6 +63,15 @@ async fn a_row_with_another_id_breaks_stable_at_its_record() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_row_with_another_text_breaks_stable_at_its_record() {
+    let ground = Ground::embedded().await.talked().await;
+    let (offset, changed) = ground.sequenced(pair()).await.swap_remove(4);
+    ground.tamper(&format!("UPDATE messages SET content = content || '!' WHERE message_id = {}", changed.message_id));
+    let at = Location::Record { topic: &SEQUENCED.spec, partition: place(pair()), offset };
+    assert_broken(&ground.audit().await, Invariant::Stable, &at, "another text");
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn another_identity_in_persisted_or_delivered_breaks_stable() {
     let ground = Ground::embedded().await.talked().await;
     let newest = ground.newest(pair()).await;
