@@ -95,7 +95,8 @@ impl Condition {
             Some(match found {
                 Value::String(text) => *text == self.wanted,
                 Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    found.to_string() == self.wanted
+                    let written = found.to_string();
+                    written == self.wanted
                 }
             })
         };
