@@ -14,11 +14,14 @@ use crate::config::{Config, LogKind};
 /// not hear of changes that went through another.
 const UNSHARED_USER_LIFETIME: Duration = Duration::from_secs(5);
 
+/// A store and the cache before it.
+type StoreAndCache = (Arc<dyn Store>, Arc<dyn Cache>);
+
 /// The store as the services and the chain use it, and its cache.
 ///
 /// # Errors
 /// [`CacheError::Address`]; a cache that is away is none.
-pub fn before(store: Arc<dyn Store>, config: &Config) -> Result<(Arc<dyn Store>, Arc<dyn Cache>), CacheError> {
+pub fn before(store: Arc<dyn Store>, config: &Config) -> Result<StoreAndCache, CacheError> {
     let cache = cache::open(&config.repo.cache, lifetimes(config))?;
     let guarded = GuardedStore::new(store, &config.repo.guard);
     Ok((Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache))), cache))

@@ -60,7 +60,7 @@ async fn newest(store: &std::sync::Arc<dyn Store>) -> i64 {
 async fn a_standby_that_is_behind_paused_or_dead_costs_no_answer() {
     let pair_of = Pair::start().await;
     let impatient = ServerConfig { replica_timeout_ms: 300, replica_rest_ms: 200, ..ServerConfig::default() };
-    let store = pair_of.database.open_with(&[pair_of.standby.clone()], &impatient).await;
+    let store = pair_of.database.open_with(std::slice::from_ref(&pair_of.standby), &impatient).await;
     let say = async |seq: i64| write(&store, &[text(pair(), seq, ANN, "hi")]).await;
     say(1).await;
 

@@ -124,7 +124,7 @@ async fn seqs(store: &Arc<dyn Store>) -> Vec<i64> {
 pub async fn a_replica_is_read_only_while_it_has_everything(kind: Kind) {
     let (primary, replica) = (Database::new(kind).await, Database::new(kind).await);
     let copy = replica.open().await;
-    let store = primary.open_with(&[replica.url.clone()], &ServerConfig::default()).await;
+    let store = primary.open_with(std::slice::from_ref(&replica.url), &ServerConfig::default()).await;
     let by = |seq, whom: &str| text(pair(), seq, ANN, whom);
     let answers = async || {
         let page = store.history(pair(), HistoryRange::Newest, Seq(1), 10).await.unwrap();

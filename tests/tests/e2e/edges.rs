@@ -132,7 +132,7 @@ async fn ids_and_cursors_at_the_edge_get_their_code() {
 async fn of_registrations_of_one_name_at_the_same_instant_one_wins() {
     let scene = scene().await;
     let register = |n: usize| {
-        let name = if n % 2 == 0 { "Zoe" } else { "zoE" };
+        let name = if n.is_multiple_of(2) { "Zoe" } else { "zoE" };
         let body = json!({"username": name, "password": format!("password {n}")});
         let api = scene.api.clone();
         async move { api.call(Method::POST, "/api/auth/register", None, Some(body)).await }

@@ -67,15 +67,8 @@ impl Ground {
         config.data_dir = dir.path().into();
         (config.log.chain_partitions, config.log.gateway_slots) = (2, 1);
         let open = OpenLog::open(&config, Clock::system()).await.unwrap();
-        let presence = SharedPresence::default();
-        let at = Clock::system().now_ms() + 3_600_000;
-        let mut table = presence.write().unwrap();
-        table.apply(&PresenceEvent::Slot(Heartbeat { slot: 0, epoch: EPOCH, at }));
-        for user_id in [ANN, BOB] {
-            table.apply(&PresenceEvent::User(Presence { user_id, slot: 0, epoch: EPOCH, online: true, at }));
-        }
-        drop(table);
         let store = SqliteStore::open(&dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap();
+        let presence = both_are_online();
         Self { dir, open, presence, store }
     }
 
@@ -285,4 +278,16 @@ pub fn assert_broken(findings: &Findings, invariant: Invariant, at: &Location, s
     let first = verdict.first.as_ref().unwrap_or_else(|| panic!("{invariant} holds: {}", findings.to_json()));
     assert_eq!(&first.location, at, "{invariant}: {}", first.what);
     assert!(first.what.contains(says), "{invariant}: {}", first.what);
+}
+
+fn both_are_online() -> SharedPresence {
+    let presence = SharedPresence::default();
+    let at = Clock::system().now_ms() + 3_600_000;
+    let mut table = presence.write().unwrap();
+    table.apply(&PresenceEvent::Slot(Heartbeat { slot: 0, epoch: EPOCH, at }));
+    for user_id in [ANN, BOB] {
+        table.apply(&PresenceEvent::User(Presence { user_id, slot: 0, epoch: EPOCH, online: true, at }));
+    }
+    drop(table);
+    presence
 }

@@ -77,7 +77,7 @@ pub fn run(seed: u64, planted: Option<Planted>) -> Outcome {
 }
 
 async fn play(seed: u64, planted: Option<Planted>) -> Outcome {
-    let fused = planted.and_then(Planted::fused).unwrap_or(seed % 2 == 0);
+    let fused = planted.and_then(Planted::fused).unwrap_or(seed.is_multiple_of(2));
     let roles = roles(fused);
     let world = Arc::new(World::new(seed, roles.len() * MACHINES));
     let layout = Layout { chain_partitions: world.draw(|random| random.random_range(1..=3)), gateway_slots: SLOTS };

@@ -271,10 +271,9 @@ impl World {
 
     /// A stage ended by itself: a person would have to look.
     pub fn stopped(&self, process: Process, error: String) {
-        self.note(Happening::Stopped { process, error: error.clone() });
-        self.state()
-            .stopped
-            .get_or_insert_with(|| format!("{} on machine {}: {error}", process.stage, process.machine));
+        let where_and_why = format!("{} on machine {}: {error}", process.stage, process.machine);
+        self.note(Happening::Stopped { process, error });
+        self.state().stopped.get_or_insert(where_and_why);
     }
 
     /// The first stage that ended by itself.

@@ -110,7 +110,9 @@ async fn prepare_session(
     connection.execute("SET SESSION TRANSACTION ISOLATION LEVEL READ COMMITTED").await?;
     match access {
         Access::ReadWrite => {}
-        Access::ReadOnly => drop(connection.execute("SET SESSION TRANSACTION READ ONLY").await?),
+        Access::ReadOnly => {
+            connection.execute("SET SESSION TRANSACTION READ ONLY").await?;
+        }
     }
     let (version,): (String,) = sqlx::query_as("SELECT version()").fetch_one(&mut *connection).await?;
     let sql = if version.contains("MariaDB") {
