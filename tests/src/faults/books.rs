@@ -4,22 +4,19 @@
 //! as it comes; whatever contradicts an invariant is counted, and the first counterexample is kept. The
 //! verdicts are those of `stages::invariants`; here is only what lets them be asked piece by piece.
 
+mod clients;
+mod kept;
+
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::snowflake::time_of;
-use serde_json::Value;
-use stages::invariants::{
-    ARRIVES_MS_MAX, Finding, Held, Invariant, Key, Queue, Seen, Synced, check_acked, check_bound, check_gapless,
-    check_once, check_stable, check_whole,
-};
-use topics::partition::partition_of;
+use stages::invariants::{Finding, Held, Invariant, Key, Queue, check_bound, check_once, check_stable};
 
-use super::cast::{Cast, content, line_of};
+use self::clients::Watched;
+use super::cast::{Cast, line_of};
 use super::pauses::Pauses;
-use super::stand::{CHAIN_PARTITIONS, GATEWAY_SLOTS};
-use crate::ledger::held;
 
 /// For how long a repeat is recognised.
 const RESEND_WINDOW_MS: i64 = 600_000;
@@ -102,16 +99,6 @@ struct Line {
     room: u16,
     acked: bool,
     stored: bool,
-}
-
-/// A client's state over time.
-#[derive(Debug, Clone, Default)]
-struct Watched {
-    online_since: Option<i64>,
-    /// Of which connection that is.
-    connections: u64,
-    /// Newest seq seen, by room.
-    newest: HashMap<usize, u32>,
 }
 
 impl Books {
@@ -201,116 +188,10 @@ impl Books {
         }
     }
 
-    /// The next messages of a conversation's history.
-    pub fn history(&mut self, room: usize, messages: &[Value]) {
-        for value in messages {
-            let message = held(value, UserId(0));
-            self.told(&message);
-            let stored = std::mem::replace(&mut self.rooms[room].stored, message.seq.0 as u32);
-            if i64::from(stored) + 1 == message.seq.0 {
-                self.count(Invariant::Gapless, 1);
-            } else {
-                let former = self.rooms[room].known.get(stored as usize - usize::from(stored > 0)).copied();
-                let former = former.filter(|_| stored > 0).map(|e| self.as_held(room, Seq(i64::from(stored)), e));
-                let both: Vec<_> = former.into_iter().chain([message.clone()]).collect();
-                // Relative to the former one: check_gapless wants a conversation from its start.
-                let start = both[0].seq.0 - 1;
-                let both: Vec<_> = both.into_iter().map(|held| Held { seq: Seq(held.seq.0 - start), ..held }).collect();
-                let mut finding = check_gapless(&both);
-                finding.counterexample = finding.counterexample.map(|_| {
-                    format!("the history of {} goes from seq {stored} to {}", message.key.conversation, message.seq)
-                });
-                self.enter(&finding);
-            }
-            if let Some((speaker, number)) = line_of(&message.key.client_msg_id) {
-                let stored_as = value["content"].as_str().unwrap_or_default();
-                if stored_as != content(speaker, number) {
-                    let what = format!("{:?} is stored as {stored_as:?}, which is not what was said", message.key);
-                    self.broken(Invariant::Acked, what);
-                }
-                if let Some(line) = self.line(&message.key.client_msg_id) {
-                    line.stored = true;
-                }
-            }
-        }
-    }
-
-    /// How far a conversation's history was read.
-    pub fn stored(&self, room: usize) -> u32 {
-        self.rooms[room].stored
-    }
-
-    /// Reads histories from the start again, to see that nothing has changed.
-    pub fn read_again(&mut self) {
-        self.rooms.iter_mut().for_each(|room| room.stored = 0);
-    }
-
-    /// The same evidence with nothing of the store read yet and nothing found: to judge a copy of the data.
-    pub fn of_a_copy(&self) -> Self {
-        let mut copy = self.clone();
-        copy.read_again();
-        copy.lines.iter_mut().flatten().for_each(|line| line.stored = false);
-        copy.tallies.clear();
-        copy.failures.clear();
-        copy
-    }
-
     /// What was found first, if anything was.
     pub fn first_finding(&self) -> Option<&str> {
         let broken = self.tallies.values().find_map(|tally| tally.first.as_deref());
         broken.or(self.failures.first().map(String::as_str))
-    }
-
-    /// A record with an identity in a topic; `repeats` says whether it may come more than once.
-    pub fn in_topic(&mut self, topic: &str, message: &Held, repeats: bool) {
-        let Some(room) = self.room(message.key.conversation) else { return };
-        self.told(message);
-        let last = self.rooms[room].in_topic;
-        let seq = message.seq.0 as u32;
-        self.count(Invariant::Gapless, 1);
-        if seq == last + 1 {
-            self.rooms[room].in_topic = seq;
-        } else if seq > last || !repeats {
-            let what = format!("{topic} has seq {seq} of {} behind {last}", message.key.conversation);
-            self.broken(Invariant::Gapless, what);
-        }
-    }
-
-    /// A topic was read to its end: it has all that the store has. The next one follows.
-    pub fn topic_ends(&mut self, topic: &str) {
-        for room in 0..self.rooms.len() {
-            let book = &mut self.rooms[room];
-            let (in_topic, stored) = (std::mem::take(&mut book.in_topic), book.stored);
-            if in_topic != stored {
-                let id = self.cast.rooms[room].id;
-                let what = format!("{topic} has {id} up to seq {in_topic}, and the store has it up to {stored}");
-                self.broken(Invariant::Acked, what);
-            }
-        }
-    }
-
-    /// What a client saw as new.
-    pub fn seen(&mut self, client: usize, seen: &Seen) {
-        let Some(room) = self.room(seen.conversation) else { return };
-        let newest = self.watched[client].newest.entry(room).or_default();
-        let (former, now) = (*newest, seen.seq.0 as u32);
-        *newest = now.max(former);
-        self.count(Invariant::Order, 1);
-        if now <= former {
-            let what = format!("client {client} saw seq {now} of {} behind {former}", seen.conversation);
-            self.broken(Invariant::Order, what);
-        }
-        if client != self.cast.unlucky() {
-            let partition = partition_of(seen.conversation.to_string().as_bytes(), CHAIN_PARTITIONS);
-            self.pauses.seen(client, (partition, client % GATEWAY_SLOTS as usize), seen.time_ms);
-        }
-    }
-
-    /// An answer to a sync.
-    pub fn synced(&mut self, synced: &Synced) {
-        if synced.recovered {
-            self.enter(&check_whole(std::slice::from_ref(synced)));
-        }
     }
 
     /// How long a queue was.
@@ -318,80 +199,9 @@ impl Books {
         self.enter(&check_bound(&[queue]));
     }
 
-    /// Notes how far conversations reach, for [`arrives`](Self::arrives).
-    pub fn note_heads(&mut self, now_ms: i64) {
-        for room in &mut self.rooms {
-            room.heads.push_back((now_ms, room.known.len() as u32));
-            while room.heads.get(1).is_some_and(|(time, _)| *time <= now_ms - ARRIVES_MS_MAX) {
-                room.heads.pop_front();
-            }
-        }
-    }
-
-    /// Whether a client that was online for all of the last minute has what is older than that.
-    pub fn arrives(&mut self, client: usize, online: bool, connections: u64, now_ms: i64) {
-        let watched = &mut self.watched[client];
-        // A new connection starts anew: what was before it comes by sync.
-        if !online || watched.connections != connections {
-            watched.connections = connections;
-            watched.online_since = online.then_some(now_ms);
-        }
-        let Some(since) = self.watched[client].online_since else { return };
-        if now_ms - since <= ARRIVES_MS_MAX {
-            return;
-        }
-        for room in self.cast.clone().rooms_of(client) {
-            let Some(&(time, due)) = self.rooms[room].heads.front() else { continue };
-            if time > now_ms - ARRIVES_MS_MAX || time < since {
-                continue;
-            }
-            self.count(Invariant::Arrives, 1);
-            let has = self.watched[client].newest.get(&room).copied().unwrap_or_default();
-            if has < due {
-                let (id, late) = (self.cast.rooms[room].id, now_ms - time);
-                let what = format!(
-                    "client {client}, online for {} ms, has {id} up to seq {has}; {due} was known {late} ms ago",
-                    now_ms - since
-                );
-                self.broken(Invariant::Arrives, what);
-            }
-        }
-    }
-
-    /// The newest seq a client has seen in a room, and how far the room is known to reach.
-    pub fn position(&self, client: usize, room: usize) -> (u32, u32) {
-        let has = self.watched[client].newest.get(&room).copied().unwrap_or_default();
-        (has, self.rooms[room].known.len() as u32)
-    }
-
-    /// At the end, with all of the history read: every acknowledged message is stored.
-    pub fn judge_acked(&mut self) {
-        let (mut acked, mut missing) = (0, Vec::new());
-        for (speaker, lines) in self.lines.iter().enumerate() {
-            for (number, line) in lines.iter().enumerate().filter(|(_, line)| line.acked) {
-                acked += 1;
-                if !line.stored {
-                    missing.push((speaker, number, line.room));
-                }
-            }
-        }
-        self.count(Invariant::Acked, acked);
-        for (speaker, number, room) in missing {
-            let (conversation, account) = (self.cast.rooms[usize::from(room)].id, &self.cast.accounts[speaker]);
-            let sender = UserId(account.user_id.parse().expect("a user id"));
-            let key = Key { conversation, sender, client_msg_id: format!("{speaker}-{number}").into() };
-            self.enter(&check_acked(&[key], &[]));
-        }
-    }
-
     /// What was found, by invariant.
     pub fn tallies(&self) -> &BTreeMap<Invariant, Tally> {
         &self.tallies
-    }
-
-    /// Messages that the store holds, events of groups among them.
-    pub fn stored_messages(&self) -> u64 {
-        self.rooms.iter().map(|room| u64::from(room.stored)).sum()
     }
 
     fn room(&mut self, conversation: ConversationId) -> Option<usize> {
