@@ -13,6 +13,7 @@ mod pools;
 mod rows;
 mod store;
 pub mod tables;
+mod token_table;
 mod tokens;
 
 pub use fault::Fault;
@@ -24,6 +25,7 @@ pub use rows::{
 };
 pub(super) use store::explain;
 pub use store::{Dialect, Outlook, SqlStore};
+pub(super) use token_table::token_table;
 
 /// How long bringing the tables up to date may take, waiting for another process to do it included.
 pub const MIGRATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
