@@ -13,6 +13,7 @@ use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker};
 use super::events::Events;
+use super::let_go;
 use crate::catalogue::TopicSpec;
 use crate::log::{Bounds, LogError, Outgoing};
 use crate::partition::partition_of;
@@ -33,14 +34,15 @@ pub(super) struct Topic {
 pub(super) struct Cluster {
     pub config: KafkaConfig,
     topics: HashMap<&'static str, Arc<Topic>>,
-    /// Sees open transactions, so that an end is the true one.
-    lookup: BaseConsumer<Events>,
+    /// Sees open transactions, so that an end is the true one. Replaced when it gets no answer: it may
+    /// have forgotten the brokers (see [`KnownBrokers`](super::events::KnownBrokers)).
+    lookup: Mutex<Arc<BaseConsumer<Events>>>,
     group_clients: Mutex<HashMap<String, Arc<BaseConsumer<Events>>>>,
 }
 
 impl Cluster {
     pub fn new(config: KafkaConfig, topics: Vec<Topic>) -> Result<Self, LogError> {
-        let lookup = create(&config, &config.consumer("lookup", None, Isolation::Uncommitted))?;
+        let lookup = Mutex::new(create_lookup(&config)?);
         let topics = topics.into_iter().map(|topic| (topic.spec.name, Arc::new(topic))).collect();
         Ok(Self { config, topics, lookup, group_clients: Mutex::default() })
     }
@@ -62,20 +64,19 @@ impl Cluster {
 
     pub fn bounds(&self, topic: &Topic, partition: u32) -> Result<Bounds, LogError> {
         let number = topic.checked(partition)?;
-        serve(&self.lookup);
-        let ask = |timeout| self.lookup.client().fetch_watermarks(&topic.name, number, timeout);
-        let (start, end) = self.ask("looking up the bounds of a partition", ask)?;
+        let ask = |lookup: &BaseConsumer<_>, timeout| lookup.client().fetch_watermarks(&topic.name, number, timeout);
+        let (start, end) = self.look_up("looking up the bounds of a partition", ask)?;
         Ok(Bounds { start: start.cast_unsigned(), end: end.cast_unsigned() })
     }
 
     pub fn offset_at(&self, topic: &Topic, partition: u32, time_ms: i64) -> Result<u64, LogError> {
         let number = topic.checked(partition)?;
-        let ask = |timeout| {
+        let ask = |lookup: &BaseConsumer<_>, timeout| {
             let mut times = TopicPartitionList::new();
             times.add_partition_offset(&topic.name, number, Offset::Offset(time_ms.max(0)))?;
-            self.lookup.offsets_for_times(times, timeout)
+            lookup.offsets_for_times(times, timeout)
         };
-        let found = self.ask("looking up the offset of a time", ask)?;
+        let found = self.look_up("looking up the offset of a time", ask)?;
         match found.elements().first().map(|element| element.offset()) {
             Some(Offset::Offset(offset)) => Ok(offset.cast_unsigned()),
             _ => Ok(self.bounds(topic, partition)?.end),
@@ -92,13 +93,18 @@ impl Cluster {
                 }
                 // Committed: it waits for the transaction that is just about to commit a position.
                 let settings = self.config.consumer("positions", Some(group), Isolation::Committed);
-                clients.insert(group.to_owned(), Arc::new(create(&self.config, &settings)?));
+                clients.insert(group.to_owned(), create(&self.config, &settings)?);
             }
             Arc::clone(&clients[group])
         };
         serve(&client);
         let partitions: Vec<u32> = (0..topic.partitions).collect();
-        let found = self.committed(&client, topic, &partitions)?;
+        let found = self.committed(&client, topic, &partitions).inspect_err(|error| {
+            if matches!(error, LogError::Unavailable { .. }) {
+                let forgotten = self.group_clients.lock().unwrap_or_else(PoisonError::into_inner).remove(group);
+                let_go((client.clone(), forgotten));
+            }
+        })?;
         Ok(partitions.iter().map(|partition| found.get(partition).copied()).collect())
     }
 
@@ -124,6 +130,25 @@ impl Cluster {
             _ => None,
         });
         Ok(known.collect())
+    }
+
+    /// Asks through the client for lookups, and through another one the next time when there is no answer.
+    fn look_up<T>(
+        &self,
+        doing: &'static str,
+        ask: impl Fn(&BaseConsumer<Events>, Duration) -> KafkaResult<T>,
+    ) -> Result<T, LogError> {
+        let lookup = Arc::clone(&self.lookup.lock().unwrap_or_else(PoisonError::into_inner));
+        serve(&*lookup);
+        let answer = self.ask(doing, |timeout| ask(&lookup, timeout));
+        if matches!(answer, Err(LogError::Unavailable { .. })) {
+            let fresh = create_lookup(&self.config)?;
+            let mut current = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&current, &lookup) {
+                let_go((std::mem::replace(&mut *current, fresh), lookup));
+            }
+        }
+        answer
     }
 
     /// Asks until there is an answer, within the timeout of a request: a leader may just have changed,
@@ -157,9 +182,13 @@ impl Topic {
     }
 }
 
-fn create(config: &KafkaConfig, settings: &ClientConfig) -> Result<BaseConsumer<Events>, LogError> {
+fn create_lookup(config: &KafkaConfig) -> Result<Arc<BaseConsumer<Events>>, LogError> {
+    create(config, &config.consumer("lookup", None, Isolation::Uncommitted))
+}
+
+fn create(config: &KafkaConfig, settings: &ClientConfig) -> Result<Arc<BaseConsumer<Events>>, LogError> {
     let speaker = Speaker { brokers: &config.brokers, doing: "making a client" };
-    settings.create_with_context(Events).map_err(|e| speaker.settings_error(e))
+    settings.create_with_context(Events::default()).map(Arc::new).map_err(|e| speaker.settings_error(e))
 }
 
 /// Takes in what a client that is never read from has to say: log lines and errors.

@@ -139,6 +139,8 @@ pub(super) enum Isolation {
 const PRODUCER_QUEUE_KIB_MAX: u32 = 256 * 1_024;
 /// Most bytes of records that are fetched ahead of a consumer, KiB.
 const FETCH_QUEUE_KIB_MAX: u32 = 32 * 1_024;
+/// How often a consumer says which brokers it knows.
+const STATISTICS_INTERVAL: Duration = Duration::from_secs(5);
 /// Largest record with its overhead, bytes: the brokers' and librdkafka's own default.
 pub(super) const RECORD_BYTES_MAX: usize = 1_000_000;
 
@@ -262,6 +264,14 @@ impl KafkaConfig {
         client
     }
 
+    /// A consumer that reads partitions outside of groups.
+    pub(super) fn reader(&self) -> ClientConfig {
+        // Assigning needs the name of a group, although none is joined.
+        let mut client = self.consumer("reader", Some("readers"), Isolation::Committed);
+        client.set("statistics.interval.ms", ms(STATISTICS_INTERVAL));
+        client
+    }
+
     /// A member of a group: classic protocol, cooperative-sticky (KIP-429), static (KIP-345).
     pub(super) fn member(&self, spec: &MemberSpec) -> ClientConfig {
         let role = format!("{}-{}", spec.group, spec.instance);
@@ -271,6 +281,7 @@ impl KafkaConfig {
         set(
             &mut client,
             [
+                ("statistics.interval.ms", ms(STATISTICS_INTERVAL)),
                 ("group.instance.id", spec.instance.clone()),
                 ("group.protocol", "classic".into()),
                 ("partition.assignment.strategy", "cooperative-sticky".into()),

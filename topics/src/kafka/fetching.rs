@@ -34,6 +34,7 @@ impl Membership {
 
     /// Takes in what librdkafka has, up to the read-ahead.
     pub(super) fn poll(&mut self) {
+        self.consumer.context().known.remind(self.consumer.client(), &self.cluster.config.brokers);
         let room = READ_AHEAD_RECORDS.max(self.spec.batch_records_max).saturating_sub(self.backlog.records());
         let mut arrivals = Arrivals::default();
         // What is no record answers with nothing, just as an empty queue does.

@@ -1,12 +1,13 @@
-//! The two calls of librdkafka that rdkafka has no fitting form of.
+//! The calls of librdkafka that rdkafka has no fitting form of.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::time::Duration;
 
-use rdkafka::bindings;
+use rdkafka::client::Client;
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
+use rdkafka::{ClientContext, bindings};
 
 /// Waits until no record is in flight, at most this long; returns whether that is so.
 ///
@@ -19,6 +20,16 @@ pub(super) fn flush<C: ProducerContext>(producer: &BaseProducer<C>, timeout: Dur
     // rd_kafka_flush may be called from any thread.
     let answer = unsafe { bindings::rd_kafka_flush(producer.client().native_ptr(), timeout_ms) };
     answer == RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR
+}
+
+/// Tells a client of brokers, `host:port,host:port`; returns of how many that it did not know.
+#[allow(unsafe_code, reason = "see SAFETY")]
+pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -> i32 {
+    // What has a NUL is no list of brokers: none is added.
+    let Ok(brokers) = CString::new(brokers) else { return 0 };
+    // SAFETY: the handle belongs to `client` and the text to this function, both until the call returns;
+    // rd_kafka_brokers_add may be called from any thread.
+    unsafe { bindings::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) }
 }
 
 /// Gives each header of a record to `take`, in order. A header without a value is an empty one.

@@ -12,7 +12,6 @@ use tokio::sync::Notify;
 use tokio::time::{Instant, timeout_at};
 
 use super::cluster::{Cluster, Topic, is_missing};
-use super::config::Isolation;
 use super::events::Events;
 use super::let_go;
 use super::record::{Arrivals, Backlog};
@@ -39,10 +38,8 @@ impl KafkaReader {
     /// Looks up where to start, and starts. Waits for brokers: not for a thread of the async runtime.
     pub fn open(cluster: Arc<Cluster>, topic: Arc<Topic>, from: &[(u32, StartAt)]) -> Result<Self, LogError> {
         let speaker = cluster.speaker("starting a reader");
-        // Assigning needs the name of a group, although none is joined.
-        let settings = cluster.config.consumer("reader", Some("readers"), Isolation::Committed);
-        let mut consumer: BaseConsumer<Events> =
-            settings.create_with_context(Events).map_err(|e| speaker.settings_error(e))?;
+        let consumer = cluster.config.reader().create_with_context(Events::default());
+        let mut consumer: BaseConsumer<Events> = consumer.map_err(|e| speaker.settings_error(e))?;
         let arrival = Arc::new(Notify::new());
         let told = Arc::clone(&arrival);
         consumer.set_nonempty_callback(move || told.notify_one());
@@ -63,6 +60,7 @@ impl KafkaReader {
     /// Takes in what has come; returns whether any partition went on.
     fn drain(&mut self) -> Result<bool, Trouble> {
         let Some(consumer) = &self.consumer else { return Ok(false) };
+        consumer.context().known.remind(consumer.client(), &self.cluster.config.brokers);
         let mut arrivals = Arrivals::default();
         // What is no record answers with nothing, just as an empty queue does.
         let mut nothing = 0;

@@ -11,9 +11,9 @@ use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, Consumer, ConsumerContext, RebalanceProtocol};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaRespErr;
-use rdkafka::{ClientContext, TopicPartitionList};
+use rdkafka::{ClientContext, Statistics, TopicPartitionList};
 
-use super::events;
+use super::events::{self, KnownBrokers};
 
 /// A change that was not answered yet.
 #[derive(Debug)]
@@ -30,6 +30,7 @@ pub(super) struct Rebalances {
     changes: Mutex<VecDeque<Change>>,
     /// Nobody is told any more: what is revoked is given up at once.
     leaving: AtomicBool,
+    pub known: KnownBrokers,
 }
 
 impl Rebalances {
@@ -58,6 +59,10 @@ impl ClientContext for Rebalances {
 
     fn error(&self, error: KafkaError, reason: &str) {
         events::passing(&error, reason);
+    }
+
+    fn stats(&self, statistics: Statistics) {
+        self.known.note(&statistics);
     }
 }
 

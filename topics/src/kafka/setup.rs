@@ -75,7 +75,7 @@ struct Setup<'a> {
 impl<'a> Setup<'a> {
     fn new(config: &'a KafkaConfig) -> Result<Self, LogError> {
         let speaker = Speaker { brokers: &config.brokers, doing: "making a client" };
-        let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events);
+        let admin = config.admin().create_with_context::<_, AdminClient<_>>(Events::default());
         let admin = admin.map_err(|e| speaker.settings_error(e))?;
         let lookup = Versions::listening(config.consumer("setup", None, Isolation::Uncommitted));
         let lookup = lookup.create_with_context(Versions::default());

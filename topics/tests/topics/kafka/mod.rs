@@ -1,5 +1,6 @@
 //! The log on a real Kafka, whose address the environment gives: the contract, and what is its own.
 
+mod forgotten;
 mod kill;
 mod old_broker;
 mod outage;
