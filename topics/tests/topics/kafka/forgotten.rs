@@ -27,6 +27,8 @@ const METADATA: i16 = 3;
 const FIND_COORDINATOR: i16 = 10;
 /// From this version of Metadata on, lists and texts are "compact" and sections end with tags.
 const METADATA_COMPACT: i16 = 9;
+/// Not every client forgets every time: it depends on what else it is about to do.
+const ROUNDS: u32 = 5;
 /// How long anything may take to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -41,6 +43,28 @@ struct Shared {
     misled: Mutex<BTreeSet<String>>,
     /// Raised to close all connections.
     cut: watch::Sender<u32>,
+}
+
+impl Shared {
+    /// As a broker that is killed, starts again, and knows of no broker at first: until a member and a
+    /// client that looks up bounds were told so.
+    async fn start_anew(&self, log: &Arc<dyn Log>) {
+        self.misled.lock().unwrap().clear();
+        self.forgets.store(true, Ordering::SeqCst);
+        self.refusals.store(20, Ordering::SeqCst);
+        self.cut.send_modify(|cut| *cut += 1);
+        let misled = async {
+            loop {
+                let _refused = log.bounds(&UPSTREAM.spec, 0).await;
+                let names = self.misled.lock().unwrap().clone();
+                if ["-lookup", "-forgetful"].iter().all(|end| names.iter().any(|name| name.ends_with(end))) {
+                    return;
+                }
+            }
+        };
+        timeout(PATIENCE, misled).await.unwrap_or_else(|_| panic!("told only {:?}", self.misled.lock().unwrap()));
+        self.forgets.store(false, Ordering::SeqCst);
+    }
 }
 
 /// Stands between clients and the broker, and takes its place in what the broker says of the cluster.
@@ -248,35 +272,16 @@ async fn clients_that_were_told_of_no_broker_find_them_again() {
     reads(&mut *reader, "before").await;
     works_on(&mut *member, "before").await;
 
-    // As one that is killed and starts again.
-    shared.forgets.store(true, Ordering::SeqCst);
-    shared.refusals.store(20, Ordering::SeqCst);
-    shared.cut.send_modify(|cut| *cut += 1);
-    let misled = async {
-        // Who loses all brokers asks for the cluster when one is back; so does who looks something up.
-        loop {
-            let _refused = log.bounds(&UPSTREAM.spec, 0).await;
-            let names = shared.misled.lock().unwrap().clone();
-            let all =
-                ["-lookup", "-reader", "-forgetful"].iter().all(|end| names.iter().any(|name| name.ends_with(end)));
-            if all {
-                return;
-            }
-        }
-    };
-    timeout(PATIENCE, misled).await.unwrap_or_else(|_| panic!("misled only {:?}", shared.misled.lock().unwrap()));
-    shared.forgets.store(false, Ordering::SeqCst);
-
-    append(&direct, &UPSTREAM.spec, 0, &["after"]).await;
-    reads(&mut *reader, "after").await;
-    works_on(&mut *member, "after").await;
-    let looks_up = async { while log.bounds(&UPSTREAM.spec, 0).await.is_err() {} };
-    timeout(PATIENCE, looks_up).await.expect("bounds are never known again");
-    let appends = async {
+    for round in 0..ROUNDS {
+        shared.start_anew(&log).await;
+        let value = format!("after {round}");
+        append(&direct, &UPSTREAM.spec, 0, &[&value]).await;
+        reads(&mut *reader, &value).await;
+        works_on(&mut *member, &value).await;
+        let looks_up = async { while log.bounds(&UPSTREAM.spec, 0).await.is_err() {} };
+        timeout(PATIENCE, looks_up).await.expect("bounds are never known again");
         let again = || vec![placed(&UPSTREAM.spec, 0, "again")];
-        while let Err(e) = log.append(again()).await {
-            eprintln!("{e:?}");
-        }
-    };
-    timeout(PATIENCE, appends).await.expect("appends never go on");
+        let appends = async { while log.append(again()).await.is_err() {} };
+        timeout(PATIENCE, appends).await.expect("appends never go on");
+    }
 }
