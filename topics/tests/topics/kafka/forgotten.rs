@@ -28,13 +28,14 @@ const FIND_COORDINATOR: i16 = 10;
 /// From this version of Metadata on, lists and texts are "compact" and sections end with tags.
 const METADATA_COMPACT: i16 = 9;
 /// Not every client forgets every time: it depends on what else it is about to do.
-const ROUNDS: u32 = 5;
+const ROUNDS: u32 = 8;
 /// How long anything may take to go on.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// What all connections of a proxy share.
 struct Shared {
-    port: u16,
+    /// Of the brokers that there seem to be. The first one leads everything.
+    ports: [u16; 3],
     /// Whether the list of brokers is taken out.
     forgets: AtomicBool,
     /// How many new connections are turned away.
@@ -69,27 +70,31 @@ impl Shared {
 
 /// Stands between clients and the broker, and takes its place in what the broker says of the cluster.
 async fn proxy() -> Arc<Shared> {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
+    let mut listeners = Vec::new();
+    for _ in 0..3 {
+        listeners.push(TcpListener::bind("127.0.0.1:0").await.unwrap());
+    }
     let shared = Arc::new(Shared {
-        port,
+        ports: std::array::from_fn(|n| listeners[n].local_addr().unwrap().port()),
         forgets: AtomicBool::new(false),
         refusals: AtomicUsize::new(0),
         misled: Mutex::default(),
         cut: watch::Sender::new(0),
     });
-    let of_all = Arc::clone(&shared);
-    tokio::spawn(async move {
-        loop {
-            let (client, _) = listener.accept().await.unwrap();
-            let less = |left: usize| left.checked_sub(1);
-            if of_all.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
-                continue;
+    for listener in listeners {
+        let shared = Arc::clone(&shared);
+        tokio::spawn(async move {
+            loop {
+                let (client, _) = listener.accept().await.unwrap();
+                let less = |left: usize| left.checked_sub(1);
+                if shared.refusals.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+                    continue;
+                }
+                let broker = TcpStream::connect(brokers().split(',').next().unwrap()).await.unwrap();
+                tokio::spawn(pass(client, broker, Arc::clone(&shared)));
             }
-            let broker = TcpStream::connect(brokers().split(',').next().unwrap()).await.unwrap();
-            tokio::spawn(pass(client, broker, Arc::clone(&of_all)));
-        }
-    });
+        });
+    }
     shared
 }
 
@@ -149,14 +154,14 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: &Asked,
             Some(About { api: METADATA, version, client }) => {
                 assert!(version >= METADATA_COMPACT, "this proxy does not read version {version} of Metadata");
                 let forgets = shared.forgets.load(Ordering::SeqCst);
-                answer = with_brokers(&answer, (!forgets).then_some(shared.port));
+                answer = with_brokers(&answer, (!forgets).then_some(&shared.ports));
                 if forgets {
                     shared.misled.lock().unwrap().insert(client);
                 }
             }
             Some(About { version, .. }) => {
                 assert!((1..=2).contains(&version), "this proxy does not read version {version} of FindCoordinator");
-                answer = with_coordinator(&answer, shared.port);
+                answer = with_coordinator(&answer, shared.ports[0]);
             }
             None => {}
         }
@@ -164,8 +169,8 @@ async fn answers(mut from: OwnedReadHalf, mut to: OwnedWriteHalf, asked: &Asked,
     }
 }
 
-/// The same answer with one broker, at this port of the loopback, or none.
-fn with_brokers(answer: &[u8], port: Option<u16>) -> Vec<u8> {
+/// The same answer with brokers at these ports of the loopback, the real one first, or none.
+fn with_brokers(answer: &[u8], ports: Option<&[u16; 3]>) -> Vec<u8> {
     // Correlation id, no tags, throttle time; then the list.
     let (head, mut rest) = answer.split_at(4 + 1 + 4);
     let count = length(&mut rest).expect("a list of brokers");
@@ -180,16 +185,14 @@ fn with_brokers(answer: &[u8], port: Option<u16>) -> Vec<u8> {
         assert_eq!(take(&mut rest, 1), [0], "tags of a broker");
     }
     let mut made = head.to_vec();
-    match port {
-        None => made.push(1),
-        Some(port) => {
-            made.push(2);
-            made.extend(&ids[0]);
-            made.push(10);
-            made.extend(b"127.0.0.1");
-            made.extend(u32::from(port).to_be_bytes());
-            made.extend([0, 0]);
-        }
+    made.push(ports.map_or(0, |_| 3) + 1);
+    for (n, port) in (0..).zip(ports.into_iter().flatten()) {
+        let id = i32::from_be_bytes(ids[0].clone().try_into().unwrap()) + n;
+        made.extend(id.to_be_bytes());
+        made.push(10);
+        made.extend(b"127.0.0.1");
+        made.extend(u32::from(*port).to_be_bytes());
+        made.extend([0, 0]);
     }
     made.extend(rest);
     made
@@ -263,7 +266,8 @@ async fn clients_that_were_told_of_no_broker_find_them_again() {
         Timeouts { delivery: Duration::from_secs(2), request: Duration::from_secs(3), ..Timeouts::default() };
     let own = config();
     let direct: Arc<dyn Log> = KafkaLog::connect(own.clone()).await.unwrap();
-    let config = KafkaConfig { brokers: format!("127.0.0.1:{}", shared.port), timeouts, ..own };
+    let config =
+        KafkaConfig { brokers: shared.ports.map(|port| format!("127.0.0.1:{port}")).join(","), timeouts, ..own };
     let log: Arc<dyn Log> = KafkaLog::connect(config).await.unwrap();
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Earliest)]).await.unwrap();
     let partitions = usize::try_from(CHAIN_PARTITIONS).unwrap();
