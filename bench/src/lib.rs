@@ -3,6 +3,7 @@
 //! Everything here is seeded and bounded. Figures are ratios to a baseline of the same run wherever
 //! there is one: machines differ, and most are shared.
 
+pub mod bare_sql;
 pub mod cache;
 pub mod client;
 pub mod copy;
@@ -14,7 +15,9 @@ pub mod kafka_copy;
 pub mod latency;
 pub mod limits;
 pub mod report;
+pub mod scratch;
 pub mod stage;
+pub mod store;
 pub mod talk;
 pub mod threads;
 pub mod usage;

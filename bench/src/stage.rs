@@ -36,9 +36,7 @@ pub async fn measure<S: Stage>(
         let mut out = Outputs::default();
         stage.process(batch, &mut out, &Context { now_ms, ids_not_after_ms: None })?;
         stage.committed();
-        let took = watch.took();
-        figures.took.wall += took.wall;
-        figures.took.cpu += took.cpu;
+        figures.took += watch.took();
         figures.outputs += out.records.len() as u64;
     }
     Ok(figures)

@@ -32,6 +32,13 @@ impl Stopwatch {
     }
 }
 
+impl std::ops::AddAssign for Took {
+    fn add_assign(&mut self, more: Self) {
+        self.wall += more.wall;
+        self.cpu += more.cpu;
+    }
+}
+
 impl Took {
     /// How many of `n` things were done in a second.
     pub fn per_second(&self, n: u64) -> f64 {

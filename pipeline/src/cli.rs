@@ -1,6 +1,7 @@
 //! The command line.
 
 mod sockets;
+mod store;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,7 +11,9 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::check::{CHECK_EXAMPLES, CheckArgs};
 use crate::commands::rebuild::RebuildCommand;
 use crate::commands::topics::args::TopicsArgs;
+use crate::database_url::DatabaseUrl;
 pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
+pub use store::StoreBenchArgs;
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -108,13 +111,17 @@ pub enum BenchCommand {
   gochat bench chain --log embedded
   gochat bench chain --log kafka --brokers 127.0.0.1:19092
   gochat bench chain --messages 1000000 --partitions 8 --unfused
-  gochat bench chain --log kafka --brokers 127.0.0.1:19092 --profile")]
+  gochat bench chain --log kafka --brokers 127.0.0.1:19092 --profile
+  gochat bench chain --store postgres://gochat:gochat@127.0.0.1:19132/gochat")]
     Chain(ChainBenchArgs),
     /// One stage alone, without any I/O.
     #[command(after_help = "Examples:
   gochat bench stage dedupe
   gochat bench stage fan-out --records 2000000 --batch 4096")]
     Stage(StageBenchArgs),
+    /// A store alone: batches against bare SQL, pages of histories, single messages.
+    #[command(after_help = store::STORE_EXAMPLES)]
+    Store(StoreBenchArgs),
     /// From socket to socket: latency at a given rate, hop by hop.
     #[command(after_help = sockets::SOCKETS_EXAMPLES)]
     Sockets(SocketsBenchArgs),
@@ -169,6 +176,10 @@ pub struct ChainBenchArgs {
     /// The brokers, for the log kafka. Each run makes topics of its own, which stay.
     #[arg(long, value_name = "HOST:PORT", default_value = "127.0.0.1:19092")]
     pub brokers: String,
+    /// A database server, postgres://user:password@host:port/database or mysql://…: a database of the bench's
+    /// own is made on it, and dropped in the end. Without it messages are stored in SQLite.
+    #[arg(long, value_name = "URL", value_parser = DatabaseUrl::of_server)]
+    pub store: Option<DatabaseUrl>,
     /// How many messages.
     #[arg(long, default_value_t = 500_000)]
     pub messages: u64,
@@ -221,7 +232,7 @@ pub struct StageBenchArgs {
     pub batch: usize,
 }
 
-/// A stage that can be measured alone.
+/// A stage that can be measured alone; `bench store` measures persist.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum BenchedStage {
     /// At 10 million live keys, with eviction.
@@ -232,6 +243,4 @@ pub enum BenchedStage {
     FanOut,
     /// Pages of groups of 10,000.
     LargeGroup,
-    /// Into SQLite (this one does I/O).
-    Persist,
 }

@@ -33,6 +33,20 @@ impl DatabaseUrl {
         }
     }
 
+    /// The address of a server, as an argument of a command.
+    ///
+    /// # Errors
+    /// What is wrong with it.
+    pub fn of_server(text: &str) -> Result<Self, &'static str> {
+        let url = Self(text.to_owned());
+        match url.database() {
+            Some(Database::MySql | Database::Postgres) => Ok(url),
+            Some(Database::Sqlite(_)) | None => {
+                Err("not of the form postgres://user:password@host:port/database or mysql://…")
+            }
+        }
+    }
+
     /// All of it, the password too: for connecting only.
     pub fn expose(&self) -> &str {
         &self.0

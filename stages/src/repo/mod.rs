@@ -14,7 +14,7 @@ pub mod group_rules;
 pub mod guarded;
 pub mod keys;
 pub mod model;
-mod multirow;
+pub mod multirow;
 pub mod mysql;
 pub mod outbox;
 mod passwords;

@@ -7,26 +7,27 @@ use std::sync::Arc;
 const SIZES: [usize; 4] = [512, 64, 8, 1];
 
 /// One statement for each of the sizes.
-pub(super) struct MultiRow {
+#[derive(Debug)]
+pub struct MultiRow {
     statements: [Arc<str>; SIZES.len()],
     columns: usize,
 }
 
 impl MultiRow {
     /// A statement with `{rows}` where the list of rows belongs, each of so many columns.
-    pub(super) fn new(sql: &str, columns: usize) -> Self {
+    pub fn new(sql: &str, columns: usize) -> Self {
         let row = format!("({})", vec!["?"; columns].join(","));
         let statement = |rows| Arc::from(sql.replace("{rows}", &vec![row.as_str(); rows].join(",")));
         Self { statements: SIZES.map(statement), columns }
     }
 
     /// How many values each row binds.
-    pub(super) fn columns(&self) -> usize {
+    pub fn columns(&self) -> usize {
         self.columns
     }
 
     /// The statements for all of these rows, each with its share of them.
-    pub(super) fn statements<'s, 'r, T>(
+    pub fn statements<'s, 'r, T>(
         &'s self,
         mut rows: &'r [T],
     ) -> impl Iterator<Item = (Arc<str>, &'r [T])> + use<'s, 'r, T> {

@@ -16,13 +16,12 @@ use schemas::ids::GroupId;
 use schemas::records::{Heartbeat, Presence};
 use stages::membership::{Membership, MembershipSource};
 use stages::presence::SharedPresence;
-use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::{ACCEPTED, DELIVERIES, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 
 use super::baseline::{self, feed};
-use super::installation::BenchedLog;
+use super::installation::{BenchedLog, BenchedStore};
 use super::print;
 use crate::cli::{ChainBenchArgs, Role};
 use crate::commands::CommandError;
@@ -62,12 +61,13 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     eprintln!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1);
     let (bytes, bare) = baseline::copied(&dir.path().join("copy"), &args, &workload, hops).await?;
     eprintln!("chain: {} messages through all stages …", args.messages);
-    let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload).await?;
+    let store = BenchedStore::make(args.store.as_ref(), dir.path()).await?;
+    let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload, &store).await?;
 
     let mut report = Report::new("gochat bench chain");
     report
         .setting("log", benched_log(&args).described())
-        .setting("store", "SQLite, WAL, synchronous=FULL")
+        .setting("store", store.described())
         .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
         .setting("tasks a stage", args.tasks)
         .setting("partitions", args.partitions)
@@ -99,6 +99,7 @@ async fn through_the_stages(
     dir: &Path,
     args: &ChainBenchArgs,
     workload: &Workload,
+    store: &BenchedStore,
 ) -> Result<(u64, Took, ThreadsTook), CommandError> {
     std::fs::create_dir_all(dir)?;
     let open = OpenLog::open(&benched_log(args).config(dir), Clock::system()).await?;
@@ -114,8 +115,8 @@ async fn through_the_stages(
         dedupe_window_ms: 600_000,
         fused: !args.unfused,
         first_instance: 0,
-        store: Some(SqliteStore::open(&dir.join("repo.db"), SqliteConfig::default()).await?),
-        persist_tasks_max: 1,
+        store: Some(store.open().await?),
+        persist_tasks_max: store.persist_tasks_max(),
         presence: presence.clone(),
         members: members(),
         large_group: stages::large_group::Config::default(),

@@ -1,11 +1,18 @@
 //! What a benchmark runs on: a log, a store and topics of its own.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use bench::scratch::Scratch;
+use stages::repo::sqlite::{SqliteConfig, SqliteStore};
+use stages::repo::store::Store;
 use topics::clock::Clock;
 
 use crate::cli;
+use crate::commands::CommandError;
 use crate::config::{Config, LogKind};
+use crate::database_url::DatabaseUrl;
+use crate::store;
 
 /// Where a benchmark's log is.
 #[derive(Debug, Clone, Copy)]
@@ -43,6 +50,59 @@ impl BenchedLog<'_> {
         match self.kind {
             cli::LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
             cli::LogKind::Kafka => "Kafka, one replica, acks=all, transactions; the broker flushes as it is set to",
+        }
+    }
+}
+
+/// Where a benchmark's store is; gone with this value.
+#[derive(Debug)]
+pub enum BenchedStore {
+    /// In this file of the benchmark's own directory.
+    File(PathBuf),
+    /// In a database of its own on a server.
+    Server(Scratch),
+}
+
+impl BenchedStore {
+    /// On this server, or in this directory.
+    ///
+    /// # Errors
+    /// When the server does not make a database.
+    pub async fn make(server: Option<&DatabaseUrl>, dir: &Path) -> Result<Self, CommandError> {
+        let Some(url) = server else { return Ok(Self::File(dir.join("repo.db"))) };
+        let made = Scratch::create(url.expose()).await;
+        let scratch = made.map_err(|error| format!("{url} did not make a database for the bench: {error}"))?;
+        Ok(Self::Server(scratch))
+    }
+
+    /// Opens it, as an installation does.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn open(&self) -> Result<Arc<dyn Store>, CommandError> {
+        match self {
+            Self::File(path) => Ok(SqliteStore::open(path, SqliteConfig::default()).await?),
+            Self::Server(scratch) => {
+                let mut config = Config::default();
+                config.repo.store.url = Some(scratch.url().into());
+                Ok(store::open(&config).await?)
+            }
+        }
+    }
+
+    /// How many tasks of persist it has work for.
+    pub fn persist_tasks_max(&self) -> u16 {
+        match self {
+            Self::File(_) => 1,
+            Self::Server(_) => u16::MAX,
+        }
+    }
+
+    /// For people.
+    pub fn described(&self) -> String {
+        match self {
+            Self::File(_) => "SQLite, WAL, synchronous=FULL".into(),
+            Self::Server(scratch) => format!("{}, set as it is", DatabaseUrl::from(scratch.url())),
         }
     }
 }

@@ -8,6 +8,7 @@ mod installation;
 mod server;
 mod sockets;
 mod stage;
+mod store;
 
 use crate::cli::BenchCommand;
 use crate::commands::CommandError;
@@ -21,6 +22,7 @@ pub async fn run(command: BenchCommand) -> Result<(), CommandError> {
         match command {
             BenchCommand::Chain(args) => Box::pin(chain::chain(args)).await,
             BenchCommand::Cache(args) => Box::pin(cache::cache(&args)).await,
+            BenchCommand::Store(args) => Box::pin(store::store(&args)).await,
             BenchCommand::Stage(args) => Box::pin(stage::stage(&args)).await,
             BenchCommand::Sockets(args) => Box::pin(sockets::sockets(&args)).await,
             BenchCommand::Connections(args) => Box::pin(connections::connections(&args)).await,

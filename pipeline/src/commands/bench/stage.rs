@@ -13,9 +13,7 @@ use stages::fan_out::{self, FanOut};
 use stages::id_assign::IdAssign;
 use stages::large_group::{self, LargeGroup};
 use stages::membership::{Membership, MembershipSource};
-use stages::persist::Persist;
 use stages::presence::SharedPresence;
-use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::stage::Stage;
 
 use crate::cli::{BenchedStage, StageBenchArgs};
@@ -54,7 +52,6 @@ pub async fn stage(args: &StageBenchArgs) -> Result<(), CommandError> {
             add("fan-out, groups of 500", fan_out(args, group).await?);
         }
         BenchedStage::LargeGroup => add("large-group, pages of 500", large_group(args).await?),
-        BenchedStage::Persist => add("persist, SQLite", persist(args).await?),
     }
     super::print(&report);
     Ok(())
@@ -122,33 +119,6 @@ async fn large_group(args: &StageBenchArgs) -> Result<Figures, CommandError> {
         message: Sequenced { conversation_id: ConversationId::Group(GroupId(1)), ..message },
     });
     Ok(measure(&mut stage, batches(tasks, args)).await?)
-}
-
-async fn persist(args: &StageBenchArgs) -> Result<Figures, CommandError> {
-    let dir = tempfile::tempdir()?;
-    let store = SqliteStore::open(&dir.path().join("repo.db"), SqliteConfig::default()).await?;
-    let mut stage = assigned(Persist::new(store));
-    // Seqs of a conversation must rise without repeats: id-assign's own, on the same messages.
-    let mut ids = assigned(IdAssign::new(0));
-    let mut of_pairs = workload();
-    of_pairs.conversations = 10_000;
-    let identified = batches(of_pairs.messages(), args).map(move |batch| {
-        let mut out = stages::stage::Outputs::default();
-        let cx = stages::stage::Context { now_ms: START_MS, ids_not_after_ms: None };
-        let batch = batch.into_iter().map(|mut input| {
-            input.source.partition = 0;
-            input
-        });
-        ids.process(batch.collect(), &mut out, &cx).expect("ids are not leased here");
-        ids.committed();
-        let input = |output: stages::stage::Output<Sequenced>| stages::stage::Input {
-            source: output.source,
-            headers: output.headers,
-            value: output.value,
-        };
-        out.records.into_iter().map(input).collect()
-    });
-    Ok(measure(&mut stage, identified).await?)
 }
 
 fn pair(message: Upstream) -> Upstream {

@@ -60,6 +60,26 @@ impl Default for SqliteConfig {
     }
 }
 
+impl SqliteConfig {
+    /// How a connection that writes uses the file, which is made when it is not there.
+    pub fn options(&self, path: &Path) -> SqliteConnectOptions {
+        let options = SqliteConnectOptions::new()
+            .filename(path)
+            .create_if_missing(true)
+            .journal_mode(SqliteJournalMode::Wal)
+            .synchronous(SqliteSynchronous::Full)
+            .busy_timeout(Duration::from_millis(self.busy_timeout_ms))
+            .foreign_keys(true)
+            .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
+            .pragma("cache_size", format!("-{}", self.page_cache_kib))
+            .pragma("wal_autocheckpoint", self.wal_checkpoint_pages.to_string());
+        match self.file_pages_max {
+            Some(pages) => options.pragma("max_page_count", pages.to_string()),
+            None => options,
+        }
+    }
+}
+
 /// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
 const PREPARED_STATEMENTS_MAX: usize = 256;
 
@@ -78,7 +98,7 @@ impl SqliteStore {
             let name = name.clone();
             move |fault| explain::<Sqlite>(&name, doing, fault)
         };
-        let options = options(path, &config);
+        let options = config.options(path);
         migrate(&options).await.map_err(failed("bring its tables up to date"))?;
         let pool = |connections: u32, options| async move {
             let pool = SqlitePoolOptions::new()
@@ -126,23 +146,6 @@ async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<boo
     // Behind the rollback that a dropped transaction has queued.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
-}
-
-fn options(path: &Path, config: &SqliteConfig) -> SqliteConnectOptions {
-    let options = SqliteConnectOptions::new()
-        .filename(path)
-        .create_if_missing(true)
-        .journal_mode(SqliteJournalMode::Wal)
-        .synchronous(SqliteSynchronous::Full)
-        .busy_timeout(Duration::from_millis(config.busy_timeout_ms))
-        .foreign_keys(true)
-        .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
-        .pragma("cache_size", format!("-{}", config.page_cache_kib))
-        .pragma("wal_autocheckpoint", config.wal_checkpoint_pages.to_string());
-    match config.file_pages_max {
-        Some(pages) => options.pragma("max_page_count", pages.to_string()),
-        None => options,
-    }
 }
 
 /// In one transaction that holds the file from its beginning: one process does it, the others wait as for
