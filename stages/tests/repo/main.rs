@@ -8,6 +8,7 @@
 mod auth;
 mod bad_input;
 mod big_group;
+mod busy;
 mod cache;
 mod contract;
 mod databases;
