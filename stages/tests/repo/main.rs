@@ -19,6 +19,7 @@ mod keys;
 mod mariadb;
 mod outbox;
 mod persist;
+mod pool_gauges;
 mod postgres;
 mod relays;
 mod rights;
