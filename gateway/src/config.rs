@@ -51,7 +51,7 @@ pub struct GatewayConfig {
     /// Milliseconds that an append may take; then the client hears Busy.
     pub append_timeout_ms: u64,
     /// Records that wait before the store, before all stages up to persist together; over it messages are
-    /// refused with Busy.
+    /// refused with Busy, the repo's SaveMessage and MarkAsRead too.
     pub busy_lag_records_max: u64,
     /// REST requests a second of one user.
     pub requests_a_second_a_user: u32,

@@ -12,13 +12,13 @@ use tokio::sync::Semaphore;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::headers::TraceParent;
 
 use crate::appender::Appender;
 use crate::config::GatewayConfig;
 use crate::failed_logins::FailedLogins;
-use crate::lag::Backlog;
 use crate::presence::{PresencePublisher, SlotLease};
 use crate::rate::RateLimiter;
 use crate::repo::Repo;
@@ -42,7 +42,7 @@ pub struct Edge {
     pub(crate) rights: Rights,
     pub(crate) sign_ins: SignIns,
     pub(crate) appender: Appender,
-    pub(crate) backlog: Backlog,
+    pub(crate) backlog: Arc<Backlog>,
     pub(crate) sessions: Sessions,
     pub(crate) presence: PresencePublisher,
     pub(crate) signals: Signals,

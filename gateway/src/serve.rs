@@ -13,13 +13,13 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use tonic::transport::Channel;
+use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::{Log, LogError, Reader};
 
 use crate::appender::{AppendTask, appender};
 use crate::config::GatewayConfig;
 use crate::edge::{Edge, HealthOfComponents, Rates, RenderMetrics};
-use crate::lag::{Backlog, LagWatch};
 use crate::presence::{PresencePublisher, SlotLease};
 use crate::repo::Repo;
 use crate::rights::Rights;
@@ -42,8 +42,8 @@ pub struct GatewayParts {
     pub slot: SlotLease,
     /// Tells the time.
     pub clock: Clock,
-    /// Whose lag decides about Busy.
-    pub lag_of: Vec<LagWatch>,
+    /// Knows how far the chain is behind; somebody else looks.
+    pub backlog: Arc<Backlog>,
     /// What `/metrics` shows.
     pub render_metrics: RenderMetrics,
     /// What `/health/ready` shows, beside the gateway itself.
@@ -92,16 +92,16 @@ pub async fn serve(
     let reader = delivery::open(parts.log.as_ref(), &parts.slot)
         .await
         .map_err(|source| GatewayError::Deliveries { slot, source })?;
-    let (log, lag_of) = (parts.log.clone(), parts.lag_of.clone());
+    let log = parts.log.clone();
     let (edge, append_task) = assemble(parts);
-    let tasks = Tasks::start(&edge, &log, lag_of, append_task, reader);
+    let tasks = Tasks::start(&edge, &log, append_task, reader);
     let ended = until_the_end(&edge, listener, &shutdown, &tasks).await;
     tasks.stop(&edge).await;
     ended
 }
 
 fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
-    let GatewayParts { config, log, repo, verifying_key, slot, clock, lag_of: _, render_metrics, health } = parts;
+    let GatewayParts { config, log, repo, verifying_key, slot, clock, backlog, render_metrics, health } = parts;
     let repo = Repo::new(repo, Duration::from_millis(config.repo_timeout_ms));
     let access_age = Duration::from_millis(config.access_cache_ms);
     let append_timeout = Duration::from_millis(config.append_timeout_ms);
@@ -109,7 +109,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
     let edge = Edge {
         rights: Rights::new(repo.clone(), access_age, config.access_cache_entries_max, config.typing_members_max),
         sign_ins: SignIns::new(Duration::from_millis(config.sign_in_cache_ms), config.access_cache_entries_max),
-        backlog: Backlog::new(config.busy_lag_records_max),
+        backlog,
         sessions: Sessions::new(config.sockets_a_user_max),
         presence: PresencePublisher::new(slot.clone()),
         signals: Signals::default(),
@@ -179,13 +179,7 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn start(
-        edge: &Arc<Edge>,
-        log: &Arc<dyn Log>,
-        lag_of: Vec<LagWatch>,
-        append_task: AppendTask,
-        reader: Box<dyn Reader>,
-    ) -> Self {
+    fn start(edge: &Arc<Edge>, log: &Arc<dyn Log>, append_task: AppendTask, reader: Box<dyn Reader>) -> Self {
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
         let mut running = JoinSet::new();
         running.spawn(append_task.run(drain.clone()));
@@ -203,10 +197,6 @@ impl Tasks {
         running.spawn({
             let (edge, log, drain) = (edge.clone(), log.clone(), drain.clone());
             async move { edge.presence.run(log, &edge.sessions, &edge.clock, drain).await }
-        });
-        running.spawn({
-            let (edge, log, stop) = (edge.clone(), log.clone(), stop.clone());
-            async move { edge.backlog.watch(log, lag_of, stop).await }
         });
         running.spawn(queues::tell(edge.clone(), stop.clone()));
         Self { running, stop, drain, delivery: tokio::sync::Mutex::new(delivery) }

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway::{GatewayParts, LagWatch, SlotLease};
+use gateway::{GatewayParts, SlotLease};
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
 use stages::repo::store::Store;
@@ -14,6 +14,7 @@ use tokio::sync::{Notify, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
+use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::Log;
 
@@ -125,6 +126,7 @@ const STAGES: &str = "stages";
 const PRESENCE: &str = "presence";
 const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
+const BACKLOG: &str = "backlog";
 
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
@@ -147,6 +149,14 @@ impl Process {
         } else {
             None
         };
+        let backlog = Arc::new(Backlog::new(config.gateway.limits.busy_lag_records_max));
+        if is(Role::Repo) || is(Role::Gateway) {
+            let (backlog, log, stop) = (backlog.clone(), log.clone(), stops.repo.clone());
+            supervisor.start(BACKLOG, async move {
+                backlog.watch(log, &LAG_THAT_REFUSES, stop.cancelled_owned()).await;
+                Ok::<_, std::convert::Infallible>(())
+            });
+        }
         let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
             let listener = listen(config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
@@ -164,6 +174,7 @@ impl Process {
                 config: config.repo.limits.clone(),
                 instance: config.first_instance_id(),
                 group_changed: changed.clone(),
+                backlog: backlog.clone(),
             };
             supervisor.start(REPO, stages::repo::serve(parts, listener, stops.repo.clone()));
             let relay = outbox::relay(store.clone(), log.clone(), clock.clone(), changed, stops.chain.clone());
@@ -202,7 +213,7 @@ impl Process {
                 verifying_key,
                 slot: SlotLease { slot, epoch, lost: CancellationToken::new() },
                 clock,
-                lag_of: LAG_THAT_REFUSES.map(|(group, topic)| LagWatch { group: group.into(), topic }).into(),
+                backlog,
                 render_metrics: Arc::new(move || rendered.render()),
                 health: Arc::new(move || health.report()),
             };
@@ -225,7 +236,7 @@ impl Process {
         let layers = [
             (&self.stops.edge, &[GATEWAY][..]),
             (&self.stops.chain, &[STAGES, PRESENCE, OUTBOX][..]),
-            (&self.stops.repo, &[REPO][..]),
+            (&self.stops.repo, &[REPO, BACKLOG][..]),
         ];
         for (stop, parts) in layers {
             stop.cancel();

@@ -14,6 +14,7 @@ use stages::persist::Persist;
 use stages::presence::SharedPresence;
 use stages::repo::store::Store;
 use stages::stage::{Either, Stage};
+use topics::backlog::LagWatch;
 use topics::catalogue::{
     ACCEPTED, DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, PERSISTED, PartitionKey, SEQUENCED, TopicSpec,
     UPSTREAM,
@@ -98,8 +99,11 @@ pub struct Parts {
 
 /// The groups and topics whose lag together says whether the chain keeps up: all that stand between the
 /// ack and the store.
-pub const LAG_THAT_REFUSES: [(&str, &TopicSpec); 3] =
-    [("dedupe", &UPSTREAM.spec), ("id-assign", &ACCEPTED.spec), ("persist", &SEQUENCED.spec)];
+pub const LAG_THAT_REFUSES: [LagWatch; 3] = [
+    LagWatch { group: "dedupe", topic: &UPSTREAM.spec },
+    LagWatch { group: "id-assign", topic: &ACCEPTED.spec },
+    LagWatch { group: "persist", topic: &SEQUENCED.spec },
+];
 
 /// ```text
 /// upstream ─► dedupe ─► accepted ─► id-assign ─► sequenced ─► persist ─► persisted ─► fan-out ─► deliveries

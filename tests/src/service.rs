@@ -1,6 +1,7 @@
 //! A real database server of a test's own, started and stopped by the project's scripts.
 
 use std::path::PathBuf;
+use std::process::Stdio;
 
 use tempfile::TempDir;
 use tokio::process::Command;
@@ -20,14 +21,20 @@ impl Service {
     /// Starts one on free ports; the name is as `start-infra.sh --services` takes it.
     pub async fn start(name: &'static str) -> Self {
         let service = Self { name, dir: tempfile::tempdir().expect("a directory"), port_base: free_port_base() };
+        service.start_again().await;
+        service
+    }
+
+    /// Starts it, the first time or after it was killed.
+    pub async fn start_again(&self) {
         let started = Command::new(script("start-infra.sh"))
-            .args(["--native", "--services", name, "--port-base", &service.port_base.to_string(), "--dir"])
-            .arg(service.infra())
+            .args(["--native", "--services", self.name, "--port-base", &self.port_base.to_string(), "--dir"])
+            .arg(self.infra())
+            .stdout(Stdio::null())
             .status()
             .await
             .expect("the script is there");
-        assert!(started.success(), "{name} starts");
-        service
+        assert!(started.success(), "{} starts", self.name);
     }
 
     /// Where it answers, as clients take it.
@@ -59,7 +66,11 @@ impl Service {
 impl Drop for Service {
     fn drop(&mut self) {
         // A failure leaves a server behind, which the next start on this machine does not mind.
-        let _ = std::process::Command::new(script("cleanup.sh")).arg("--dir").arg(self.infra()).status();
+        let _ = std::process::Command::new(script("cleanup.sh"))
+            .arg("--dir")
+            .arg(self.infra())
+            .stdout(Stdio::null())
+            .status();
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use gateway::{GatewayConfig, GatewayError, GatewayParts, LagWatch, SlotLease, serve};
+use gateway::{GatewayConfig, GatewayError, GatewayParts, SlotLease, serve};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -17,7 +17,8 @@ use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
 use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{DELIVERIES, Layout, TopicSpec, UPSTREAM};
+use topics::backlog::{Backlog, LagWatch};
+use topics::catalogue::{DELIVERIES, Layout, SEQUENCED, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::{Headers, Origin};
@@ -31,6 +32,8 @@ pub const BOUND: Duration = Duration::from_secs(10);
 pub const NOW: i64 = 1_800_000_000_000;
 pub const SLOT: u32 = 3;
 pub const EPOCH: i64 = 77;
+const LAG_OF: [LagWatch; 2] =
+    [LagWatch { group: "dedupe", topic: &UPSTREAM.spec }, LagWatch { group: "persist", topic: &SEQUENCED.spec }];
 const LAYOUT: Layout = Layout { chain_partitions: 4, gateway_slots: 8 };
 
 pub struct Gateway {
@@ -55,6 +58,8 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let (lease_lost, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
+    let backlog = Arc::new(Backlog::new(config.busy_lag_records_max));
+    let (watched, stopped) = (log.clone(), shutdown.clone());
     let parts = GatewayParts {
         config,
         log: log.clone(),
@@ -62,14 +67,12 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
         verifying_key: key.verifying_key(),
         slot: SlotLease { slot: SLOT, epoch: EPOCH, lost: lease_lost.clone() },
         clock,
-        lag_of: vec![
-            LagWatch { group: "dedupe".into(), topic: &topics::catalogue::UPSTREAM.spec },
-            LagWatch { group: "persist".into(), topic: &topics::catalogue::SEQUENCED.spec },
-        ],
+        backlog: backlog.clone(),
         render_metrics: Arc::new(|| "gochat_up 1\n".into()),
         health: Arc::new(|| vec![("repo".into(), Ok(())), ("log".into(), Err("the disk is full".into()))]),
     };
     let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
+    tokio::spawn(async move { backlog.watch(watched, &LAG_OF, stopped.cancelled_owned()).await });
     Gateway { address, log, repo, key, lease_lost, shutdown, serving }
 }
 

@@ -13,6 +13,7 @@ use stages::stage::{Stage, StageError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
+use topics::fullness::Bound;
 use topics::log::{Class, Event, Log, LogError, Member, MemberSpec};
 
 pub use wiring::{Changelog, ChangelogTopic, Emit, Wiring, along};
@@ -138,8 +139,10 @@ pub async fn run<S: Stage>(
     shutdown: &CancellationToken,
 ) -> Result<(), RunError> {
     let mut wait = around.config.retry_wait_min;
+    // One at a time for each task.
+    let batches = Bound::new(format!("runner-{}-batches", wiring.group), 1);
     while !shutdown.is_cancelled() {
-        let mut task = Task { stage: make_stage(), wiring, around, shutdown };
+        let mut task = Task { stage: make_stage(), wiring, around, batches: &batches, shutdown };
         let (name, began) = (task.stage.name(), Instant::now());
         match task.run().await {
             Ok(()) => return Ok(()),
@@ -163,6 +166,8 @@ struct Task<'a, S: Stage> {
     stage: S,
     wiring: &'a Wiring<S>,
     around: &'a Surroundings,
+    /// Those that are worked on, as a metric.
+    batches: &'a Bound,
     shutdown: &'a CancellationToken,
 }
 
@@ -204,7 +209,10 @@ impl<S: Stage> Task<'_, S> {
                         self.stage.revoked(partition);
                     }
                 }
-                Event::Batch(batch) => self.work(member, &batch).await?,
+                Event::Batch(batch) => {
+                    let _at_work = self.batches.entered(1);
+                    self.work(member, &batch).await?;
+                }
             }
         }
     }

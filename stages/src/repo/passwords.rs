@@ -2,18 +2,20 @@
 //!
 //! A hash takes tens of milliseconds and megabytes on purpose, so half of the cores at most work on
 //! them, and a bounded number of calls waits; past that a sign-in is refused as Busy while everything
-//! else goes on.
+//! else goes on. The megabytes are kept from hash to hash: taken anew for each, on whichever thread works
+//! on it, the allocator would keep as many for every thread that ever did.
 
 use std::num::NonZeroUsize;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
-use argon2::password_hash::phc::PasswordHash;
-use argon2::password_hash::{Error as HashError, PasswordHasher, PasswordVerifier};
-use argon2::{Argon2, Params};
+use argon2::password_hash::Error as HashError;
+use argon2::password_hash::phc::{Output, ParamsString, PasswordHash, Salt};
+use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use schemas::error::{ErrorCode, Refusal};
 use tokio::sync::Semaphore;
+use topics::fullness::Bound;
 
 use super::config::RepoConfig;
 use super::services::CallError;
@@ -23,13 +25,15 @@ const SALT_BYTES: usize = 16;
 /// Hashes passwords and checks them.
 #[derive(Clone)]
 pub struct Passwords {
-    argon2: Argon2<'static>,
+    params: Params,
+    /// What nobody works in at the moment: at most one piece for each that may work at once.
+    memory: Arc<Mutex<Vec<Vec<Block>>>>,
     /// Those that are worked on.
     working: Arc<Semaphore>,
     /// Those that are worked on or wait.
     admitted: Arc<Semaphore>,
-    /// How many of those there may be.
-    admitted_max: usize,
+    /// How many of those there are, and may be, as a metric.
+    calls: Arc<Bound>,
     /// Of no password: what is checked when there is no such user, at the same cost.
     nobodys: Arc<str>,
 }
@@ -50,53 +54,55 @@ impl Passwords {
         let unusable = |reason: String| PasswordsUnusable { reason };
         let params = Params::new(config.password_memory_kib, config.password_passes, 1, None)
             .map_err(|e| unusable(e.to_string()))?;
-        let argon2 = Argon2::from(params);
-        let nobodys = hash(&argon2, b"").map_err(|e| unusable(e.to_string()))?;
+        let mut memory = Vec::new();
+        let nobodys = hash(&params, b"", &mut memory).map_err(|e| unusable(e.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = (cores / 2).max(1);
         let admitted_max = workers + config.password_queue_max;
         Ok(Self {
-            argon2,
+            params,
+            memory: Arc::new(Mutex::new(vec![memory])),
             working: Arc::new(Semaphore::new(workers)),
             admitted: Arc::new(Semaphore::new(admitted_max)),
-            admitted_max,
+            calls: Arc::new(Bound::new("repo-password-calls", admitted_max)),
             nobodys: nobodys.into(),
         })
     }
 
     /// The PHC string of a new password.
     pub(super) async fn hash(&self, password: String) -> Result<String, CallError> {
-        self.work(move |argon2, _| hash(argon2, password.as_bytes())).await
+        self.work(move |params, _, memory| hash(params, password.as_bytes(), memory)).await
     }
 
     /// Whether a password is the one of a hash; never without a hash, but at the same cost.
     pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, CallError> {
-        self.work(move |argon2, nobodys| {
-            let known = PasswordHash::new(hash.as_deref().unwrap_or(nobodys))?;
-            match argon2.verify_password(password.as_bytes(), &known) {
-                Ok(()) => Ok(hash.is_some()),
-                Err(HashError::PasswordInvalid) => Ok(false),
-                Err(error) => Err(error),
-            }
+        self.work(move |_, nobodys, memory| {
+            let right = is_right(password.as_bytes(), hash.as_deref().unwrap_or(nobodys), memory)?;
+            Ok(right && hash.is_some())
         })
         .await
     }
 
     async fn work<T: Send + 'static>(
         &self,
-        job: impl FnOnce(&Argon2<'static>, &str) -> Result<T, HashError> + Send + 'static,
+        job: impl FnOnce(&Params, &str, &mut Vec<Block>) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, CallError> {
         let busy = || Refusal::new(ErrorCode::Busy, "too many are signing in at this moment: try again in a second");
         let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
-        let admitted_now = self.admitted_max.saturating_sub(self.admitted.available_permits());
-        metrics::gauge!("gochat_queue_length", "queue" => "repo-password-calls").set(admitted_now as f64);
-        metrics::gauge!("gochat_queue_limit", "queue" => "repo-password-calls").set(self.admitted_max as f64);
+        let told = self.calls.entered(1);
         let working = Arc::clone(&self.working).acquire_owned().await.map_err(|_| busy())?;
-        let (argon2, nobodys) = (self.argon2.clone(), Arc::clone(&self.nobodys));
+        let (params, nobodys) = (self.params.clone(), Arc::clone(&self.nobodys));
+        let pieces = Arc::clone(&self.memory);
         let worked = tokio::task::spawn_blocking(move || {
             // Held by the work, not by the caller: one who hangs up does not free the core.
-            let _permits = (admitted, working);
-            job(&argon2, &nobodys)
+            let _held = (told, admitted, working);
+            let mut memory = pieces.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
+            let done = job(&params, &nobodys, &mut memory);
+            // A hash that was made with other settings may have needed more.
+            memory.truncate(params.block_count());
+            memory.shrink_to_fit();
+            pieces.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
+            done
         });
         match worked.await {
             Ok(done) => done.map_err(|e| CallError::internal("a password hash could not be worked out", e)),
@@ -105,8 +111,89 @@ impl Passwords {
     }
 }
 
-fn hash(argon2: &Argon2<'_>, password: &[u8]) -> Result<String, HashError> {
+/// The PHC string of a password under a new salt.
+fn hash(params: &Params, password: &[u8], memory: &mut Vec<Block>) -> Result<String, HashError> {
     let mut salt = [0; SALT_BYTES];
     SysRng.try_fill_bytes(&mut salt).map_err(|_| HashError::RngFailure)?;
-    Ok(argon2.hash_password_with_salt(password, &salt)?.to_string())
+    let (algorithm, version, salt) = (Algorithm::default(), Version::default(), Salt::new(&salt)?);
+    let hash = PasswordHash {
+        algorithm: algorithm.ident(),
+        version: Some(version.into()),
+        params: ParamsString::try_from(params)?,
+        salt: Some(salt),
+        hash: Some(output(algorithm, version, params, &salt, password, memory)?),
+    };
+    Ok(hash.to_string())
+}
+
+/// Whether a password is the one of a PHC string, whose own settings count.
+fn is_right(password: &[u8], phc: &str, memory: &mut Vec<Block>) -> Result<bool, HashError> {
+    let known = PasswordHash::new(phc)?;
+    let (Some(salt), Some(wanted)) = (&known.salt, &known.hash) else { return Ok(false) };
+    let algorithm = Algorithm::try_from(known.algorithm.as_str())?;
+    let version = known.version.map(Version::try_from).transpose()?.unwrap_or_default();
+    let found = output(algorithm, version, &Params::try_from(&known)?, salt, password, memory)?;
+    // Compared in constant time: `Output` has no other equality.
+    Ok(found == *wanted)
+}
+
+fn output(
+    algorithm: Algorithm,
+    version: Version,
+    params: &Params,
+    salt: &Salt,
+    password: &[u8],
+    memory: &mut Vec<Block>,
+) -> Result<Output, HashError> {
+    let blocks = params.block_count();
+    if memory.len() < blocks {
+        memory.resize(blocks, Block::new());
+    }
+    let mut bytes = [0; Output::MAX_LENGTH];
+    let length = params.output_len().unwrap_or(Params::DEFAULT_OUTPUT_LEN);
+    let bytes = bytes.get_mut(..length).ok_or(HashError::OutputSize)?;
+    let argon2 = Argon2::new(algorithm, version, params.clone());
+    argon2.hash_password_into_with_memory(password, salt, bytes, &mut memory[..blocks])?;
+    Ok(Output::new(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use argon2::password_hash::PasswordHasher;
+
+    use super::*;
+
+    fn params(memory_kib: u32) -> Params {
+        Params::new(memory_kib, 1, 1, None).unwrap()
+    }
+
+    /// What others made, with more and with less memory than ours, in whatever order.
+    #[test]
+    fn a_hash_is_the_same_whatever_was_worked_out_in_the_memory_before() {
+        let mut memory = Vec::new();
+        for kib in [64, 256, 32, 256] {
+            let salt = [u8::try_from(kib % 251).unwrap(); SALT_BYTES];
+            let theirs = Argon2::from(params(kib)).hash_password_with_salt(b"secret", &salt).unwrap().to_string();
+            assert_eq!(is_right(b"secret", &theirs, &mut memory), Ok(true), "{theirs}");
+            assert_eq!(is_right(b"secret ", &theirs, &mut memory), Ok(false));
+            let ours = hash(&params(kib), b"secret", &mut memory).unwrap();
+            assert_eq!(is_right(b"secret", &ours, &mut memory), Ok(true), "{ours}");
+        }
+        assert_eq!(is_right(b"secret", "$argon2id$v=19$m=64,t=1,p=1", &mut memory), Ok(false), "it has no hash");
+    }
+
+    #[tokio::test]
+    async fn memory_is_kept_for_as_many_as_may_work_at_once_and_no_larger_than_configured() {
+        let config = RepoConfig { password_memory_kib: 64, password_passes: 1, ..RepoConfig::default() };
+        let passwords = Passwords::new(&config).unwrap();
+        let larger = hash(&params(512), b"other", &mut Vec::new()).unwrap();
+        let calls = (0..20).map(|_| passwords.verify("other".into(), Some(larger.clone())));
+        for right in futures::future::join_all(calls).await {
+            assert!(right.unwrap());
+        }
+        let pieces = passwords.memory.lock().unwrap();
+        let workers = passwords.working.available_permits();
+        assert!((1..=workers).contains(&pieces.len()), "{} pieces for {workers} at work", pieces.len());
+        assert!(pieces.iter().all(|piece| piece.capacity() <= 64), "a piece of more than 64 KiB is kept");
+    }
 }

@@ -11,6 +11,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::Log;
 
@@ -53,6 +54,8 @@ pub struct RepoParts {
     pub clock: Clock,
     /// Wakes the outbox relay after a change of a group.
     pub group_changed: Arc<Notify>,
+    /// Knows how far the chain is behind; somebody else looks.
+    pub backlog: Arc<Backlog>,
     /// Limits and lifetimes.
     pub config: RepoConfig,
     /// Instance id of the Snowflakes of users, groups and sign-ins, below
@@ -129,7 +132,8 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
 }
 
 async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts { store, cache, log, is_online, signing_key, clock, group_changed, config, instance } = parts;
+    let RepoParts { store, cache, log, is_online, signing_key, clock, group_changed, backlog, config, instance } =
+        parts;
     let ids = ids_after_those_stored(&*store, &clock, instance).await?;
     let passwords = Passwords::new(&config)?;
     Ok(Repo(Arc::new(RepoInner {
@@ -139,6 +143,7 @@ async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         signing_key,
         clock,
         group_changed,
+        backlog,
         config,
         passwords,
         ids: Mutex::new(ids),

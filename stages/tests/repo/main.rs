@@ -8,6 +8,7 @@
 mod auth;
 mod bad_input;
 mod big_group;
+mod busy;
 mod cache;
 mod contract;
 mod databases;
@@ -18,6 +19,7 @@ mod keys;
 mod mariadb;
 mod outbox;
 mod persist;
+mod pool_gauges;
 mod postgres;
 mod relays;
 mod rights;

@@ -26,6 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
+use topics::backlog::Backlog;
 use topics::catalogue::{Layout, UPSTREAM};
 use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
@@ -43,6 +44,7 @@ pub struct Served {
     pub clock: Clock,
     pub key: Arc<SigningKey>,
     pub group_changed: Arc<Notify>,
+    pub backlog: Arc<Backlog>,
     pub online: Arc<Mutex<Vec<UserId>>>,
     pub channel: Channel,
     pub shutdown: CancellationToken,
@@ -66,9 +68,18 @@ impl Served {
     }
 
     pub async fn start_with(config: RepoConfig) -> Self {
+        Self::start_anew(config, u64::MAX).await
+    }
+
+    /// One that asks its callers to wait while more records wait in the chain.
+    pub async fn start_with_lag_max(records: u64) -> Self {
+        Self::start_anew(config(), records).await
+    }
+
+    async fn start_anew(config: RepoConfig, lag_records_max: u64) -> Self {
         let (files, clock) = (sqlite_store().await, Clock::manual(NOW));
         let log = log_in(files.dir.path(), &clock);
-        Self::start_on(files, log, clock, config).await
+        Self::start_on(files, log, clock, config, lag_records_max).await
     }
 
     /// The server ends, and comes again over the same store.
@@ -77,10 +88,17 @@ impl Served {
         drop(channel);
         shutdown.cancel();
         tokio::time::timeout(SOON, serving).await.unwrap().unwrap().unwrap();
-        Self::start_on(files, log, clock, config()).await
+        Self::start_on(files, log, clock, config(), u64::MAX).await
     }
 
-    async fn start_on(files: TestStore, log: Arc<dyn Log>, clock: Clock, config: RepoConfig) -> Self {
+    async fn start_on(
+        files: TestStore,
+        log: Arc<dyn Log>,
+        clock: Clock,
+        config: RepoConfig,
+        lag_records_max: u64,
+    ) -> Self {
+        let backlog = Arc::new(Backlog::new(lag_records_max));
         let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -97,12 +115,13 @@ impl Served {
             signing_key: Arc::clone(&key),
             clock: clock.clone(),
             group_changed: Arc::clone(&group_changed),
+            backlog: Arc::clone(&backlog),
             config,
             instance: 3,
         };
         let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { store, log, clock, key, group_changed, online, channel, shutdown, serving, files }
+        Self { store, log, clock, key, group_changed, backlog, online, channel, shutdown, serving, files }
     }
 
     pub fn users(&self) -> UserRepoClient<Channel> {

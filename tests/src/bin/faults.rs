@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use clap::Parser;
 use tests::faults::backpressure;
-use tests::faults::fault::LogKind;
+use tests::faults::fault::{LogKind, StoreKind};
 use tests::faults::run::{self, Options};
 use topics::clock::Clock;
 
@@ -23,6 +23,7 @@ Examples:
   tests/faults.sh                                       every kind of fault once, embedded log
   tests/faults.sh --log kafka                           the same on three brokers
   tests/faults.sh --minutes 30 --seed 7 --log kafka     half an hour of them
+  tests/faults.sh --store postgres                      on a real PostgreSQL, which stands still and dies
   tests/faults.sh --stopped-stage 300                   nobody stores anything for five minutes
 Exit codes: 0 everything held, 1 an invariant broke or the harness could not go on, 2 wrong arguments"
 )]
@@ -39,6 +40,9 @@ struct Arguments {
     /// The log to run on.
     #[arg(long, value_enum, default_value = "embedded")]
     log: LogKind,
+    /// The store. A server is started for it, and installed when it is missing.
+    #[arg(long, value_enum, default_value = "sqlite")]
+    store: StoreKind,
     /// Messages a second.
     #[arg(long, default_value_t = 1_000)]
     rate: u32,
@@ -57,10 +61,16 @@ fn main() -> ExitCode {
         LogKind::Embedded => "embedded",
         LogKind::Kafka => "kafka",
     };
+    let store = match arguments.store {
+        StoreKind::Sqlite => "",
+        StoreKind::Mariadb => " --store mariadb",
+        StoreKind::Postgres => " --store postgres",
+    };
     let stopped = arguments.stopped_stage.map(|seconds| format!(" --stopped-stage {seconds}")).unwrap_or_default();
     let minutes = arguments.minutes.map(|minutes| format!(" --minutes {minutes}")).unwrap_or_default();
     let (rate, users) = (arguments.rate, usize::from(arguments.users));
-    let repeat = format!("tests/faults.sh --log {log} --seed {seed}{minutes}{stopped} --rate {rate} --users {users}");
+    let repeat =
+        format!("tests/faults.sh --log {log}{store} --seed {seed}{minutes}{stopped} --rate {rate} --users {users}");
     println!("seed {seed}");
     let base = arguments.dir.unwrap_or_else(std::env::temp_dir);
     let dir = match tempfile::Builder::new().prefix("gochat-faults-").tempdir_in(&base) {
@@ -72,6 +82,7 @@ fn main() -> ExitCode {
     };
     let options = Options {
         log: arguments.log,
+        store: arguments.store,
         time: arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
         seed,
         rate,

@@ -21,7 +21,7 @@ use topics::embedded::EmbeddedLog;
 use super::auditor;
 use super::books::Books;
 use super::cast::{Cast, Size};
-use super::fault::Kind;
+use super::fault::{Kind, StoreKind};
 use super::report::Report;
 use super::scene::{Play, Scene, read_histories};
 use super::stand::Stand;
@@ -60,7 +60,7 @@ impl Aside {
 pub async fn disk_full(dir: &Path, number: usize, seed: u64) -> Aside {
     let dir = dir.join(format!("disk-{number}"));
     let disk = Disk::mount(&dir.join("data"));
-    let stand = Stand::embedded(&dir, &[]).await;
+    let stand = Stand::embedded(&dir, StoreKind::Sqlite, &[]).await;
     let mut scene = Scene::begin(stand, Play { size: SIZE, rate: RATE, seed }).await;
     scene.go_on(Duration::from_secs(2)).await;
     scene.shared.books.lock().await.pauses.fault(Kind::DiskFull, Clock::system().now_ms());
@@ -191,7 +191,8 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
     let dir = dir.join(format!("damage-{number}"));
     fs::create_dir_all(&dir).expect("the directory can be made");
     let mut random = StdRng::seed_from_u64(seed);
-    let mut scene = Scene::begin(Stand::embedded(&dir, &[]).await, Play { size: SIZE, rate: RATE, seed }).await;
+    let mut scene =
+        Scene::begin(Stand::embedded(&dir, StoreKind::Sqlite, &[]).await, Play { size: SIZE, rate: RATE, seed }).await;
     scene.go_on(Duration::from_secs(5)).await;
     scene.fall_silent().await;
     scene.stand.kill(0).await;

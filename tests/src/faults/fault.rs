@@ -14,6 +14,17 @@ pub enum LogKind {
     Kafka,
 }
 
+/// What an installation keeps its users, groups and messages in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum StoreKind {
+    /// A file.
+    Sqlite,
+    /// A server of its own.
+    Mariadb,
+    /// A server of its own, with a standby.
+    Postgres,
+}
+
 /// A kind of fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Kind {
@@ -41,6 +52,8 @@ pub enum Kind {
     StoreLocked,
     /// The store takes something only now and then, for 10 s.
     StoreSlow,
+    /// The store's server is killed and started again.
+    StoreKilled,
     /// The disk is full for some seconds.
     DiskFull,
     /// Files are damaged while the process is stopped.
@@ -48,9 +61,9 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// What can happen to an installation on this log.
-    pub fn of(log: LogKind) -> &'static [Self] {
-        match log {
+    /// What can happen to an installation on this log, with this store.
+    pub fn of(log: LogKind, store: StoreKind) -> Vec<Self> {
+        let of_log: &[Self] = match log {
             LogKind::Embedded => {
                 &[Self::KillAll, Self::StoreLocked, Self::StoreSlow, Self::DiskFull, Self::DamagedFiles]
             }
@@ -67,7 +80,12 @@ impl Kind {
                 Self::StoreLocked,
                 Self::StoreSlow,
             ],
-        }
+        };
+        let of_store: &[Self] = match store {
+            StoreKind::Sqlite => &[],
+            StoreKind::Mariadb | StoreKind::Postgres => &[Self::StoreKilled],
+        };
+        [of_log, of_store].concat()
     }
 }
 
@@ -86,6 +104,7 @@ impl fmt::Display for Kind {
             Self::BrokersKilled => "kill -9 of all brokers",
             Self::StoreLocked => "the store away for 20 s",
             Self::StoreSlow => "the store slow for 10 s",
+            Self::StoreKilled => "kill -9 of the store's server",
             Self::DiskFull => "a full disk for 5 s",
             Self::DamagedFiles => "damaged files",
         })
@@ -96,22 +115,23 @@ impl fmt::Display for Kind {
 #[derive(Debug)]
 pub struct Order {
     log: LogKind,
+    store: StoreKind,
     /// What is left of this round, last first.
     round: Vec<Kind>,
     rounds: u32,
 }
 
 impl Order {
-    /// Of an installation on this log.
-    pub fn new(log: LogKind) -> Self {
-        Self { log, round: Vec::new(), rounds: 0 }
+    /// Of an installation on this log, with this store.
+    pub fn new(log: LogKind, store: StoreKind) -> Self {
+        Self { log, store, round: Vec::new(), rounds: 0 }
     }
 
     /// The next kind.
     pub fn next(&mut self, random: &mut StdRng) -> Kind {
         if self.round.is_empty() {
             self.rounds += 1;
-            self.round = Kind::of(self.log).to_vec();
+            self.round = Kind::of(self.log, self.store);
             if self.log == LogKind::Embedded && self.rounds > 1 {
                 self.round.extend([Kind::KillAll; 4]);
             }
@@ -134,17 +154,23 @@ mod tests {
 
     #[test]
     fn a_seed_gives_one_order_in_which_every_kind_comes() {
-        for log in [LogKind::Embedded, LogKind::Kafka] {
+        let cases = [
+            (LogKind::Embedded, StoreKind::Sqlite),
+            (LogKind::Embedded, StoreKind::Postgres),
+            (LogKind::Kafka, StoreKind::Sqlite),
+            (LogKind::Kafka, StoreKind::Mariadb),
+        ];
+        for (log, store) in cases {
             let of = |seed| {
-                let (mut order, mut random) = (Order::new(log), StdRng::seed_from_u64(seed));
-                let first: Vec<_> = Kind::of(log).iter().map(|_| order.next(&mut random)).collect();
+                let (mut order, mut random) = (Order::new(log, store), StdRng::seed_from_u64(seed));
+                let first: Vec<_> = Kind::of(log, store).iter().map(|_| order.next(&mut random)).collect();
                 assert!(order.all_came());
                 first
             };
             let mut kinds = of(7);
             assert_eq!(kinds, of(7));
             kinds.sort_unstable();
-            let mut all = Kind::of(log).to_vec();
+            let mut all = Kind::of(log, store);
             all.sort_unstable();
             assert_eq!(kinds, all);
         }

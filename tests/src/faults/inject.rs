@@ -1,11 +1,9 @@
 //! Makes a fault happen to an installation, and heals it.
 
-use std::path::Path;
 use std::time::Duration;
 
 use rand::RngExt;
 use rand::rngs::StdRng;
-use rusqlite::Connection;
 use topics::clock::Clock;
 
 use super::fault::Kind;
@@ -43,16 +41,17 @@ pub async fn inject(kind: Kind, scene: &mut Scene, random: &mut StdRng) -> i64 {
             brokers(scene).start_again().await;
         }
         Kind::StoreLocked => {
-            let lock = Lock::take(&scene.stand.data().join("repo.db")).await;
+            let held = scene.stand.store.hold().await;
             scene.go_on(STORE_AWAY_TIME).await;
-            drop(lock);
+            scene.stand.store.let_go(held).await;
         }
+        Kind::StoreKilled => scene.stand.store.kill().await,
         Kind::StoreSlow => {
             let (locked, free, times) = SLOW;
             for _ in 0..times {
-                let lock = Lock::take(&scene.stand.data().join("repo.db")).await;
+                let held = scene.stand.store.hold().await;
                 scene.go_on(locked).await;
-                drop(lock);
+                scene.stand.store.let_go(held).await;
                 scene.go_on(free).await;
             }
         }
@@ -81,24 +80,4 @@ async fn zombie(scene: &mut Scene, random: &mut StdRng) {
 
 fn brokers(scene: &Scene) -> &crate::broker::Broker {
     scene.stand.brokers.as_ref().expect("this fault is of an installation on Kafka")
-}
-
-/// A SQLite file locked against writing by an outsider; free again when it is dropped.
-pub struct Lock {
-    _transaction: Connection,
-}
-
-impl Lock {
-    /// Takes it as soon as the owner's transaction is done.
-    pub async fn take(file: &Path) -> Self {
-        let file = file.to_owned();
-        let locking = tokio::task::spawn_blocking(move || {
-            let db = Connection::open(&file)?;
-            db.busy_timeout(Duration::from_secs(30))?;
-            db.execute_batch("BEGIN EXCLUSIVE")?;
-            Ok::<_, rusqlite::Error>(db)
-        });
-        let locked = locking.await.expect("it does not panic");
-        Self { _transaction: locked.expect("the store can be locked") }
-    }
 }

@@ -2,7 +2,7 @@
 //! by a seed; judged by the named invariants from what clients saw, what the store holds and what the
 //! topics hold.
 //!
-//! `scene` is an installation (`stand`) with a `cast` of clients, an open-loop `load` and the `books`
+//! `scene` is an installation (`stand`, with its `store`) with a `cast` of clients, an open-loop `load` and the `books`
 //! that keep the evidence, a few bytes a message. `fault` lists what can happen and when, `inject` makes
 //! it happen, `damage` does it to files. `run` is the course of a whole run, `backpressure` one in which a
 //! stage stands still, `report` the result.
@@ -21,5 +21,6 @@ pub mod report;
 pub mod run;
 pub mod scene;
 pub mod stand;
+pub mod store;
 pub mod topics_hold;
 pub mod usage;

@@ -2,21 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
+use std::time::Duration;
 
 use stages::invariants::Invariant;
 
 use super::books::{Books, Tally};
-use super::fault::{Kind, LogKind};
+use super::fault::{Kind, LogKind, StoreKind};
 
 /// The result of a run.
 #[derive(Debug)]
 pub struct Report {
-    /// The log.
-    pub log: LogKind,
+    /// What it ran on.
+    pub on: (LogKind, StoreKind),
     /// What repeats the run.
     pub repeat: String,
-    /// How long it took, s.
-    pub seconds: u64,
+    /// How long it took.
+    pub took: Duration,
     /// How often each fault was injected, and the longest pause of delivery around it, ms.
     pub faults: BTreeMap<Kind, (u32, Option<i64>)>,
     /// The longest pause before any fault, ms.
@@ -36,11 +37,11 @@ pub struct Report {
 
 impl Report {
     /// What the books say.
-    pub fn new(log: LogKind, repeat: String, seconds: u64, books: &Books) -> Self {
+    pub fn new(on: (LogKind, StoreKind), repeat: String, took: Duration, books: &Books) -> Self {
         Self {
-            log,
+            on,
             repeat,
-            seconds,
+            took,
             faults: BTreeMap::new(),
             calm_pause_ms: books.pauses.longest(None),
             notes: Vec::new(),
@@ -99,8 +100,9 @@ impl Report {
 
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { log, seconds, said, copies, acked, stored, held_back, held_off, dropped, .. } = self;
-        writeln!(f, "{log:?} log, {} min {} s", seconds / 60, seconds % 60)?;
+        let Self { on: (log, store), took, said, copies, acked, stored, held_back, held_off, dropped, .. } = self;
+        let seconds = took.as_secs();
+        writeln!(f, "{log:?} log, {store:?} store, {} min {} s", seconds / 60, seconds % 60)?;
         writeln!(f, "\n  {:<40} {:>6}  longest pause of delivery", "fault", "times")?;
         for (kind, (times, pause)) in &self.faults {
             writeln!(f, "  {kind:<40} {times:>6}  {}", seconds_of(*pause))?;

@@ -11,7 +11,7 @@ use topics::clock::Clock;
 
 use super::cast::Size;
 use super::damage;
-use super::fault::{Kind, LogKind, Order};
+use super::fault::{Kind, LogKind, Order, StoreKind};
 use super::inject::inject;
 use super::report::Report;
 use super::scene::{Play, Scene};
@@ -29,6 +29,8 @@ const JUDGED: [Invariant; 6] =
 pub struct Options {
     /// On which log.
     pub log: LogKind,
+    /// With which store.
+    pub store: StoreKind,
     /// How long; `None`: until every kind of fault came once.
     pub time: Option<Duration>,
     /// Of everything random.
@@ -53,7 +55,7 @@ pub async fn run(options: &Options) -> Report {
     let mut scene = begin(options, &[], random.random()).await;
     progress(began, "everybody talks");
     let (mut order, mut injected, mut aside, mut memory) =
-        (Order::new(options.log), Vec::new(), Vec::new(), Memory::default());
+        (Order::new(options.log, options.store), Vec::new(), Vec::new(), Memory::default());
     let calm = |random: &mut StdRng| Duration::from_millis(random.random_range(CALM_MS.0..=CALM_MS.1));
     scene.go_on(calm(&mut random)).await;
     let anew = scene.stand.logged("task starts anew");
@@ -95,7 +97,7 @@ pub async fn run(options: &Options) -> Report {
     progress(began, "the end: waiting until everybody has everything");
     let (stand, shared) = scene.end().await;
     let books = shared.books.lock().await;
-    let mut report = Report::new(options.log, options.repeat.clone(), began.elapsed().as_secs(), &books);
+    let mut report = Report::new((options.log, options.store), options.repeat.clone(), began.elapsed(), &books);
     injected.iter().for_each(|&kind| report.injected(kind, 1, books.pauses.longest(Some(kind))));
     if let Some((process, kib)) = memory.largest() {
         report.notes.push(format!("most memory of a process: {} MiB ({process})", kib / 1_024));
@@ -113,8 +115,8 @@ pub(super) async fn begin(options: &Options, settings: &[(String, String)], seed
     let dir = options.dir.join("main");
     std::fs::create_dir_all(&dir).expect("the directory can be made");
     let stand = match options.log {
-        LogKind::Embedded => Stand::embedded(&dir, settings).await,
-        LogKind::Kafka => Stand::kafka(&dir, settings).await,
+        LogKind::Embedded => Stand::embedded(&dir, options.store, settings).await,
+        LogKind::Kafka => Stand::kafka(&dir, options.store, settings).await,
     };
     Scene::begin(stand, Play { size: Size { users: options.users, large_group: true }, rate: options.rate, seed }).await
 }

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitStatus;
 
-use super::fault::LogKind;
+use super::fault::{LogKind, StoreKind};
+use super::store::Store;
 use crate::broker::Broker;
 use crate::server::{Launch, Refused, Server, Starting, any_port};
 
@@ -64,6 +65,8 @@ pub struct Stand {
     parts: Vec<Part>,
     /// Its brokers.
     pub brokers: Option<Broker>,
+    /// Its store.
+    pub store: Store,
 }
 
 /// What is set differently from the defaults, as environment variables.
@@ -71,27 +74,33 @@ pub type Settings = Vec<(String, String)>;
 
 impl Stand {
     /// Starts everything in one process, with its data in `dir/data` and its log in `dir`.
-    pub async fn embedded(dir: &Path, settings: &[(String, String)]) -> Self {
-        let config = dir.join("gochat.toml");
-        let text = format!("[log]\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n");
+    pub async fn embedded(dir: &Path, store: StoreKind, settings: &[(String, String)]) -> Self {
+        let (config, data) = (dir.join("gochat.toml"), dir.join("data"));
+        let store = Store::start(store, &data).await;
+        let text = format!(
+            "[log]\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n{}",
+            store.section()
+        );
         std::fs::write(&config, text).expect("the directory can be written");
         let args = vec!["--config".to_owned(), config.display().to_string()];
         let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
         let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
-        let mut stand =
-            Self { log: LogKind::Embedded, data: dir.join("data"), config, parts: vec![part], brokers: None };
+        let mut stand = Self { log: LogKind::Embedded, data, config, parts: vec![part], brokers: None, store };
         stand.start(0).await;
         stand
     }
 
     /// Starts three brokers, a repo, and everything else twice, each in a process of its own.
-    pub async fn kafka(dir: &Path, settings: &[(String, String)]) -> Self {
+    pub async fn kafka(dir: &Path, store: StoreKind, settings: &[(String, String)]) -> Self {
+        let data = dir.join("data");
+        let store = Store::start(store, &data).await;
         let brokers = Broker::start_nodes(3).await;
         let config = format!(
             "[log]\nkind = \"kafka\"\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n\
-             [log.kafka]\nbrokers = \"{}\"\nreplicas = {}\n[stages]\ntasks_per_stage = 1\n",
+             [log.kafka]\nbrokers = \"{}\"\nreplicas = {}\n[stages]\ntasks_per_stage = 1\n{}",
             brokers.address(),
             brokers.nodes(),
+            store.section(),
         );
         let config_file = dir.join("kafka.toml");
         std::fs::write(&config_file, config).expect("the directory can be written");
@@ -99,10 +108,11 @@ impl Stand {
         let roles = [Role::Repo].into_iter().chain(twice.into_iter().flat_map(|role| [role, role]));
         let mut stand = Self {
             log: LogKind::Kafka,
-            data: dir.join("data"),
+            data,
             config: config_file.clone(),
             parts: Vec::new(),
             brokers: Some(brokers),
+            store,
         };
         let mut grpc = any_port();
         for (instance, role) in roles.enumerate() {

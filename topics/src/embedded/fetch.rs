@@ -11,6 +11,7 @@ use super::rows::{self, FetchError, Span};
 use super::storage;
 use super::{failure, locked};
 use crate::catalogue::{Durability, TopicSpec};
+use crate::fullness::Bound;
 use crate::log::LogError;
 
 /// The connections.
@@ -26,14 +27,17 @@ struct Pool {
     durability: Durability,
     idle: Mutex<Vec<Connection>>,
     free: Arc<Semaphore>,
+    /// Those that read, as a metric.
+    reads: Bound,
 }
 
 impl Fetches {
     /// Up to so many connections to each file; they are opened when they are needed.
     pub fn new(dir: &Path, connections_max: usize) -> Self {
         let pool = |durability| {
-            let (dir, idle) = (dir.to_owned(), Mutex::default());
-            Arc::new(Pool { dir, durability, idle, free: Arc::new(Semaphore::new(connections_max.max(1))) })
+            let (dir, idle, connections_max) = (dir.to_owned(), Mutex::default(), connections_max.max(1));
+            let reads = Bound::new("log-read-connections", connections_max);
+            Arc::new(Pool { dir, durability, idle, free: Arc::new(Semaphore::new(connections_max)), reads })
         };
         Self { synced: pool(Durability::Synced), unsynced: pool(Durability::Unsynced) }
     }
@@ -80,7 +84,8 @@ impl Fetches {
         let pool = Arc::clone(pool);
         let permit = Arc::clone(&pool.free).acquire_owned().await.map_err(|_| LogError::Closed)?;
         let blocking = move || {
-            let _permit = permit;
+            // In this order: whoever gets the permit next is not counted beside this one.
+            let _held = (pool.reads.entered(1), permit);
             let idle = locked(&pool.idle).pop();
             let db = match idle {
                 Some(db) => db,

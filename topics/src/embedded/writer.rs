@@ -26,6 +26,7 @@ use super::storage;
 use super::topics::Topics;
 use crate::catalogue::Durability;
 use crate::clock::Clock;
+use crate::fullness;
 use crate::log::LogError;
 
 /// Setting: the last transaction that touched both files.
@@ -115,8 +116,7 @@ impl Writer {
     pub fn run(mut self) {
         while let Some(taken) = self.queue.take(GROUP_BYTES_MAX) {
             let (held, limit) = self.queue.held_bytes();
-            metrics::gauge!("gochat_queue_length", "queue" => "log-write-bytes").set(held as f64);
-            metrics::gauge!("gochat_queue_limit", "queue" => "log-write-bytes").set(limit as f64);
+            fullness::tell("log-write-bytes", held, limit);
             let (mut group, mut own) = (Vec::with_capacity(taken.len()), Vec::new());
             for (work, room) in taken.into_iter().map(Waiting::into_parts) {
                 match work {

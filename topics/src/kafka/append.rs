@@ -13,6 +13,7 @@ use super::cluster::{Cluster, is_missing};
 use super::config::RECORD_BYTES_MAX;
 use super::error::Failure;
 use super::{events, let_go, record};
+use crate::fullness;
 use crate::log::{LogError, Outgoing, Place};
 
 /// Room that a record's overhead takes in the limit of its size, bytes.
@@ -115,8 +116,7 @@ impl Appender {
         let room = u32::try_from(records.len()).unwrap_or(room_max).min(room_max);
         let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_closed| LogError::Closed)?;
         let waiting = (room_max as usize).saturating_sub(self.room.available_permits());
-        metrics::gauge!("gochat_queue_length", "queue" => "kafka-append-records").set(waiting as f64);
-        metrics::gauge!("gochat_queue_limit", "queue" => "kafka-append-records").set(f64::from(room_max));
+        fullness::tell("kafka-append-records", waiting, room_max as usize);
         let (done, answered) = oneshot::channel();
         let state = CallState {
             places: vec![Place { partition: 0, offset: 0 }; records.len()],

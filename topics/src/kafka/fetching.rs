@@ -35,7 +35,7 @@ impl Membership {
     /// Takes in what librdkafka has, up to the read-ahead.
     pub(super) fn poll(&mut self) {
         self.consumer.context().known.remind(self.consumer.client(), &self.cluster.config.brokers);
-        let room = READ_AHEAD_RECORDS.max(self.spec.batch_records_max).saturating_sub(self.backlog.records());
+        let room = read_ahead_records_max(&self.spec).saturating_sub(self.backlog.records());
         let mut arrivals = Arrivals::default();
         // What is no record answers with nothing, just as an empty queue does.
         let mut nothing = 0;
@@ -74,6 +74,11 @@ impl Membership {
             }
         }
     }
+}
+
+/// Records that are fetched ahead of a member's owner.
+pub(super) fn read_ahead_records_max(spec: &MemberSpec) -> usize {
+    READ_AHEAD_RECORDS.max(spec.batch_records_max)
 }
 
 /// What the owner must know of an error that came instead of a record.

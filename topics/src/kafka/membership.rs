@@ -20,8 +20,10 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, Topic};
 use super::committer::{Committer, Positions};
 use super::error::{Failure, fenced};
+use super::fetching::read_ahead_records_max;
 use super::rebalance::Rebalances;
 use super::record::Backlog;
+use crate::fullness::Bound;
 use crate::log::{Commit, Event, LogError, MemberSpec};
 
 /// What a membership's thread is told.
@@ -126,6 +128,7 @@ impl Membership {
             }
         });
         consumer.subscribe(&[&topic.name]).map_err(|e| speaker.error(e))?;
+        let ahead = Bound::new(format!("kafka-{}-read-ahead-records", spec.group), read_ahead_records_max(&spec));
         Ok(Self {
             cluster,
             topic,
@@ -139,7 +142,7 @@ impl Membership {
             standing: Standing::Member,
             owned: BTreeMap::new(),
             revoking: Vec::new(),
-            backlog: Backlog::default(),
+            backlog: Backlog::told_as(ahead),
             settling: None,
             told: VecDeque::new(),
             asked: false,

@@ -8,6 +8,7 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
 
 use super::native;
+use crate::fullness::{Bound, Entered};
 use crate::headers::{HOPS_HEADER, Headers, HopTimes, ORIGIN_HEADER, Origin, TRACE_HEADER};
 use crate::log::{Incoming, PartitionBatch};
 
@@ -114,9 +115,23 @@ pub(super) struct Backlog {
     /// The partition whose turn it is.
     turn: u32,
     records: usize,
+    /// The same, as a metric.
+    told: Option<(Entered, Bound)>,
 }
 
 impl Backlog {
+    /// An empty one that tells metrics how full it is.
+    pub fn told_as(bound: Bound) -> Self {
+        Self { told: Some((bound.entered(0), bound)), ..Self::default() }
+    }
+
+    fn count(&mut self, records: usize) {
+        self.records = records;
+        if let Some((entered, _)) = &mut self.told {
+            entered.becomes(records);
+        }
+    }
+
     pub fn is_empty(&self) -> bool {
         self.records == 0
     }
@@ -132,18 +147,21 @@ impl Backlog {
     /// Takes in the arrivals of the partitions that are wanted.
     pub fn extend(&mut self, arrivals: Arrivals, wanted: impl Fn(u32, u64) -> bool) {
         let bytes = Bytes::from(arrivals.bytes);
+        let mut records = self.records;
         for Arrival { partition, offset, time_ms, key, value, headers } in arrivals.records {
             if wanted(partition, offset) {
                 let record = Incoming { offset, time_ms, key: bytes.slice(key), value: bytes.slice(value), headers };
                 self.partitions.entry(partition).or_default().push_back(record);
-                self.records += 1;
+                records += 1;
             }
         }
+        self.count(records);
     }
 
     /// Forgets the records of a partition.
     pub fn forget(&mut self, partition: u32) {
-        self.records -= self.partitions.remove(&partition).map_or(0, |records| records.len());
+        let forgotten = self.partitions.remove(&partition).map_or(0, |records| records.len());
+        self.count(self.records - forgotten);
     }
 
     /// Records of the partition whose turn it is, within both limits; at least one.
@@ -159,7 +177,7 @@ impl Backlog {
         if records.is_empty() {
             self.partitions.remove(&partition);
         }
-        self.records -= taken.len();
+        self.count(self.records - taken.len());
         self.turn = partition + 1;
         let next_offset = taken.last()?.offset + 1;
         Some(PartitionBatch { partition, records: taken, next_offset })
@@ -189,7 +207,8 @@ impl Backlog {
             Some(PartitionBatch { partition, records, next_offset })
         });
         let batches: Vec<_> = batches.collect();
-        self.records -= batches.iter().map(|batch| batch.records.len()).sum::<usize>();
+        let handed_out = batches.iter().map(|batch| batch.records.len()).sum::<usize>();
+        self.count(self.records - handed_out);
         batches
     }
 }

@@ -46,7 +46,7 @@ impl MySqlStore {
             let (name, options) = parse(replica)?;
             copies.push((name, self::pool(config, Access::ReadOnly).connect_lazy_with(options)));
         }
-        let pools = Pools::new(pool.clone(), pool).with_replicas(copies, config);
+        let pools = Pools::shared(pool).with_replicas(copies, config);
         Ok(Self::new(name, pools, config.call_time_max()))
     }
 
@@ -59,7 +59,7 @@ impl MySqlStore {
         let (name, options) = parse(url)?;
         let pool = pool(config, Access::ReadOnly).connect_with(options).await;
         let pool = pool.map_err(|error| explain::<MySql>(&name, "open for reading", error.into()))?;
-        Ok(Self::new(name, Pools::new(pool.clone(), pool), config.call_time_max()))
+        Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
     }
 }
 

@@ -43,7 +43,7 @@ impl PostgresStore {
             let (name, options) = parse(replica, config)?;
             copies.push((name, config.pool().connect_lazy_with(options)));
         }
-        let pools = Pools::new(pool.clone(), pool).with_replicas(copies, config);
+        let pools = Pools::shared(pool).with_replicas(copies, config);
         Ok(Self::new(name, pools, config.call_time_max()))
     }
 
@@ -57,7 +57,7 @@ impl PostgresStore {
         let options = options.options([("default_transaction_read_only", "on")]);
         let pool = config.pool().connect_with(options).await;
         let pool = pool.map_err(|error| explain::<Postgres>(&name, "open for reading", error.into()))?;
-        Ok(Self::new(name, Pools::new(pool.clone(), pool), config.call_time_max()))
+        Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
     }
 }
 

@@ -20,6 +20,7 @@ use schemas::token::SigningKey;
 use tokio::sync::Notify;
 use tonic::metadata::{MetadataMap, MetadataValue};
 use tonic::{Code, Response, Status};
+use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::{Class as LogClass, Log, LogError};
 
@@ -42,6 +43,7 @@ pub(super) struct RepoInner {
     pub(super) signing_key: Arc<SigningKey>,
     pub(super) clock: Clock,
     pub(super) group_changed: Arc<Notify>,
+    pub(super) backlog: Arc<Backlog>,
     pub(super) config: RepoConfig,
     pub(super) passwords: Passwords,
     pub(super) ids: Mutex<Snowflake>,
@@ -126,8 +128,10 @@ fn answer<T>(call: &'static str, result: Result<T, CallError>) -> Result<Respons
 
 fn status_of(call: &'static str, error: &CallError) -> Status {
     let refusal = error.refusal();
-    match refusal.code {
-        ErrorCode::Internal | ErrorCode::Busy => {
+    match (error, refusal.code) {
+        // What a limit of ours refuses has not failed; there may be very many of it.
+        (CallError::Refused(_), ErrorCode::Busy) => tracing::debug!(call, %refusal, "a call was refused"),
+        (_, ErrorCode::Internal | ErrorCode::Busy) => {
             let causes: Vec<_> = std::iter::successors(std::error::Error::source(error), |e| e.source())
                 .map(ToString::to_string)
                 .collect();

@@ -17,8 +17,10 @@ pub(super) fn trace_of(metadata: &MetadataMap) -> Option<TraceParent> {
 }
 
 impl Repo {
-    /// Puts a record on the topic, if its sender may speak there, and returns once it is durable.
+    /// Puts a record on the topic, if the chain can take more and its sender may speak there, and returns
+    /// once it is durable.
     pub(super) async fn say(&self, record: &Upstream, trace: Option<TraceParent>) -> Result<(), CallError> {
+        self.backlog.check()?;
         if !self.standing(record.conversation_id, record.sender_id).await?.may_speak {
             return Err(denied().into());
         }

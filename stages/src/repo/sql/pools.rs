@@ -5,12 +5,14 @@
 //! that fails, or does not answer in time, is left alone for a while.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use sqlx::pool::PoolOptions;
+use metrics::{Gauge, Histogram};
+use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{Connection, Database, Pool};
 use tokio::time::Instant;
+use topics::fullness::{Bound, Entered};
 
 use super::Fault;
 
@@ -83,29 +85,93 @@ impl ServerConfig {
     }
 }
 
+/// Connections to one server, or one file. How many are in use, how many there may be, how many calls
+/// wait for one and for how long they did, is told to metrics.
+#[derive(Debug)]
+pub struct Connections<DB: Database> {
+    pool: Pool<DB>,
+    in_use: Bound,
+    waiting: Gauge,
+    waited: Histogram,
+}
+
+/// Counts a connection for as long as it is used.
+pub type InUse = Entered;
+
+impl<DB: Database> Connections<DB> {
+    fn new(name: &'static str, pool: Pool<DB>) -> Self {
+        Self {
+            in_use: Bound::new(name, pool.options().get_max_connections() as usize),
+            waiting: metrics::gauge!("gochat_store_waiting_calls", "pool" => name),
+            waited: metrics::histogram!("gochat_store_connection_wait_seconds", "pool" => name),
+            pool,
+        }
+    }
+
+    /// A connection, once there is one.
+    ///
+    /// # Errors
+    /// When it takes longer than the pool allows.
+    pub async fn acquire(&self) -> Result<(PoolConnection<DB>, InUse), sqlx::Error> {
+        let since = Instant::now();
+        // Dropped when the caller does not wait any longer, too.
+        let waiting = Waiting::of(&self.waiting);
+        let acquired = self.pool.acquire().await;
+        drop(waiting);
+        self.waited.record(since.elapsed());
+        Ok((acquired?, self.in_use.entered(1)))
+    }
+}
+
+struct Waiting<'a>(&'a Gauge);
+
+impl<'a> Waiting<'a> {
+    fn of(calls: &'a Gauge) -> Self {
+        calls.increment(1.0);
+        Self(calls)
+    }
+}
+
+impl Drop for Waiting<'_> {
+    fn drop(&mut self) {
+        self.0.decrement(1.0);
+    }
+}
+
 /// Where a store reads and writes.
 #[derive(Debug)]
 pub struct Pools<DB: Database> {
     /// Where is written.
-    pub writer: Pool<DB>,
+    pub writer: Arc<Connections<DB>>,
     /// Where is read what must be the newest.
-    pub reader: Pool<DB>,
+    pub reader: Arc<Connections<DB>>,
     replicas: Vec<Replica<DB>>,
     /// Whose turn it is.
     next: AtomicUsize,
 }
 
 impl<DB: Database> Pools<DB> {
-    /// Without replicas.
-    pub fn new(writer: Pool<DB>, reader: Pool<DB>) -> Self {
-        Self { writer, reader, replicas: Vec::new(), next: AtomicUsize::new(0) }
+    /// The same connections for both; without replicas.
+    pub fn shared(pool: Pool<DB>) -> Self {
+        let connections = Arc::new(Connections::new("store-connections", pool));
+        Self { writer: connections.clone(), reader: connections, replicas: Vec::new(), next: AtomicUsize::new(0) }
+    }
+
+    /// Connections that write, and others that read.
+    pub fn apart(writer: Pool<DB>, reader: Pool<DB>) -> Self {
+        Self {
+            writer: Arc::new(Connections::new("store-writer-connections", writer)),
+            reader: Arc::new(Connections::new("store-reader-connections", reader)),
+            replicas: Vec::new(),
+            next: AtomicUsize::new(0),
+        }
     }
 
     /// Reads from these copies too; each with its name, as operators know it.
     pub fn with_replicas(mut self, replicas: Vec<(String, Pool<DB>)>, config: &ServerConfig) -> Self {
         let replica = |(name, pool)| Replica {
             name,
-            pool,
+            connections: Connections::new("store-replica-connections", pool),
             rests_until: Mutex::new(None),
             time_max: Duration::from_millis(config.replica_timeout_ms),
             rest: Duration::from_millis(config.replica_rest_ms),
@@ -124,10 +190,10 @@ impl<DB: Database> Pools<DB> {
     /// Closes all connections once calls under way are done.
     pub async fn close(&self) {
         for replica in &self.replicas {
-            replica.pool.close().await;
+            replica.connections.pool.close().await;
         }
-        self.reader.close().await;
-        self.writer.close().await;
+        self.reader.pool.close().await;
+        self.writer.pool.close().await;
     }
 }
 
@@ -135,8 +201,8 @@ impl<DB: Database> Pools<DB> {
 #[derive(Debug)]
 pub struct Replica<DB: Database> {
     name: String,
-    /// Connections to it.
-    pub pool: Pool<DB>,
+    /// Connections to it; metrics have those to all replicas together.
+    pub connections: Connections<DB>,
     rests_until: Mutex<Option<Instant>>,
     /// The longest a call may take.
     pub time_max: Duration,

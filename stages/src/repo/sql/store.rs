@@ -18,7 +18,7 @@ use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database};
 use tokio::time::timeout;
 
-use super::pools::Pools;
+use super::pools::{InUse, Pools};
 use super::tables::{Conversations, Groups, Members, Messages, Outbox, Tables, Tokens, Users};
 use super::{Fault, batch, conversations, groups, messages, tokens};
 use crate::repo::model::{
@@ -97,7 +97,9 @@ async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>
 }
 
 /// Gives a connection back, unless it is of no use any more.
-fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, outcome: &Result<T, Fault>) {
+fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, in_use: InUse, outcome: &Result<T, Fault>) {
+    // First: whoever gets it next is not counted beside this one.
+    drop(in_use);
     let spoilt = match outcome {
         Err(Fault::Slow(_)) => true,
         Err(Fault::Sql(error)) => DB::outlook(error) == Outlook::PassesElsewhere,
@@ -112,7 +114,7 @@ fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, outcome: &Result<T, Fa
 macro_rules! writing {
     ($self:ident, $doing:literal, $tables:ident => $work:expr) => {{
         let run = async {
-            let mut connection = $self.pools.writer.acquire().await?;
+            let (mut connection, in_use) = $self.pools.writer.acquire().await?;
             let outcome = within($self.call_time_max, async {
                 let mut transaction = connection.begin_with(DB::BEGIN).await?;
                 let $tables: &mut DB::Connection = &mut transaction;
@@ -121,7 +123,7 @@ macro_rules! writing {
                 Ok(done)
             })
             .await;
-            settle(connection, &outcome);
+            settle(connection, in_use, &outcome);
             outcome
         };
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
@@ -132,13 +134,13 @@ macro_rules! writing {
 macro_rules! reading {
     ($self:ident, $doing:literal, $tables:ident => $work:expr) => {{
         let run = async {
-            let mut connection = $self.pools.reader.acquire().await?;
+            let (mut connection, in_use) = $self.pools.reader.acquire().await?;
             let outcome = within($self.call_time_max, async {
                 let $tables: &mut DB::Connection = &mut connection;
                 $work.await
             })
             .await;
-            settle(connection, &outcome);
+            settle(connection, in_use, &outcome);
             outcome
         };
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
@@ -157,12 +159,12 @@ impl<DB: Dialect> SqlStore<DB> {
         let Some(replica) = self.pools.replica() else { return Ok(None) };
         let head = self.head(conversation).await?;
         let read = async {
-            let acquired = within(replica.time_max, async { Ok(replica.pool.acquire().await?) });
-            let mut connection = acquired.await?;
+            let acquired = within(replica.time_max, async { Ok(replica.connections.acquire().await?) });
+            let (mut connection, in_use) = acquired.await?;
             let tables: &mut DB::Connection = &mut connection;
             let page = messages::history(tables, conversation, range, first, limit);
             let outcome = within(replica.time_max, page).await;
-            settle(connection, &outcome);
+            settle(connection, in_use, &outcome);
             outcome
         };
         let (page, answer) = match read.await {

@@ -113,7 +113,7 @@ impl SqliteStore {
         let writer: SqlitePool = pool(1, options.clone()).await.map_err(failed("open"))?;
         let reader = pool(config.reader_connections.max(1), options.pragma("query_only", "on"));
         let reader = reader.await.map_err(failed("open for reading"))?;
-        Ok(Self::new(name, Pools::new(writer, reader), Duration::from_millis(config.call_timeout_ms)))
+        Ok(Self::new(name, Pools::apart(writer, reader), Duration::from_millis(config.call_timeout_ms)))
     }
 
     /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
@@ -135,7 +135,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(|error| explain::<Sqlite>(&name, "open for reading", error.into()))?;
-        Ok(Self::new(name, Pools::new(pool.clone(), pool), Duration::from_millis(config.call_timeout_ms)))
+        Ok(Self::new(name, Pools::shared(pool), Duration::from_millis(config.call_timeout_ms)))
     }
 }
 

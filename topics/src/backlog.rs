@@ -1,22 +1,24 @@
-//! Refuses messages while the chain is too far behind: better a clear Busy than a wait without end.
+//! Refuses messages while the chain is too far behind: better a clear Busy than a wait without end. Every
+//! way into the chain that somebody waits at asks here first.
 
+use std::pin::pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use schemas::error::{ErrorCode, Refusal};
-use tokio_util::sync::CancellationToken;
-use topics::catalogue::TopicSpec;
-use topics::log::Log;
+
+use crate::catalogue::TopicSpec;
+use crate::log::Log;
 
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 /// Whose lag counts for Busy: of each stage that stands between the ack and the store, since what any of
 /// them does not take would pile up before it.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Copy)]
 pub struct LagWatch {
     /// The consumer group.
-    pub group: String,
+    pub group: &'static str,
     /// The topic that it reads.
     pub topic: &'static TopicSpec,
 }
@@ -46,13 +48,19 @@ impl Backlog {
     }
 
     /// Looks each second until `stop`. What counts is the sum.
-    pub async fn watch(&self, log: Arc<dyn Log>, watched: Vec<LagWatch>, stop: CancellationToken) {
+    pub async fn watch(&self, log: Arc<dyn Log>, watched: &[LagWatch], stop: impl Future<Output = ()>) {
+        let mut stop = pin!(stop);
         let mut behind = vec![0; watched.len()];
         let mut ticks = tokio::time::interval(LOOK_EVERY);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-        while stop.run_until_cancelled(ticks.tick()).await.is_some() {
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut stop => return,
+                _ = ticks.tick() => {}
+            }
             for (watch, behind) in watched.iter().zip(&mut behind) {
-                match log.lag(&watch.group, watch.topic).await {
+                match log.lag(watch.group, watch.topic).await {
                     Ok(partitions) => *behind = partitions.iter().map(|partition| partition.records).sum::<u64>(),
                     // What was seen last stays: a log that can't answer will refuse appends by itself.
                     Err(error) => {
