@@ -33,6 +33,22 @@ pub fn conversation(number: usize) -> ConversationId {
     ConversationId::Group(GroupId(1 + i64::try_from(number).unwrap_or(i64::MAX - 1)))
 }
 
+fn message(n: i64, conversation_id: ConversationId, seq: i64, content: Box<str>) -> Sequenced {
+    Sequenced {
+        message_id: MessageId(n),
+        seq_id: Seq(seq),
+        ordinal: seq,
+        created_at: 1_800_000_000_000 + n,
+        conversation_id,
+        sender_id: UserId(1 + n % 1_000),
+        client_msg_id: n.to_string().into(),
+        kind: Kind::Text,
+        content,
+        target_seq: None,
+        remove: false,
+    }
+}
+
 impl Histories {
     /// So many messages of so many conversations, as id-assign numbers them.
     pub fn messages(&self, messages: u64, conversations: usize) -> impl Iterator<Item = Sequenced> + use<> {
@@ -42,20 +58,15 @@ impl Histories {
         (1_i64..).take(usize::try_from(messages).unwrap_or(usize::MAX)).map(move |n| {
             let number = zipf.sample(&mut rng);
             seqs[number] += 1;
-            Sequenced {
-                message_id: MessageId(n),
-                seq_id: Seq(seqs[number]),
-                ordinal: seqs[number],
-                created_at: 1_800_000_000_000 + n,
-                conversation_id: conversation(number),
-                sender_id: UserId(1 + n % 1_000),
-                client_msg_id: n.to_string().into(),
-                kind: Kind::Text,
-                content: content.clone(),
-                target_seq: None,
-                remove: false,
-            }
+            message(n, conversation(number), seqs[number], content.clone())
         })
+    }
+
+    /// So many messages of one conversation, as large as the last of `messages`.
+    pub fn sample(&self, id: ConversationId, count: usize, messages: u64) -> Vec<Arc<Sequenced>> {
+        let content: Box<str> = "x".repeat(self.content_bytes).into();
+        let n = i64::try_from(messages).unwrap_or(i64::MAX);
+        (1_i64..).take(count).map(|seq| Arc::new(message(n, id, seq, content.clone()))).collect()
     }
 
     /// Reads the newest page of conversations, `reads` times, by so many readers at once.

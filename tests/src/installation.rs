@@ -24,6 +24,8 @@ pub struct Settings {
     pub heads_every_seconds: u64,
     /// The database; `None`: SQLite.
     pub store_url: Option<String>,
+    /// The Redis that is the cache; `None`: each process remembers for itself.
+    pub cache_url: Option<String>,
 }
 
 impl Settings {
@@ -38,6 +40,7 @@ impl Settings {
             fused: true,
             heads_every_seconds: 30,
             store_url: None,
+            cache_url: None,
         }
     }
 
@@ -80,15 +83,25 @@ impl Installation {
     /// Processes that start from now on have these settings.
     pub fn set(&self, settings: Settings) {
         let replicas = settings.replicas();
-        let Settings { brokers, prefix, chain_partitions, connect_seconds, fused, heads_every_seconds, store_url } =
-            settings;
+        let Settings {
+            brokers,
+            prefix,
+            chain_partitions,
+            connect_seconds,
+            fused,
+            heads_every_seconds,
+            store_url,
+            cache_url,
+        } = settings;
         let store = store_url.map(|url| format!("[repo.store]\nurl = \"{url}\"\n")).unwrap_or_default();
+        let cache = cache_url.map(|url| format!("[repo.cache]\nkind = \"redis\"\nredis.url = \"{url}\"\n"));
+        let cache = cache.unwrap_or_default();
         let config = format!(
             "[log]\nkind = \"kafka\"\nchain_partitions = {chain_partitions}\ngateway_slots = 2\n\
              [log.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\ngroup_prefix = \"{prefix}\"\n\
              replicas = {replicas}\nconnect_seconds = {connect_seconds}\n\
              [stages]\ntasks_per_stage = 1\nfuse_dedupe_and_id_assign = {fused}\n\
-             [gateway.limits]\nheads_every_s = {heads_every_seconds}\n{store}"
+             [gateway.limits]\nheads_every_s = {heads_every_seconds}\n{store}{cache}"
         );
         std::fs::write(self.config(), config).expect("the directory is the test's own");
     }

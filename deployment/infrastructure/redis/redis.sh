@@ -66,6 +66,9 @@ set-proc-title yes
 proc-title-template "{title} $dir/redis/ {listen-addr}"
 maxmemory ${redis_memory_mb}mb
 maxmemory-policy allkeys-lfu
+# The messages of a conversation side by side, not in a skip list: a third less memory.
+zset-max-listpack-entries 300
+zset-max-listpack-value 1024
 # A cache: what is lost is read from the store again.
 save ""
 appendonly no

@@ -20,7 +20,7 @@ use schemas::records::Sequenced;
 use tokio::time::Instant;
 
 use super::cache::hot::{BeyondRun, Run, Span, record_of};
-use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, Lookup};
+use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use super::flights::Flights;
 use super::model::Message;
 use super::model::{
@@ -30,9 +30,6 @@ use super::model::{
 };
 use super::store::{Store, StoreError};
 
-/// Messages that are read at once when a page is not in the cache, as long as they reach it: the next
-/// pages are likely to be asked for.
-const FILL_MESSAGES: usize = 100;
 /// What took longer to read than this is not kept: a change may have come and been forgotten meanwhile.
 /// Less than [`Lifetimes::forgotten_user`](super::cache::Lifetimes::forgotten_user).
 const KEPT_WITHIN: Duration = Duration::from_secs(10);
@@ -93,17 +90,16 @@ impl CachedStore {
         Ok(self.messages.join((id, count), load).await?)
     }
 
-    /// A page out of the cache. It takes a second look when a message of the page is an edit of one
-    /// from before it, which may be recalled.
-    async fn remembered(&self, wanted: Wanted, from: Seq, head: Seq) -> Option<HistoryPage> {
+    /// A page out of the cache, or else from where on it takes the messages. It takes a second look when a
+    /// message of the page is an edit of one from before it, which may be recalled.
+    async fn remembered(&self, wanted: Wanted, from: Seq, head: Seq) -> Result<HistoryPage, BeyondRun> {
         let look = async |from| {
-            let messages = note("messages", self.cache.messages(wanted.conversation, from).await)?;
-            Run::of(messages, from, head)
+            let messages = note("messages", self.cache.messages(wanted.conversation, from).await);
+            messages.and_then(|messages| Run::of(messages, from, head)).ok_or(BeyondRun(from))
         };
         match wanted.page_of(&look(from).await?) {
-            Ok(page) => Some(page),
-            Err(BeyondRun(earlier)) if is_hot(earlier, head) => wanted.page_of(&look(earlier).await?).ok(),
-            Err(BeyondRun(_)) => None,
+            Err(BeyondRun(earlier)) if is_hot(earlier, head) => wanted.page_of(&look(earlier).await?),
+            page => page,
         }
     }
 }
@@ -179,12 +175,19 @@ impl Store for CachedStore {
         if !is_hot(from, head) {
             return self.store.history(conversation, range, first, limit).await;
         }
-        if let Some(page) = self.remembered(wanted, from, head).await {
-            hit("messages");
-            return Ok(page);
-        }
+        let needed = match self.remembered(wanted, from, head).await {
+            Ok(page) => {
+                hit("messages");
+                return Ok(page);
+            }
+            Err(BeyondRun(needed)) => needed,
+        };
         miss("messages");
-        let count = if reach(from, head) <= FILL_MESSAGES { FILL_MESSAGES } else { HOT_MESSAGES_MAX };
+        if !is_hot(needed, head) {
+            return self.store.history(conversation, range, first, limit).await;
+        }
+        // Whoever reads further back than most is likely to go on.
+        let count = if reach(needed, head) <= KEPT_MESSAGES { KEPT_MESSAGES } else { HOT_MESSAGES_MAX };
         let loaded = Run::of(self.load_messages(conversation, count).await?, from, head);
         match loaded.map(|run| wanted.page_of(&run)) {
             Some(Ok(page)) => Ok(page),

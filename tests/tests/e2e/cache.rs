@@ -4,7 +4,6 @@
 use std::path::Path;
 use std::time::Duration;
 
-use reqwest::Method;
 use serde_json::json;
 use tests::api::Api;
 use tests::client::{connect, receive_type, send};
@@ -30,17 +29,10 @@ fn configured(dir: &Path, redis: &Redis) -> String {
     path.display().to_string()
 }
 
-/// The value of a metric; 0 where it was never set.
-async fn metric(server: &Server, name: &str) -> f64 {
-    let (_, text) = Api::new(server.http).call(Method::GET, "/metrics", None, None).await;
-    let text = text.as_str().expect("text").to_owned();
-    text.lines().find_map(|line| line.strip_prefix(name)?.trim().parse().ok()).unwrap_or(0.0)
-}
-
 async fn until(server: &Server, name: &str, holds: impl Fn(f64) -> bool) {
-    let deadline = Instant::now() + SEEN_TIME_MAX;
-    while !holds(metric(server, name).await) {
-        assert!(Instant::now() < deadline, "{name} is {}", metric(server, name).await);
+    let (api, deadline) = (Api::new(server.http), Instant::now() + SEEN_TIME_MAX);
+    while !holds(api.metric(name).await) {
+        assert!(Instant::now() < deadline, "{name} is {}", api.metric(name).await);
         sleep(Duration::from_millis(100)).await;
     }
 }
@@ -65,7 +57,7 @@ async fn redis_that_stands_still_for_20_s_under_load_loses_nothing() {
     talk.goes_on().await;
     until(&server, BREAKER, |state| state == 0.0).await;
     talk.end(server.http).await;
-    assert!(metric(&server, HITS).await > 0.0, "histories were read from the cache");
+    assert!(Api::new(server.http).metric(HITS).await > 0.0, "histories were read from the cache");
     assert!(server.stop().await.success());
 }
 
@@ -101,7 +93,8 @@ async fn redis_is_filled_from_the_store_by_rebuild_cache() {
     assert!(done.status.success() && said.contains("5 messages"), "{said}");
 
     let server = Server::start_with(data.path(), any_port(), any_port(), &["--config".into(), config]).await;
-    assert_eq!(Api::new(server.http).history(&ann, &pair).await, expected);
-    assert_eq!((metric(&server, HITS).await > 0.0, metric(&server, MISSES).await), (true, 0.0));
+    let api = Api::new(server.http);
+    assert_eq!(api.history(&ann, &pair).await, expected);
+    assert_eq!((api.metric(HITS).await > 0.0, api.metric(MISSES).await), (true, 0.0));
     assert!(server.stop().await.success());
 }

@@ -1,9 +1,12 @@
-//! The chain on a real Kafka with a real database: it stands still for 20 s while fifty users talk.
+//! The chain on a real Kafka with a real database, and the cache on a real Redis before it: the database stands
+//! still for 20 s while fifty users talk.
 
 use std::time::Duration;
 
+use tests::api::Api;
 use tests::broker::Broker;
 use tests::installation::{Installation, Part, Settings};
+use tests::redis::Redis;
 use tests::server::any_port;
 use tests::service::Service;
 
@@ -19,29 +22,28 @@ const fn part(roles: &'static str, instance: u16) -> Part {
 }
 
 const PARTS: [Part; 4] =
-    [part("repo", 0), part("dedupe,id-assign,fan-out,large-group", 1), part("persist", 2), part("persist,gateway", 3)];
+    [part("repo,gateway", 0), part("dedupe,id-assign,fan-out,large-group", 1), part("persist", 2), part("persist", 3)];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_with_mariadb_goes_on_after_the_database_stood_still() {
+async fn kafka_with_mariadb_redis_goes_on_after_the_database_stood_still() {
     goes_on_after_the_database_stood_still("mariadb").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kafka_with_postgres_goes_on_after_the_database_stood_still() {
+async fn kafka_with_postgres_redis_goes_on_after_the_database_stood_still() {
     goes_on_after_the_database_stood_still("postgres").await;
 }
 
 async fn goes_on_after_the_database_stood_still(database: &'static str) {
-    let (broker, database) = (Broker::start().await, Service::start(database).await);
-    let settings = Settings { store_url: Some(database.url()), ..Settings::on(broker.address()) };
-    let installation = Installation::new(settings);
+    let (broker, database, redis) = (Broker::start().await, Service::start(database).await, Redis::start().await);
+    let (store_url, cache_url) = (Some(database.url()), Some(redis.url()));
+    let installation = Installation::new(Settings { store_url, cache_url, ..Settings::on(broker.address()) });
     let repo = installation.start(PARTS[0], any_port(), any_port()).await;
-    let grpc = repo.grpc;
+    let (http, grpc) = (repo.http, repo.grpc);
     let mut servers = vec![repo];
     for part in &PARTS[1..] {
         servers.push(installation.start(*part, any_port(), grpc).await);
     }
-    let http = servers[3].http;
     let mut talk = Talk::begin(&[http], grpc).await;
 
     talk.say_part(PORTIONS);
@@ -56,6 +58,8 @@ async fn goes_on_after_the_database_stood_still(database: &'static str) {
     talk.goes_on().await;
 
     talk.end(http).await;
+    let hits = Api::new(http).metric("gochat_cache_hits_total{what=\"messages\"}").await;
+    assert!(hits > 0.0, "histories are read from Redis");
     let (config, data) = (installation.config(), installation.data());
     holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
     for server in servers.drain(..).rev() {

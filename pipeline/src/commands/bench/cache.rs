@@ -3,13 +3,14 @@
 
 use std::sync::Arc;
 
-use bench::cache::Histories;
+use bench::cache::{Histories, conversation};
 use bench::report::Report;
 use bench::zipf::Zipf;
 use metrics_exporter_prometheus::PrometheusHandle;
 use stages::repo::cache::local::{LocalCache, LocalConfig};
+use stages::repo::cache::redis::upkeep::Room;
 use stages::repo::cache::redis::{RedisCache, RedisConfig};
-use stages::repo::cache::{Cache, Lifetimes};
+use stages::repo::cache::{Cache, KEPT_MESSAGES, Lifetimes};
 use stages::repo::cached::CachedStore;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::Store;
@@ -39,10 +40,9 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
     });
     let config = SqliteConfig { reader_connections: u32::try_from(args.readers)?, ..SqliteConfig::default() };
     let store: Arc<dyn Store> = SqliteStore::open(&dir.path().join("repo.db"), config).await?;
-    let room = Room::of(args);
-    let cache: Arc<dyn Cache> = match &args.redis {
-        None => Arc::new(LocalCache::new(&room.local(), Lifetimes::default())),
-        Some(url) => room.redis(url).await?,
+    let (cache, room) = match &args.redis {
+        None => in_process(args),
+        Some(url) => on_redis(args, url, &histories).await?,
     };
     let cached: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::clone(&store), cache));
     eprintln!("storing {} messages in {} conversations …", args.messages, args.conversations);
@@ -70,7 +70,8 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
         .setting("store", "SQLite, WAL, synchronous=FULL")
         .setting("messages", format!("{} of {} B", args.messages, args.content_bytes))
         .setting("conversations", format!("{}, written and read by Zipf's law, s = {}", args.conversations, args.zipf))
-        .setting("room in the cache, of all messages", format!("{} %", args.room_percent))
+        .setting("a message in the cache", format!("{} B", room.message_bytes))
+        .setting("room in the cache", format!("{} B, for {} % of all messages", room.bytes, args.room_percent))
         .setting("a read", format!("the {PAGE_MESSAGES} newest of a conversation"))
         .setting("readers at once", args.readers)
         .setting("seed", SEED)
@@ -86,34 +87,47 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// How much of all messages the cache may hold.
-struct Room {
-    bytes: u64,
+/// How many of all messages the cache has room for.
+fn messages_kept(args: &CacheBenchArgs) -> u64 {
+    args.messages * args.room_percent / 100
 }
 
-impl Room {
-    fn of(args: &CacheBenchArgs) -> Self {
-        let message = LocalCache::MESSAGE_BYTES + args.content_bytes + args.messages.to_string().len();
-        Self { bytes: args.messages * message as u64 * args.room_percent / 100 }
-    }
+fn in_process(args: &CacheBenchArgs) -> (Arc<dyn Cache>, Room) {
+    let message = LocalCache::MESSAGE_BYTES + args.content_bytes + args.messages.to_string().len();
+    let messages_mib_max = (messages_kept(args) * message as u64) >> 20;
+    let config = LocalConfig { messages_mib_max, ..LocalConfig::default() };
+    let room = Room { message_bytes: message as u64, bytes: messages_mib_max << 20 };
+    (Arc::new(LocalCache::new(&config, Lifetimes::default())), room)
+}
 
-    fn local(&self) -> LocalConfig {
-        LocalConfig { messages_mib_max: self.bytes >> 20, ..LocalConfig::default() }
+/// A server's memory is made so large, which is to be nobody else's.
+async fn on_redis(
+    args: &CacheBenchArgs,
+    url: &str,
+    histories: &Histories,
+) -> Result<(Arc<dyn Cache>, Room), CommandError> {
+    let config = RedisConfig {
+        url: url.to_owned(),
+        key_prefix: "bench:".to_owned(),
+        // Batches are large, and the machine is busy with the bench itself.
+        call_timeout_ms: 5_000,
+        ..RedisConfig::default()
+    };
+    let cache = RedisCache::open(&config, Lifetimes::default())?;
+    // Of an earlier run.
+    cache.clear().await?;
+    let others = cache.key_count().await?;
+    if others > 0 {
+        return Err(format!(
+            "the Redis holds {others} keys of somebody else, which would take a part of the room: \
+             give the bench a server of its own, or empty this one with FLUSHALL"
+        )
+        .into());
     }
-
-    /// Makes a server's memory so large, which is to be nobody else's.
-    async fn redis(&self, url: &str) -> Result<Arc<dyn Cache>, CommandError> {
-        let config = RedisConfig {
-            url: url.to_owned(),
-            key_prefix: format!("bench-{}:", std::process::id()),
-            // Batches are large, and the machine is busy with the bench itself.
-            call_timeout_ms: 5_000,
-            ..RedisConfig::default()
-        };
-        let cache = RedisCache::open(&config, Lifetimes::default())?;
-        cache.limit_memory(self.bytes).await?;
-        Ok(Arc::new(cache))
-    }
+    let like = conversation(args.conversations);
+    let sample = histories.sample(like, KEPT_MESSAGES, args.messages);
+    let room = cache.make_room(messages_kept(args), like, &sample).await?;
+    Ok((Arc::new(cache), room))
 }
 
 /// What the cache's own metrics say.

@@ -12,6 +12,7 @@ use schemas::ids::{MessageId, Seq};
 use schemas::kind::{EventClass, Kind};
 use schemas::records::Sequenced;
 
+use super::{HOT_MESSAGES_MAX, KEPT_MESSAGES};
 use crate::repo::model::{HistoryPage, HistoryRange, Message};
 
 /// Messages of one conversation without a hole, up to its newest.
@@ -101,7 +102,7 @@ impl Run {
     }
 }
 
-/// The page has an edit of a message from before the run: this one.
+/// It takes the messages from this seq on, which is before the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeyondRun(pub Seq);
 
@@ -183,9 +184,31 @@ pub fn has_place(record: &Sequenced) -> bool {
     rules.stored && rules.sequenced && record.seq_id > Seq(0) && record.message_id > MessageId(0)
 }
 
-/// Adds a part without a hole to a run, and keeps the newest [`HOT_MESSAGES_MAX`](super::HOT_MESSAGES_MAX).
-/// What does not touch the run replaces it if it is newer, and is left out if it is older.
-pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>]) -> Vec<Arc<Sequenced>> {
+/// Where messages come from that are to be kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// The chain has just stored them.
+    Chain,
+    /// The store, where somebody reads them.
+    Store,
+}
+
+impl Source {
+    /// How many messages of a conversation are kept from now on, unless more are already.
+    pub fn kept_least(self, part: usize) -> usize {
+        match self {
+            Self::Chain => KEPT_MESSAGES,
+            Self::Store => part.clamp(KEPT_MESSAGES, HOT_MESSAGES_MAX),
+        }
+    }
+}
+
+/// Adds a part without a hole to a run. As many messages stay, the newest, as there were in the run, or
+/// as the source asks for. What does not touch the run replaces it if it is newer, and is left out if it
+/// is older.
+pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>], source: Source) -> Vec<Arc<Sequenced>> {
+    let kept = run.len().max(source.kept_least(part.len()));
+    let newest = |messages| newest(messages, kept);
     let (Some(part_first), Some(part_last)) = (part.first(), part.last()) else { return run.to_vec() };
     let (Some(run_first), Some(run_last)) = (run.first(), run.last()) else { return newest(part.to_vec()) };
     let (part_first, part_last) = (part_first.seq_id.0, part_last.seq_id.0);
@@ -200,8 +223,8 @@ pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>]) -> Vec<Arc<Sequen
     newest(before.chain(part).chain(after).cloned().collect())
 }
 
-fn newest(mut messages: Vec<Arc<Sequenced>>) -> Vec<Arc<Sequenced>> {
-    let too_many = messages.len().saturating_sub(super::HOT_MESSAGES_MAX);
+fn newest(mut messages: Vec<Arc<Sequenced>>, kept: usize) -> Vec<Arc<Sequenced>> {
+    let too_many = messages.len().saturating_sub(kept);
     messages.drain(..too_many);
     messages
 }

@@ -14,7 +14,8 @@ use moka::ops::compute::Op;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
 
-use super::{Cache, CacheError, Lifetimes, Lookup, UserSession, hot};
+use super::hot::{self, Source};
+use super::{Cache, CacheError, Lifetimes, Lookup, UserSession};
 use crate::repo::model::{Membership, User};
 
 /// How much is kept.
@@ -102,13 +103,13 @@ impl LocalCache {
         self.messages.run_pending_tasks().await;
     }
 
-    async fn merge(&self, conversation: ConversationId, part: &[Arc<Sequenced>], begin: bool) {
+    async fn merge(&self, conversation: ConversationId, part: &[Arc<Sequenced>], source: Source) {
         let entry = self.messages.entry(conversation);
         let merged = entry.and_compute_with(|kept| {
-            let op = match kept {
-                Some(kept) => Op::Put(hot::merged(kept.value(), part).into()),
-                None if begin => Op::Put(hot::merged(&[], part).into()),
-                None => Op::Nop,
+            let op = match (kept, source) {
+                (Some(kept), Source::Chain | Source::Store) => Op::Put(hot::merged(kept.value(), part, source).into()),
+                (None, Source::Store) => Op::Put(hot::merged(&[], part, source).into()),
+                (None, Source::Chain) => Op::Nop,
             };
             std::future::ready(op)
         });
@@ -168,14 +169,14 @@ impl Cache for LocalCache {
             // begins at this very moment may miss the part: its run then ends before the head.
             if self.messages.contains_key(&conversation) {
                 let part: Vec<_> = part.into_iter().cloned().map(Arc::new).collect();
-                self.merge(conversation, &part, false).await;
+                self.merge(conversation, &part, Source::Chain).await;
             }
         }
         Ok(())
     }
 
     async fn fill(&self, conversation: ConversationId, run: &[Arc<Sequenced>]) -> Result<(), CacheError> {
-        self.merge(conversation, run, true).await;
+        self.merge(conversation, run, Source::Store).await;
         Ok(())
     }
 }

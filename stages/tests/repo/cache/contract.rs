@@ -9,7 +9,7 @@ use std::time::Duration;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
 use stages::repo::cache::hot::Run;
-use stages::repo::cache::{Cache, HOT_MESSAGES_MAX, Lifetimes, Lookup, UserSession};
+use stages::repo::cache::{Cache, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lifetimes, Lookup, UserSession};
 use stages::repo::model::{Membership, User, UserStatus};
 
 use crate::fixtures::{ANN, BEN, DAN, GROUP, NOW, group, pair, text, user};
@@ -32,6 +32,7 @@ macro_rules! cache_contract {
             an_older_part_does_not_touch_a_newer_run,
             a_hole_is_never_taken_for_a_whole_run,
             the_newest_messages_are_kept,
+            an_append_keeps_as_many_as_readers_have_asked_for,
             conversations_are_kept_apart,
             a_batch_of_many_conversations_is_appended_at_once,
         ]);
@@ -192,6 +193,28 @@ pub async fn the_newest_messages_are_kept(cache: Dyn) {
     append(&cache, &run_of(pair(), max + 8..=5 * max, "hi")).await;
     append(&cache, &run_of(pair(), max + 8..=max + 9, "hi")).await;
     assert_eq!(seqs(&cache, pair(), 1).await, (4 * max + 1..=5 * max).collect::<Vec<_>>());
+}
+
+pub async fn an_append_keeps_as_many_as_readers_have_asked_for(cache: Dyn) {
+    let kept = async || seqs(&cache, pair(), 1).await;
+    let newest = |count: usize, head: i64| (head + 1 - i64::try_from(count).unwrap()..=head).collect::<Vec<_>>();
+    cache.fill(pair(), &run_of(pair(), 1..=5, "hi")).await.unwrap();
+    for from in (6..=496).step_by(10) {
+        append(&cache, &run_of(pair(), from..=from + 9, "hi")).await;
+    }
+    assert_eq!(kept().await, newest(KEPT_MESSAGES, 505));
+    // What most readers ask for does not make it more.
+    cache.fill(pair(), &run_of(pair(), 496..=505, "hi")).await.unwrap();
+    assert_eq!(kept().await, newest(KEPT_MESSAGES, 505));
+    // Somebody has gone back.
+    cache.fill(pair(), &run_of(pair(), 256..=505, "hi")).await.unwrap();
+    assert_eq!(kept().await, newest(250, 505));
+    append(&cache, &run_of(pair(), 506..=530, "hi")).await;
+    append(&cache, &run_of(pair(), 526..=530, "again")).await;
+    assert_eq!(kept().await, newest(250, 530));
+    // After a hole what was there is of no use.
+    append(&cache, &run_of(pair(), 2_001..=2_400, "hi")).await;
+    assert!(kept().await.len() <= HOT_MESSAGES_MAX && is_whole(&cache, 2_401 - 250, 2_400).await);
 }
 
 pub async fn conversations_are_kept_apart(cache: Dyn) {

@@ -3,12 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use schemas::ids::Seq;
+use schemas::ids::{ConversationId, GroupId, Seq};
+use stages::repo::cache::redis::upkeep::SERVER_SETTINGS;
 use stages::repo::cache::redis::{RedisCache, RedisConfig};
-use stages::repo::cache::{Cache, CacheError, Lifetimes, Lookup};
+use stages::repo::cache::{Cache, CacheError, KEPT_MESSAGES, Lifetimes, Lookup};
 
 use super::contract::{TestCache, cache_contract, run_of};
-use super::server::url_of_tests;
+use super::server::{OwnServer, url_of_tests};
 use super::store::cached_store_contract;
 use crate::fixtures::{ANN, BEN, NOW, pair, user};
 
@@ -121,6 +122,55 @@ fn redis_password_is_never_shown() {
     let error = RedisCache::open(&bad, Lifetimes::default()).map(|_| ()).unwrap_err();
     let causes = format!("{error} {:?}", std::error::Error::source(&error));
     assert!(causes.contains("redis://") && !causes.contains("secret"), "{causes}");
+}
+
+#[tokio::test]
+async fn redis_begins_with_the_first_message_of_a_conversation_or_where_somebody_reads() {
+    let cache = RedisCache::open(&config(), Lifetimes::default()).unwrap();
+    let append = async |seqs: std::ops::RangeInclusive<i64>| {
+        let run = run_of(pair(), seqs, "hi");
+        cache.append(&run.iter().map(|message| &**message).collect::<Vec<_>>()).await.unwrap();
+        cache.messages(pair(), Seq(1)).await.unwrap().len()
+    };
+    assert_eq!(append(7..=9).await, 0);
+    assert_eq!(append(1..=400).await, KEPT_MESSAGES);
+    assert_eq!(append(401..=402).await, KEPT_MESSAGES);
+}
+
+#[tokio::test]
+async fn redis_keeps_to_the_room_that_was_measured_for_so_many_messages() {
+    const MESSAGES: u64 = 20_000;
+    let server = OwnServer::start().await;
+    let config = RedisConfig { url: server.url(), ..config() };
+    let cache = RedisCache::open(&config, Lifetimes::default()).unwrap();
+    let conversation = |n| ConversationId::Group(GroupId(n));
+    let sample = run_of(conversation(1), 1..=100, &"x".repeat(128));
+    let room = cache.make_room(MESSAGES, conversation(1), &sample).await.unwrap();
+    assert!((128..=320).contains(&room.message_bytes), "{room:?}");
+    assert!(room.bytes <= room.message_bytes * MESSAGES && room.bytes > (room.message_bytes - 1) * MESSAGES);
+    assert_eq!(cache.key_count().await.unwrap(), 0);
+
+    let mut connection = server.connection().await;
+    for n in 1..=400 {
+        cache.fill(conversation(n), &run_of(conversation(n), 1..=100, &"x".repeat(128))).await.unwrap();
+    }
+    let mut kept = 0;
+    for n in 1..=400 {
+        kept += cache.messages(conversation(n), Seq(1)).await.unwrap().len() as u64;
+    }
+    assert!((MESSAGES * 9 / 10..=MESSAGES).contains(&kept), "{kept} messages");
+    cache.fill(conversation(1), &run_of(conversation(1), 1..=300, "hi")).await.unwrap();
+    let key = format!("{}hot_messages:{}", config.key_prefix, conversation(1));
+    let encoding: String = ::redis::cmd("OBJECT").arg("ENCODING").arg(key).query_async(&mut connection).await.unwrap();
+    assert_eq!(encoding, "listpack");
+}
+
+#[test]
+fn redis_settings_are_those_of_the_scripts() {
+    let script = include_str!("../../../../deployment/infrastructure/redis/redis.sh");
+    for (name, value) in SERVER_SETTINGS {
+        assert!(script.lines().any(|line| line == format!("{name} {value}")), "redis.sh has {name} {value}");
+    }
 }
 
 fn redis_client(config: &RedisConfig) -> ::redis::Client {

@@ -10,7 +10,7 @@ use rand::{RngExt, SeedableRng};
 use schemas::ids::{Seq, UserId};
 use schemas::kind::Kind;
 use schemas::records::Sequenced;
-use stages::repo::cache::{Cache, Lookup};
+use stages::repo::cache::{Cache, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use stages::repo::cached::CachedStore;
 use stages::repo::model::{GroupChange, HistoryRange, NewGroup, UserPatch};
 use stages::repo::store::Store;
@@ -70,7 +70,9 @@ macro_rules! cached_store_contract {
                 every_page_reads_as_from_the_store,
                 what_was_appended_is_read_from_the_cache,
                 what_the_cache_missed_is_read_from_the_store,
+                more_is_kept_where_somebody_goes_back,
                 a_message_recalled_long_after_is_shown_as_recalled,
+                an_edit_of_an_older_message_is_read_from_the_cache_in_the_end,
                 a_user_is_read_as_they_are_now,
                 a_user_who_comes_later_is_found,
                 members_are_those_of_the_newest_version,
@@ -161,6 +163,28 @@ pub async fn what_the_cache_missed_is_read_from_the_store(both: Both) {
     both.agree_on(HistoryRange::Newest, 1, 50, "there is a hole").await;
     both.agree_on(HistoryRange::Newest, 1, 2, "the newest are whole").await;
     assert_eq!(both.kept().await, 20);
+}
+
+pub async fn more_is_kept_where_somebody_goes_back(both: Both) {
+    let all: Vec<_> = (1..=400).map(|seq| text(pair(), seq, ANN, "hi")).collect();
+    write(&both.store, &all).await;
+    both.agree_on(HistoryRange::Newest, 1, 50, "the newest page").await;
+    assert_eq!(both.kept().await, KEPT_MESSAGES);
+    both.agree_on(HistoryRange::Before(Seq(351)), 1, 50, "the page before").await;
+    assert_eq!(both.kept().await, HOT_MESSAGES_MAX);
+    write(&both.cached, &[text(pair(), 401, ANN, "hi")]).await;
+    assert_eq!(both.kept().await, HOT_MESSAGES_MAX);
+}
+
+/// The newest page tells it only with the message that was edited, from long before.
+pub async fn an_edit_of_an_older_message_is_read_from_the_cache_in_the_end(both: Both) {
+    let mut said: Vec<_> = (1..=250).map(|seq| text(pair(), seq, ANN, "said")).collect();
+    said.push(about(Kind::Edit, 5, 250, text(pair(), 251, ANN, "edited")));
+    write(&both.store, &said).await;
+    for context in ["nothing is kept", "the newest are kept", "all that it takes is kept"] {
+        both.agree_on(HistoryRange::Newest, 1, 10, context).await;
+    }
+    assert_eq!(both.kept().await, 251);
 }
 
 pub async fn a_message_recalled_long_after_is_shown_as_recalled(both: Both) {

@@ -5,7 +5,7 @@
 //! | `user_info:{id}:{run}` | a user, or a mark | 24 h |
 //! | `user_session:{id}:{run}` | hash: gateway, login, last seen | 30 min |
 //! | `group_members:{id}` | members and version | 1 h |
-//! | `hot_messages:{conversation}` | sorted set of records by seq, the 300 newest | 7 days |
+//! | `hot_messages:{conversation}` | sorted set of records by seq, the 64 newest, or up to 300 | 7 days |
 //! | `conv_seq:{conversation}` | the newest seq that was put there | 7 days |
 //!
 //! `run` is the server's run id: a server that starts again does not find what it knew of users, which
@@ -13,11 +13,11 @@
 //! `conv_seq` only says what is old enough to go; a head is read from the store, never here.
 //!
 //! Every call is one pipeline over one connection, with a time limit, behind a breaker. Memory is
-//! bounded by the server's `maxmemory` with the policy `allkeys-lru` or `allkeys-lfu`.
+//! bounded by the server's `maxmemory`; which policy, and what else it is told, is in [`upkeep`].
 
 mod link;
 mod server;
-mod upkeep;
+pub mod upkeep;
 mod wire;
 
 use std::fmt;
@@ -32,7 +32,8 @@ use topics::guard::BreakerState;
 
 use self::link::Link;
 use self::server::Server;
-use super::{Cache, CacheError, HOT_MESSAGES_MAX, Lifetimes, Lookup, UserSession, hot};
+use super::hot::{self, Source};
+use super::{Cache, CacheError, HOT_MESSAGES_MAX, Lifetimes, Lookup, UserSession};
 use crate::repo::model::{Membership, User};
 
 /// Where Redis is, and how long it may take.
@@ -103,15 +104,28 @@ impl RedisCache {
         self.server.guard.state()
     }
 
-    fn put_messages(&self, pipe: &mut Pipeline, link: &Link, conversation: ConversationId, part: &[Part]) {
+    /// An append begins only what is kept from a conversation's first message on: a few messages in the
+    /// middle are too few for any page, and would take room until there are enough.
+    fn put_messages(
+        &self,
+        (pipe, link): (&mut Pipeline, &Link),
+        conversation: ConversationId,
+        part: &[Part],
+        source: Source,
+    ) {
         let newest = &part[part.len().saturating_sub(HOT_MESSAGES_MAX)..];
+        let begins = match source {
+            Source::Chain => part.first().is_some_and(|(seq, _)| *seq == Seq(1)),
+            Source::Store => true,
+        };
         let keys = &self.server.keys;
         pipe.cmd("EVALSHA")
             .arg(&*link.script)
             .arg(2)
             .arg(keys.messages(conversation))
             .arg(keys.newest_seq(conversation));
-        pipe.arg(self.lifetimes.messages.as_secs()).arg(HOT_MESSAGES_MAX);
+        pipe.arg(self.lifetimes.messages.as_secs());
+        pipe.arg(source.kept_least(part.len())).arg(HOT_MESSAGES_MAX).arg(if begins { "begin" } else { "go on" });
         for (seq, bytes) in newest {
             pipe.arg(seq.0).arg(bytes);
         }
@@ -212,7 +226,7 @@ impl Cache for RedisCache {
         }
         let put = |pipe: &mut Pipeline, link: &Link| {
             for (conversation, part) in &parts {
-                self.put_messages(pipe, link, *conversation, part);
+                self.put_messages((pipe, link), *conversation, part, Source::Chain);
             }
         };
         self.server.call(put).await
@@ -223,6 +237,6 @@ impl Cache for RedisCache {
         if part.is_empty() {
             return Ok(());
         }
-        self.server.call(|pipe, link| self.put_messages(pipe, link, conversation, &part)).await
+        self.server.call(|pipe, link| self.put_messages((pipe, link), conversation, &part, Source::Store)).await
     }
 }
