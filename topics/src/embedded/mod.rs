@@ -118,7 +118,7 @@ impl EmbeddedLog {
             unsynced: storage::open_writer(dir, Durability::Unsynced, config.file_bytes_max)?,
         };
         let damaged = |e| failure::naming_damage(dir, e);
-        open::prepare(&mut files, config.layout).map_err(damaged)?;
+        open::prepare(dir, &mut files, config.layout).map_err(damaged)?;
         let Opened { topics, groups, last_txn } =
             open::load(&files, config.tail_bytes_max_per_partition).map_err(damaged)?;
         let topics = Arc::new(topics);

@@ -1,6 +1,6 @@
 //! Opening a directory as a log: whose it is, what it holds, and what a crash left behind.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
@@ -80,11 +80,13 @@ impl Files {
     }
 }
 
-/// Adds the topics of the catalogue that are not there yet, and removes what a crash left behind.
+/// Adds the topics of the catalogue that are not there yet, and removes what a crash left behind: rows of
+/// one transaction that did not reach the other file. Rows of several show that the other file has lost some.
 ///
 /// # Errors
-/// [`LogError::TopicDiffers`] when a topic is there with other settings.
-pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError> {
+/// [`LogError::TopicDiffers`] when a topic is there with other settings, [`LogError::Unusable`] when
+/// `synced.db` has lost what was committed to it.
+pub(super) fn prepare(dir: &Path, files: &mut Files, layout: Layout) -> Result<(), LogError> {
     let fail = |e| failure::of_reading("preparing the topics", e);
     if let Some(topic) = catalogue::ALL.iter().find(|topic| layout.partitions(topic) == 0) {
         let difference = "no partition is asked for, and there is at least one".into();
@@ -112,6 +114,20 @@ pub(super) fn prepare(files: &mut Files, layout: Layout) -> Result<(), LogError>
         tx.commit().map_err(fail)?;
     }
     let last_txn = storage::setting(&files.synced, LAST_TXN).map_err(fail)?.unwrap_or(0);
+    let mut later = BTreeSet::new();
+    for (id, ..) in storage::partitions(&files.unsynced).map_err(fail)? {
+        later.extend(rows::later_txns(&files.unsynced, id, last_txn).map_err(fail)?);
+    }
+    if later.len() > 1 {
+        return Err(LogError::Unusable {
+            path: storage::path_of(dir, Durability::Synced).display().to_string(),
+            reason: format!(
+                "it lacks transactions from {} on that unsynced.db was part of: synced.db-wal was damaged or removed. \
+                 Restore the data directory from a backup",
+                last_txn + 1
+            ),
+        });
+    }
     for (id, ..) in storage::partitions(&files.unsynced).map_err(fail)? {
         rows::roll_back(&files.unsynced, id, last_txn).map_err(fail)?;
     }

@@ -82,6 +82,24 @@ pub(super) fn roll_back(db: &Connection, partition: u32, last_txn: i64) -> rusql
     Ok(())
 }
 
+/// Transactions behind this one that wrote the newest rows of a partition: two at most, which are
+/// enough to tell that there are several.
+pub(super) fn later_txns(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<Vec<i64>> {
+    let mut statement = db.prepare_cached("SELECT txn FROM batches WHERE id >= ?1 AND id < ?2 ORDER BY id DESC")?;
+    let mut rows = statement.query([row_id(partition, 0), row_id(partition + 1, 0)])?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        let txn = row.get(0)?;
+        if txn <= last_txn || found.len() > 1 {
+            break;
+        }
+        if !found.contains(&txn) {
+            found.push(txn);
+        }
+    }
+    Ok(found)
+}
+
 /// Which rows to fetch.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Span {

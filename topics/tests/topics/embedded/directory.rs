@@ -4,14 +4,14 @@ use std::fs;
 use std::path::Path;
 
 use tempfile::TempDir;
-use topics::catalogue::{Layout, UPSTREAM};
+use topics::catalogue::{ACCEPTED, DELIVERIES, Layout, UPSTREAM};
 use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
-use topics::log::{Log, LogError, StartAt};
+use topics::log::{Commit, Log, LogError, StartAt};
 
 use super::{LAYOUT, config, open};
 use crate::contract::CHAIN_PARTITIONS;
-use crate::contract::drive::{WAIT_MAX, append, member_spec, placed, values};
+use crate::contract::drive::{WAIT_MAX, append, join_and_start, member_spec, placed, values};
 
 fn refused(dir: &Path) -> LogError {
     EmbeddedLog::open(config(dir), Clock::system()).expect_err("the directory was taken")
@@ -84,6 +84,29 @@ async fn a_log_of_a_newer_version_is_refused() {
     tamper(dir.path(), "PRAGMA user_version=2");
     let error = refused(dir.path());
     assert!(error.to_string().contains("version 2"), "{error}");
+}
+
+#[tokio::test]
+async fn a_log_that_lost_what_was_committed_is_refused() {
+    let (dir, damaged) = (TempDir::new().unwrap(), TempDir::new().unwrap());
+    open(dir.path()).close().await;
+    let log: std::sync::Arc<dyn Log> = open(dir.path());
+    let mut member =
+        join_and_start(&log, member_spec(&UPSTREAM.spec, "one"), usize::try_from(CHAIN_PARTITIONS).unwrap()).await;
+    // The first of them reaches both files in the copy; of a commit under way one file may have a part.
+    for (value, name) in [("a", "synced.db-wal"), ("b", ""), ("c", "unsynced.db-wal")] {
+        let outputs = vec![placed(&ACCEPTED.spec, 1, value), placed(&DELIVERIES.spec, 0, value)];
+        member.commit(Commit { outputs, positions: Vec::new() }).await.unwrap();
+        if !name.is_empty() {
+            fs::copy(dir.path().join(name), damaged.path().join(name)).unwrap();
+        }
+    }
+    for name in ["synced.db", "unsynced.db"] {
+        fs::copy(dir.path().join(name), damaged.path().join(name)).unwrap();
+    }
+    let error = refused(damaged.path());
+    assert!(matches!(error, LogError::Unusable { .. }), "{error}");
+    assert!(error.to_string().contains("synced.db-wal was damaged or removed"), "{error}");
 }
 
 #[test]
