@@ -73,6 +73,9 @@ pub struct RunArgs {
     /// Address of gRPC [default: 127.0.0.1:9090]; port 0 takes a free one.
     #[arg(long, value_name = "ADDRESS")]
     pub grpc: Option<SocketAddr>,
+    /// Address where metrics can be scraped [default: none]; a gateway has them at /metrics anyway.
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
     /// What to run here, separated by commas [default: all]. On Kafka the rest runs in other processes.
     #[arg(long, value_name = "ROLES", value_delimiter = ',')]
     pub roles: Vec<Role>,

@@ -135,6 +135,8 @@ pub struct TelemetryConfig {
     pub filter: String,
     /// `auto` (pretty on a terminal, JSON elsewhere), `json` or `pretty`.
     pub format: LogFormat,
+    /// Where metrics can be scraped as well; a gateway shows them at its own `/metrics` anyway.
+    pub metrics_listen: Option<SocketAddr>,
 }
 
 /// How logs are written.
@@ -210,7 +212,7 @@ impl Default for GatewaySection {
 
 impl Default for TelemetryConfig {
     fn default() -> Self {
-        Self { filter: "info".into(), format: LogFormat::Auto }
+        Self { filter: "info".into(), format: LogFormat::Auto, metrics_listen: None }
     }
 }
 

@@ -127,6 +127,7 @@ const PRESENCE: &str = "presence";
 const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
 const BACKLOG: &str = "backlog";
+const METRICS: &str = "metrics";
 
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
@@ -134,6 +135,16 @@ impl Process {
         let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
+        if let Some(address) = config.telemetry.metrics_listen {
+            let listener = listen(address, "--metrics").await?;
+            let address = listener.local_addr().map_err(start_error(METRICS))?;
+            tracing::info!(metrics = %format_args!("http://{address}/metrics"), "metrics can be scraped");
+            let (rendered, stop) = (rendered.clone(), stops.repo.clone());
+            supervisor.start(METRICS, async move {
+                stop.run_until_cancelled(telemetry::serve_metrics(listener, rendered)).await;
+                Ok::<_, std::convert::Infallible>(())
+            });
+        }
         make_dir(&config.data_dir)?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let log = open.log();
@@ -236,7 +247,7 @@ impl Process {
         let layers = [
             (&self.stops.edge, &[GATEWAY][..]),
             (&self.stops.chain, &[STAGES, PRESENCE, OUTBOX][..]),
-            (&self.stops.repo, &[REPO, BACKLOG][..]),
+            (&self.stops.repo, &[REPO, BACKLOG, METRICS][..]),
         ];
         for (stop, parts) in layers {
             stop.cancel();

@@ -67,6 +67,7 @@ async fn run(args: RunArgs, started: Instant) -> Result<(), CommandError> {
     let mut config = Config::load(args.config.as_deref())?;
     config.data_dir = args.data.unwrap_or(config.data_dir);
     config.gateway.listen = args.http.unwrap_or(config.gateway.listen);
+    config.telemetry.metrics_listen = args.metrics.or(config.telemetry.metrics_listen);
     config.repo.listen = args.grpc.unwrap_or(config.repo.listen);
     config.instance = args.instance.unwrap_or(config.instance);
     config.gateway.slot = args.slot.unwrap_or(config.gateway.slot);

@@ -2,7 +2,7 @@
 
 use std::net::{SocketAddr, TcpListener};
 
-use tests::server::{Refused, Server, refusal};
+use tests::server::{Launch, Refused, Server, Starting, refusal};
 
 fn any() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -20,6 +20,19 @@ async fn it_is_ready_within_a_second_and_stops_in_good_order() {
         assert!(metrics.contains("gochat_"), "{metrics}");
         assert!(server.stop().await.success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn metrics_can_be_scraped_without_a_gateway() {
+    let data = tempfile::tempdir().unwrap();
+    let launch = Launch { args: vec!["--metrics".into(), any().to_string()], ..Launch::default() };
+    let mut starting = Starting::new(data.path(), any(), any(), &launch);
+    let url = starting.says("metrics can be scraped").await["metrics"].as_str().unwrap().to_owned();
+    let server = starting.ready().await.unwrap_or_else(|refused| panic!("{}", refused.said));
+    assert_ne!(url, server.url("/metrics"));
+    let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
+    assert!(metrics.contains("gochat_queue_limit"), "{metrics}");
+    assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
