@@ -15,9 +15,18 @@ need() { [ -n "$1" ] || die "$2 needs a value; see --help"; }
 # is_running NAME: whether the process of $dir/NAME/pid lives, and is still the one that was started:
 # its command line names the directory, so a pid that the system gave to another program is not taken for it.
 is_running() {
-  local pid
+  local pid deadline=$((SECONDS + 30))
   pid=$(cat "$dir/$1/pid" 2>/dev/null) || return 1
+  while [ -n "$pid" ] && is_dying "$pid" && ((SECONDS < deadline)); do sleep 0.05; done
   [ -n "$pid" ] && grep -qaF -- "$dir/$1/" "/proc/$pid/cmdline" 2>/dev/null
+}
+
+# is_dying PID: whether it was killed and is not gone yet. It has no command line any more, but still its ports;
+# a zombie has none of both.
+is_dying() {
+  local state
+  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 1
+  [ -n "$state" ] && [ "$state" != Z ] && [ -z "$(tr -d '\0' <"/proc/$1/cmdline" 2>/dev/null)" ]
 }
 
 # start_process NAME COMMAND…: starts it in the background, apart from this terminal, with its output in
