@@ -92,6 +92,7 @@ pub async fn server(url: &str) -> Result<Box<dyn BareSql>, sqlx::Error> {
 }
 
 /// What a dialect says where a row is there already, of `conversations` and of `user_conversations`.
+#[derive(Clone, Copy)]
 struct Upserts {
     conversations: &'static str,
     speakers: &'static str,

@@ -60,7 +60,7 @@ pub enum BenchedStore {
     /// In this file of the benchmark's own directory.
     File(PathBuf),
     /// In a database of its own on a server.
-    Server(Scratch),
+    Server(Box<Scratch>),
 }
 
 impl BenchedStore {
@@ -72,7 +72,7 @@ impl BenchedStore {
         let Some(url) = server else { return Ok(Self::File(dir.join("repo.db"))) };
         let made = Scratch::create(url.expose()).await;
         let scratch = made.map_err(|error| format!("{url} did not make a database for the bench: {error}"))?;
-        Ok(Self::Server(scratch))
+        Ok(Self::Server(Box::new(scratch)))
     }
 
     /// Opens it, as an installation does.
