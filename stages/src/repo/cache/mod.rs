@@ -87,7 +87,10 @@ pub struct UserSession {
 #[derive(Debug, thiserror::Error)]
 pub enum CacheError {
     /// The address can't be used.
-    #[error("repo.cache.redis.url can't be used: it is to be like redis://host:6379/0, or rediss:// for TLS")]
+    #[error(
+        "repo.cache.redis.url can't be used: it is to be like redis://host:6379/0, or rediss:// for TLS in a build \
+         with --features tls"
+    )]
     Address(#[source] ::redis::RedisError),
     /// It is slow or away.
     #[error("the cache at {address} does not answer; everything is read from the store: is it running?")]
