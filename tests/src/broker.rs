@@ -1,9 +1,14 @@
 //! A real Kafka of a test's own, one broker or three, started and stopped by the project's scripts.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use tokio::process::Command;
+
+/// How long a broker that was killed may take to be gone, and how often that is looked at.
+const DEATH_TIME_MAX: Duration = Duration::from_secs(30);
+const DEATH_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
 
 /// A running broker, or three; stopped and removed at the end.
 pub struct Broker {
@@ -72,12 +77,19 @@ impl Broker {
         }
     }
 
-    /// One of them, counted from 1, dies at once.
+    /// One of them, counted from 1, dies at once. Until it is gone, which takes a while on a busy machine, it may
+    /// still take a record.
     pub async fn kill_node(&self, node: u16) {
         let pid_file = self.dir.path().join(format!("infra/kafka-{node}/pid"));
         let pid = std::fs::read_to_string(&pid_file).unwrap_or_else(|e| panic!("{}: {e}", pid_file.display()));
         let killed = Command::new("kill").args(["-9", pid.trim()]).status().await.expect("kill is there");
         assert!(killed.success());
+        let gone = async {
+            while is_alive(pid.trim()) {
+                tokio::time::sleep(DEATH_LOOKED_AT_EVERY).await;
+            }
+        };
+        tokio::time::timeout(DEATH_TIME_MAX, gone).await.expect("a broker that was killed is gone");
     }
 
     /// Their addresses.
@@ -97,6 +109,12 @@ impl Drop for Broker {
             .stdout(std::process::Stdio::null())
             .status();
     }
+}
+
+/// Whether a process has not ended. A zombie has.
+fn is_alive(pid: &str) -> bool {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
 }
 
 /// A port with which the two above it, and the controllers' ten above, are free too.
