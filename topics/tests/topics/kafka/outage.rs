@@ -16,6 +16,9 @@ use super::LAYOUT;
 use super::transactions::copy;
 use crate::contract::drive::{member_spec, placed, read_all, values};
 
+/// How long a broker that was killed may take to be gone.
+const DEATH_TIME_MAX: Duration = Duration::from_secs(30);
+
 /// A broker for one test alone, which may kill it.
 struct Broker {
     dir: TempDir,
@@ -35,9 +38,20 @@ impl Broker {
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
 
+    /// Returns when it is gone: a dying one may still take a record.
     fn kill(&self) {
         let pid = std::fs::read_to_string(self.dir.path().join("kafka-1/pid")).unwrap();
         assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
+        let status = format!("/proc/{}/status", pid.trim());
+        let is_alive = || {
+            let status = std::fs::read_to_string(&status).unwrap_or_default();
+            status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+        };
+        let killed = tokio::time::Instant::now();
+        while is_alive() {
+            assert!(killed.elapsed() < DEATH_TIME_MAX, "a broker that was killed is gone");
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 
     fn script(&self, name: &str, arguments: &[&str]) -> std::process::Output {
