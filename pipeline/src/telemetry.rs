@@ -81,8 +81,8 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
 const REQUEST_BYTES_MAX: usize = 8 << 10;
 const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// Answers every HTTP request with the metrics, one connection after the other, for a tool that has no
-/// other HTTP. Never ends.
+/// Answers every HTTP request with the metrics, one connection after the other, for what has no other HTTP:
+/// tools, and processes without a gateway. Never ends.
 pub async fn serve_metrics(listener: TcpListener, metrics: PrometheusHandle) {
     loop {
         match listener.accept().await {

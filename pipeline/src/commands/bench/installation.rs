@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bench::scratch::Scratch;
-use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::Store;
 use topics::clock::Clock;
 
@@ -80,22 +79,21 @@ impl BenchedStore {
     /// # Errors
     /// The store's.
     pub async fn open(&self) -> Result<Arc<dyn Store>, CommandError> {
-        match self {
-            Self::File(path) => Ok(SqliteStore::open(path, SqliteConfig::default()).await?),
-            Self::Server(scratch) => {
-                let mut config = Config::default();
-                config.repo.store.url = Some(scratch.url().into());
-                Ok(store::open(&config).await?)
-            }
-        }
+        Ok(store::open(&self.config()).await?)
     }
 
     /// How many tasks of persist it has work for.
     pub fn persist_tasks_max(&self) -> u16 {
-        match self {
-            Self::File(_) => 1,
-            Self::Server(_) => u16::MAX,
-        }
+        store::persist_tasks_max(&self.config())
+    }
+
+    fn config(&self) -> Config {
+        let mut config = Config::default();
+        config.repo.store.url = Some(match self {
+            Self::File(path) => format!("sqlite:{}", path.display()).into(),
+            Self::Server(scratch) => scratch.url().into(),
+        });
+        config
     }
 
     /// For people.
