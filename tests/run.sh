@@ -9,7 +9,7 @@ say() { printf '\n== %s\n' "$*"; }
 # Debian package by the command it brings.
 declare -A package_of=(
   [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
-  [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3 [redis-server]=redis-server
+  [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3 [redis-server]=redis-server [openssl]=openssl
 )
 missing=()
 for command in "${!package_of[@]}"; do

@@ -6,6 +6,8 @@ use std::time::Duration;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::ports::Ports;
+
 /// How long a broker that was killed may take to be gone, and how often that is looked at.
 const DEATH_TIME_MAX: Duration = Duration::from_secs(30);
 const DEATH_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
@@ -13,7 +15,7 @@ const DEATH_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
 /// A running broker, or three; stopped and removed at the end.
 pub struct Broker {
     dir: TempDir,
-    port: u16,
+    ports: Ports,
     nodes: u16,
 }
 
@@ -49,12 +51,12 @@ impl Broker {
     }
 
     fn of_nodes(nodes: u16) -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory"), port: free_port_base(), nodes }
+        Self { dir: tempfile::tempdir().expect("a directory"), ports: Ports::reserve(), nodes }
     }
 
     /// Starts it, the first time or after it was killed.
     pub async fn start_again(&self) {
-        let (port, nodes) = (self.port.to_string(), self.nodes.to_string());
+        let (port, nodes) = (self.ports.base().to_string(), self.nodes.to_string());
         let started = Command::new(script("start-infra.sh"))
             .args(["--native", "--services", "kafka", "--port-base", &port, "--nodes", &nodes, "--dir"])
             .arg(self.dir.path().join("infra"))
@@ -94,7 +96,7 @@ impl Broker {
 
     /// Their addresses.
     pub fn address(&self) -> String {
-        let addresses: Vec<_> = (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.port + node)).collect();
+        let addresses: Vec<_> = (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.ports.base() + node)).collect();
         addresses.join(",")
     }
 }
@@ -115,12 +117,4 @@ impl Drop for Broker {
 fn is_alive(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
     status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
-}
-
-/// A port with which the two above it, and the controllers' ten above, are free too.
-fn free_port_base() -> u16 {
-    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let all_free = |base: &u16| [0, 1, 2, 10, 11, 12].into_iter().all(|offset| free(base + offset));
-    let mut bases = (21_000..30_000).step_by(100).skip(usize::from(std::process::id() as u16 % 50));
-    bases.find(all_free).expect("free ports")
 }

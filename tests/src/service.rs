@@ -6,11 +6,13 @@ use std::process::Stdio;
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::ports::Ports;
+
 /// A running server; stopped and removed at the end.
 pub struct Service {
     name: &'static str,
     dir: TempDir,
-    port_base: u16,
+    ports: Ports,
 }
 
 fn script(name: &str) -> PathBuf {
@@ -20,7 +22,7 @@ fn script(name: &str) -> PathBuf {
 impl Service {
     /// Starts one on free ports; the name is as `start-infra.sh --services` takes it.
     pub async fn start(name: &'static str) -> Self {
-        let service = Self { name, dir: tempfile::tempdir().expect("a directory"), port_base: free_port_base() };
+        let service = Self { name, dir: tempfile::tempdir().expect("a directory"), ports: Ports::reserve() };
         service.start_again().await;
         service
     }
@@ -28,7 +30,7 @@ impl Service {
     /// Starts it, the first time or after it was killed.
     pub async fn start_again(&self) {
         let started = Command::new(script("start-infra.sh"))
-            .args(["--native", "--services", self.name, "--port-base", &self.port_base.to_string(), "--dir"])
+            .args(["--native", "--services", self.name, "--port-base", &self.ports.base().to_string(), "--dir"])
             .arg(self.infra())
             .stdout(Stdio::null())
             .status()
@@ -72,12 +74,4 @@ impl Drop for Service {
             .stdout(Stdio::null())
             .status();
     }
-}
-
-/// A base with which the ports of every database are free; below those that the system gives to clients, one
-/// of which would take the port of a server that is down.
-fn free_port_base() -> u16 {
-    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let mut bases = (0..220).map(|n| 21_000 + ((n + std::process::id()) % 220) as u16 * 50);
-    bases.find(|&base| [30, 40, 41].iter().all(|above| free(base + above))).expect("free ports")
 }

@@ -15,6 +15,8 @@ use stages::repo::store::{Store, StoreError};
 use tempfile::TempDir;
 use tokio::process::Command;
 
+use crate::ports::Ports;
+
 /// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
@@ -147,7 +149,7 @@ pub async fn postgres_store() -> DatabaseStore {
 pub struct OwnServer {
     pub kind: Kind,
     dir: TempDir,
-    port_base: u16,
+    ports: Ports,
 }
 
 fn script(name: &str) -> PathBuf {
@@ -156,7 +158,7 @@ fn script(name: &str) -> PathBuf {
 
 impl OwnServer {
     pub async fn start(kind: Kind) -> Self {
-        let server = Self { kind, dir: tempfile::tempdir().unwrap(), port_base: free_port_base() };
+        let server = Self { kind, dir: tempfile::tempdir().unwrap(), ports: Ports::reserve() };
         server.start_again().await;
         server
     }
@@ -164,7 +166,14 @@ impl OwnServer {
     /// Starts what is down.
     pub async fn start_again(&self) {
         let started = Command::new(script("start-infra.sh"))
-            .args(["--native", "--services", self.kind.service(), "--port-base", &self.port_base.to_string(), "--dir"])
+            .args([
+                "--native",
+                "--services",
+                self.kind.service(),
+                "--port-base",
+                &self.ports.base().to_string(),
+                "--dir",
+            ])
             .arg(self.infra())
             .status()
             .await
@@ -210,14 +219,4 @@ impl Drop for OwnServer {
     fn drop(&mut self) {
         let _ = std::process::Command::new(script("cleanup.sh")).arg("--dir").arg(self.infra()).status();
     }
-}
-
-/// A base with which the ports of all servers are free; below those that the system gives to clients, one of
-/// which would take the port of a server that is down.
-fn free_port_base() -> u16 {
-    static NEXT: AtomicU32 = AtomicU32::new(0);
-    let free = |port: u16| std::net::TcpListener::bind(("127.0.0.1", port)).is_ok();
-    let skip = std::process::id() * 7 + NEXT.fetch_add(1, Ordering::Relaxed);
-    let mut bases = (0..220).map(|n| 21_000 + ((n + skip) % 220) as u16 * 50);
-    bases.find(|&base| [30, 40, 41].iter().all(|above| free(base + above))).unwrap()
 }

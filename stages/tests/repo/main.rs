@@ -20,6 +20,8 @@ mod mariadb;
 mod outbox;
 mod persist;
 mod pool_gauges;
+#[path = "../../../tests/src/ports.rs"]
+mod ports;
 mod postgres;
 mod relays;
 mod rights;

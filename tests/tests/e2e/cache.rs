@@ -1,14 +1,14 @@
 //! The cache on Redis under load: it serves, it stands still for a while, it serves again; nothing is
-//! lost, and nobody waits for it.
+//! lost, and nobody waits for it. The same over TLS, from a server that can be trusted and one that cannot.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde_json::json;
 use tests::api::Api;
 use tests::client::{connect, receive_type, send};
-use tests::redis::Redis;
-use tests::server::{Server, any_port, binary};
+use tests::redis::{Redis, make_authority};
+use tests::server::{Launch, Server, any_port, binary};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
@@ -97,4 +97,48 @@ async fn redis_is_filled_from_the_store_by_rebuild_cache() {
     assert_eq!(api.history(&ann, &pair).await, expected);
     assert_eq!((api.metric(HITS).await > 0.0, api.metric(MISSES).await), (true, 0.0));
     assert!(server.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_over_tls_serves_who_knows_its_password_and_only_when_its_authority_is_trusted() {
+    const ERRORS: &str = "gochat_cache_errors_total{what=\"messages\"}";
+    const PASSWORD: &str = "correct horse";
+    let (data, redis) = (tempfile::tempdir().unwrap(), Redis::start_with_tls(PASSWORD).await);
+    let foreign = tempfile::tempdir().unwrap();
+    make_authority(foreign.path());
+    let config = configured(data.path(), &redis);
+    let start = async |password: &str, authority: PathBuf| {
+        let env = [
+            ("GOCHAT__REPO__CACHE__REDIS__PASSWORD", password.to_owned()),
+            ("SSL_CERT_FILE", authority.display().to_string()),
+        ];
+        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
+        let launch = Launch { args: vec!["--config".into(), config.clone()], env, log: None };
+        Server::launch(data.path(), any_port(), any_port(), &launch).await.unwrap()
+    };
+
+    let server = start(PASSWORD, redis.authority()).await;
+    let api = Api::new(server.http);
+    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let pair = ann.pair_with(&bob);
+    let mut socket = connect(server.http, &ann.token).await.unwrap();
+    let said = json!({"clientMsgId": "1", "conversationId": pair, "messageType": "text", "content": "hi"});
+    send(&mut socket, &json!({"type": "send-message", "data": said})).await.unwrap();
+    receive_type(&mut socket, "message-stored").await.unwrap();
+    let expected = api.history(&ann, &pair).await;
+    assert_eq!(expected.len(), 1);
+    let deadline = Instant::now() + SEEN_TIME_MAX;
+    while api.metric(HITS).await == 0.0 {
+        assert!(Instant::now() < deadline, "histories are read from the cache");
+        assert_eq!(api.history(&ann, &pair).await, expected);
+    }
+    assert!(server.stop().await.success());
+
+    for (password, authority) in [("wrong", redis.authority()), (PASSWORD, foreign.path().join("authority.pem"))] {
+        let server = start(password, authority).await;
+        let api = Api::new(server.http);
+        assert_eq!(api.history(&ann, &pair).await, expected, "it costs speed, not the answer");
+        assert_eq!((api.metric(HITS).await, api.metric(ERRORS).await > 0.0), (0.0, true), "{password}");
+        assert!(server.stop().await.success());
+    }
 }

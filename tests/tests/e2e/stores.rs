@@ -36,7 +36,7 @@ async fn kafka_with_postgres_redis_goes_on_after_the_database_stood_still() {
 
 async fn goes_on_after_the_database_stood_still(database: &'static str) {
     let (broker, database, redis) = (Broker::start().await, Service::start(database).await, Redis::start().await);
-    let (store_url, cache_url) = (Some(database.url()), Some(redis.url()));
+    let (store_url, cache_url) = (Some(database.url()), Some(redis.url().to_owned()));
     let installation = Installation::new(Settings { store_url, cache_url, ..Settings::on(broker.address()) });
     let repo = installation.start(PARTS[0], any_port(), any_port()).await;
     let (http, grpc) = (repo.http, repo.grpc);

@@ -23,10 +23,33 @@ static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
          created_at, ordinal, target_seq, remove) VALUES {rows} ON DUPLICATE KEY UPDATE \
          message_id = IF(messages.message_id = VALUES(message_id) AND messages.seq_id = VALUES(seq_id) \
          AND messages.conversation_id = VALUES(conversation_id), messages.message_id, NULL)",
-        COLUMNS,
+        11,
     )
 });
-const COLUMNS: usize = 11;
+
+/// last_seq comes last: an assignment sees what the ones before it have made of the row.
+static ADVANCE_CONVERSATIONS: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
+        "INSERT INTO conversations (conversation_id, last_seq, last_ordinal, newest_seq, updated_at) VALUES {rows} \
+         ON DUPLICATE KEY UPDATE \
+         last_ordinal = IF(VALUES(last_seq) > last_seq, VALUES(last_ordinal), last_ordinal), \
+         newest_seq = IF(VALUES(last_seq) > last_seq, greatest(newest_seq, VALUES(newest_seq)), newest_seq), \
+         updated_at = IF(VALUES(last_seq) > last_seq, greatest(updated_at, VALUES(updated_at)), updated_at), \
+         last_seq = greatest(last_seq, VALUES(last_seq))",
+        5,
+    )
+});
+
+static ADD_PARTICIPANTS: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
+        "INSERT INTO user_conversations (user_id, conversation_id, own_seq, joined_seq) VALUES {rows} \
+         ON DUPLICATE KEY UPDATE own_seq = greatest(own_seq, VALUES(own_seq))",
+        4,
+    )
+});
+
+/// From where the two of a pair read: their conversation has no beginning that they missed.
+const FIRST_SEQ: i64 = 1;
 
 /// "Column … cannot be null".
 const BAD_NULL: u16 = 1_048;
@@ -35,36 +58,17 @@ const BAD_NULL: u16 = 1_048;
 impl Batches for Session {
     async fn advance_conversations(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
         let mut tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&*c.text, c.tip?))).collect();
-        if tips.is_empty() {
-            return Ok(());
-        }
         tips.sort_unstable_by_key(|(text, _)| *text);
-        let rows = tips.iter().map(|&(text, tip)| {
-            [
-                text.into(),
-                tip.last_seq.0.into(),
-                tip.last_ordinal.into(),
-                tip.newest_seq.0.into(),
-                tip.updated_at.into(),
-            ]
-        });
-        // last_seq comes last: an assignment sees what the ones before it have made of the row.
-        sqlx::query(
-            "INSERT INTO conversations (conversation_id, last_seq, last_ordinal, newest_seq, updated_at) \
-             SELECT given.id, given.seq, given.ord, given.newest, given.updated FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
-             id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]', seq BIGINT PATH '$[1]', \
-             ord BIGINT PATH '$[2]', newest BIGINT PATH '$[3]', updated BIGINT PATH '$[4]')) AS given \
-             ON DUPLICATE KEY UPDATE \
-             last_ordinal = IF(given.seq > conversations.last_seq, given.ord, conversations.last_ordinal), \
-             newest_seq = IF(given.seq > conversations.last_seq, greatest(conversations.newest_seq, given.newest), \
-             conversations.newest_seq), \
-             updated_at = IF(given.seq > conversations.last_seq, greatest(conversations.updated_at, given.updated), \
-             conversations.updated_at), \
-             last_seq = greatest(conversations.last_seq, given.seq)",
-        )
-        .bind(json::rows(rows))
-        .execute(self)
-        .await?;
+        for (sql, tips) in ADVANCE_CONVERSATIONS.statements(&tips) {
+            run(self, sql, &ADVANCE_CONVERSATIONS, tips, |values, (text, tip)| {
+                values.add(*text)?;
+                values.add(tip.last_seq.0)?;
+                values.add(tip.last_ordinal)?;
+                values.add(tip.newest_seq.0)?;
+                values.add(tip.updated_at)
+            })
+            .await?;
+        }
         Ok(())
     }
 
@@ -123,13 +127,16 @@ impl Batches for Session {
     }
 
     async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
-        const SQL: &str = concat!(
-            "INSERT INTO user_conversations (user_id, conversation_id, joined_seq, own_seq) \
-             SELECT given.user_id, given.conversation_id, 1, given.seq_id FROM ",
-            given_user_seqs!(),
-            " ON DUPLICATE KEY UPDATE own_seq = greatest(user_conversations.own_seq, given.seq_id)"
-        );
-        each(self, SQL, rows).await
+        for (sql, rows) in ADD_PARTICIPANTS.statements(rows) {
+            run(self, sql, &ADD_PARTICIPANTS, rows, |values, row| {
+                values.add(row.user)?;
+                values.add(row.conversation)?;
+                values.add(row.seq)?;
+                values.add(FIRST_SEQ)
+            })
+            .await?;
+        }
+        Ok(())
     }
 
     async fn raise_speakers(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
@@ -161,26 +168,34 @@ async fn insert(
     digest: &Digest<'_>,
     rows: &[Row<'_>],
 ) -> Result<(), sqlx::Error> {
+    run(session, sql, &INSERT_MESSAGES, rows, |values, row| {
+        let m = row.message;
+        values.add(m.message_id.0)?;
+        values.add(text_of(digest, row))?;
+        values.add(m.seq_id.0)?;
+        values.add(m.sender_id.0)?;
+        values.add(&*digest.kinds[row.kind].1)?;
+        values.add(&*m.content)?;
+        values.add(&*m.client_msg_id)?;
+        values.add(m.created_at)?;
+        values.add(m.ordinal)?;
+        values.add(m.target_seq.map(|seq| seq.0))?;
+        values.add(m.remove)
+    })
+    .await
+}
+
+/// Runs one of the statements over its share of the rows.
+async fn run<T>(
+    session: &mut Session,
+    sql: Arc<str>,
+    statement: &MultiRow,
+    rows: &[T],
+    bind: impl Fn(&mut MySqlArguments, &T) -> Result<(), sqlx::error::BoxDynError>,
+) -> Result<(), sqlx::Error> {
     let mut values = MySqlArguments::default();
-    values.reserve(rows.len() * COLUMNS, 0);
-    let mut bind = || {
-        for row in rows {
-            let m = row.message;
-            values.add(m.message_id.0)?;
-            values.add(text_of(digest, row))?;
-            values.add(m.seq_id.0)?;
-            values.add(m.sender_id.0)?;
-            values.add(&*digest.kinds[row.kind].1)?;
-            values.add(&*m.content)?;
-            values.add(&*m.client_msg_id)?;
-            values.add(m.created_at)?;
-            values.add(m.ordinal)?;
-            values.add(m.target_seq.map(|seq| seq.0))?;
-            values.add(m.remove)?;
-        }
-        Ok(())
-    };
-    bind().map_err(sqlx::Error::Encode)?;
+    values.reserve(rows.len() * statement.columns(), 0);
+    rows.iter().try_for_each(|row| bind(&mut values, row)).map_err(sqlx::Error::Encode)?;
     sqlx::query_with(AssertSqlSafe(sql), values).execute(session).await?;
     Ok(())
 }

@@ -2,14 +2,34 @@
 
 use async_trait::async_trait;
 use schemas::ids::{MessageId, Seq};
+use sqlx::Executor;
 
 use super::Session;
 use crate::repo::digest::{Digest, Row};
 use crate::repo::sql::Fault;
 use crate::repo::sql::tables::{Batches, UserSeq};
 
-/// Rows a statement: more save nothing, and keep the server from answering anybody else's batch.
-const STATEMENT_ROWS_MAX: usize = 1_000;
+/// Rows a statement: more save nothing. A row of the longest content makes some 40 MB of them.
+const STATEMENT_ROWS_MAX: usize = 4_096;
+
+macro_rules! insert_messages {
+    ($or_else:literal) => {
+        concat!(
+            "INSERT INTO messages (conversation_id, seq_id, message_id, sender_id, kind, content, \
+             client_msg_id, created_at, ordinal, target_seq, remove) \
+             SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], \
+             $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[])",
+            $or_else
+        )
+    };
+}
+
+/// Fails when one is there already.
+const INSERT_NEW: &str = insert_messages!("");
+
+/// Passes over those that are there. Without naming a key: a message id that is taken must not end the
+/// transaction before it is known by whom.
+const INSERT_MISSING: &str = insert_messages!(" ON CONFLICT DO NOTHING");
 
 #[async_trait]
 impl Batches for Session {
@@ -38,28 +58,15 @@ impl Batches for Session {
 
     async fn insert_messages(&mut self, digest: &Digest<'_>, rows: &[Row<'_>]) -> Result<Option<MessageId>, Fault> {
         for rows in rows.chunks(STATEMENT_ROWS_MAX) {
-            // Without naming a key: a message id that is taken must not end the transaction before it is
-            // known by whom.
-            let inserted = sqlx::query(
-                "INSERT INTO messages (conversation_id, seq_id, message_id, sender_id, kind, content, \
-                 client_msg_id, created_at, ordinal, target_seq, remove) \
-                 SELECT * FROM UNNEST($1::text[], $2::bigint[], $3::bigint[], $4::bigint[], $5::text[], $6::text[], \
-                 $7::text[], $8::bigint[], $9::bigint[], $10::bigint[], $11::boolean[]) ON CONFLICT DO NOTHING",
-            )
-            .bind(column(rows, |row| text_of(digest, row)))
-            .bind(column(rows, |row| row.message.seq_id.0))
-            .bind(column(rows, |row| row.message.message_id.0))
-            .bind(column(rows, |row| row.message.sender_id.0))
-            .bind(column(rows, |row| &*digest.kinds[row.kind].1))
-            .bind(column(rows, |row| &*row.message.content))
-            .bind(column(rows, |row| &*row.message.client_msg_id))
-            .bind(column(rows, |row| row.message.created_at))
-            .bind(column(rows, |row| row.message.ordinal))
-            .bind(column(rows, |row| row.message.target_seq.map(|seq| seq.0)))
-            .bind(column(rows, |row| row.message.remove))
-            .execute(&mut *self)
-            .await?;
-            if inserted.rows_affected() < rows.len() as u64
+            // Repeats are rare, and to look for one with each row costs a sixth of the time.
+            self.execute("SAVEPOINT before_messages").await?;
+            match insert(self, INSERT_NEW, digest, rows).await {
+                Ok(_) => continue,
+                Err(error) if is_unique_violation(&error) => {}
+                Err(error) => return Err(error.into()),
+            }
+            self.execute("ROLLBACK TO SAVEPOINT before_messages").await?;
+            if insert(self, INSERT_MISSING, digest, rows).await? < rows.len() as u64
                 && let Some(refused) = first_missing(self, digest, rows).await?
             {
                 return Ok(Some(refused));
@@ -146,6 +153,34 @@ impl Batches for Session {
         )
         .await
     }
+}
+
+/// How many were inserted.
+async fn insert(
+    session: &mut Session,
+    sql: &'static str,
+    digest: &Digest<'_>,
+    rows: &[Row<'_>],
+) -> Result<u64, sqlx::Error> {
+    let inserted = sqlx::query(sql)
+        .bind(column(rows, |row| text_of(digest, row)))
+        .bind(column(rows, |row| row.message.seq_id.0))
+        .bind(column(rows, |row| row.message.message_id.0))
+        .bind(column(rows, |row| row.message.sender_id.0))
+        .bind(column(rows, |row| &*digest.kinds[row.kind].1))
+        .bind(column(rows, |row| &*row.message.content))
+        .bind(column(rows, |row| &*row.message.client_msg_id))
+        .bind(column(rows, |row| row.message.created_at))
+        .bind(column(rows, |row| row.message.ordinal))
+        .bind(column(rows, |row| row.message.target_seq.map(|seq| seq.0)))
+        .bind(column(rows, |row| row.message.remove))
+        .execute(session)
+        .await?;
+    Ok(inserted.rows_affected())
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    matches!(error, sqlx::Error::Database(error) if error.is_unique_violation())
 }
 
 /// Some rows were there already: each must be the very message. The first that is not.

@@ -5,25 +5,25 @@ use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 
 use super::Session;
 use crate::repo::model::Message;
-use crate::repo::sql::tables::{Messages, Slice};
-use crate::repo::sql::{Fault, MessageRow, limit_of, message_of};
+use crate::repo::sql::tables::{Messages, Slice, Sliced};
+use crate::repo::sql::{Fault, limit_of, message_columns, messages_of, sliced_of};
 
-/// Columns of a message. What an edit said is withheld as soon as its target is recalled.
 macro_rules! select_messages {
     ($rest:literal) => {
-        concat!(
-            "SELECT m.conversation_id, m.message_id, m.seq_id, m.sender_id, m.kind, \
-             CASE WHEN edited.recalled THEN '' ELSE m.content END, m.client_msg_id, m.created_at, m.target_seq, \
-             m.remove, m.edited_at, m.recalled \
-             FROM messages m LEFT JOIN messages edited ON m.kind = 'edit' AND m.sender_id = edited.sender_id \
-             AND edited.conversation_id = m.conversation_id AND edited.seq_id = m.target_seq ",
-            $rest
-        )
+        concat!("SELECT m.conversation_id, ", message_columns!(), " FROM messages m ", $rest)
     };
 }
 
-fn all(rows: Vec<MessageRow>) -> Result<Vec<Message>, Fault> {
-    rows.into_iter().map(message_of).collect()
+/// A page of conversation `$1`, whose newest seq comes with each row.
+macro_rules! select_slice {
+    ($rest:literal) => {
+        concat!(
+            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = $1), 0), ",
+            message_columns!(),
+            " FROM messages m WHERE m.conversation_id = $1 AND m.seq_id >= ",
+            $rest
+        )
+    };
 }
 
 /// Ids as an array.
@@ -34,18 +34,18 @@ pub(super) fn numbers(users: &[UserId]) -> Vec<i64> {
 #[async_trait]
 impl Messages for Session {
     async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, Fault> {
-        all(sqlx::query_as(select_messages!("WHERE m.message_id = ANY($1)")).bind(ids).fetch_all(self).await?)
+        messages_of(sqlx::query_as(select_messages!("WHERE m.message_id = ANY($1)")).bind(ids).fetch_all(self).await?)
     }
 
     async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault> {
         let sql =
             select_messages!("WHERE (m.conversation_id, m.seq_id) IN (SELECT * FROM UNNEST($1::text[], $2::bigint[]))");
-        all(sqlx::query_as(sql).bind(conversations).bind(seqs).fetch_all(self).await?)
+        messages_of(sqlx::query_as(sql).bind(conversations).bind(seqs).fetch_all(self).await?)
     }
 
     async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
         let sql = select_messages!("WHERE m.message_id > $1 ORDER BY m.message_id LIMIT $2");
-        all(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
+        messages_of(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
     }
 
     async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
@@ -62,18 +62,15 @@ impl Messages for Session {
         first: Seq,
         slice: Slice,
         limit: usize,
-    ) -> Result<Vec<Message>, Fault> {
-        const BELOW: &str = select_messages!(
-            "WHERE m.conversation_id = $1 AND m.seq_id >= $2 AND m.seq_id < $3 ORDER BY m.seq_id DESC LIMIT $4"
-        );
-        const ABOVE: &str = select_messages!(
-            "WHERE m.conversation_id = $1 AND m.seq_id >= $2 AND m.seq_id > $3 ORDER BY m.seq_id LIMIT $4"
-        );
+    ) -> Result<Sliced, Fault> {
+        const BELOW: &str = select_slice!("$2 AND m.seq_id < $3 ORDER BY m.seq_id DESC LIMIT $4");
+        const ABOVE: &str = select_slice!("$2 AND m.seq_id > $3 ORDER BY m.seq_id LIMIT $4");
         let (sql, edge) = match slice {
             Slice::Below(edge) => (BELOW, edge),
             Slice::Above(edge) => (ABOVE, edge),
         };
-        let query = sqlx::query_as(sql).bind(conversation.to_string()).bind(first.0).bind(edge.0);
-        all(query.bind(limit_of(limit)).fetch_all(self).await?)
+        let text = conversation.to_string();
+        let query = sqlx::query_as(sql).bind(text).bind(first.0).bind(edge.0).bind(limit_of(limit));
+        Ok(sliced_of(conversation, query.fetch_all(self).await?))
     }
 }

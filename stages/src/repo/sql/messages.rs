@@ -32,14 +32,22 @@ pub(super) async fn history(
     first: Seq,
     limit: usize,
 ) -> Result<HistoryPage, Fault> {
-    // The last seq before the page: what comes between both is in the page, never missing from it.
-    let last = tables.head(conversation).await?;
     let slice = match range {
         HistoryRange::Newest => Slice::Below(Seq(i64::MAX)),
         HistoryRange::Before(seq) => Slice::Below(seq),
         HistoryRange::After(seq) => Slice::Above(seq),
     };
-    let mut messages = tables.slice(conversation, first, slice, limit.saturating_add(1)).await?;
+    let mut page = tables.slice(conversation, first, slice, limit.saturating_add(1)).await?;
+    let last = match page.last_seq {
+        Some(last) => last,
+        // The last seq before the page: what comes between both is in the page, never missing from it.
+        None => {
+            let last = tables.head(conversation).await?;
+            page = tables.slice(conversation, first, slice, limit.saturating_add(1)).await?;
+            page.last_seq.unwrap_or(last)
+        }
+    };
+    let mut messages = page.messages;
     let has_more = messages.len() > limit;
     messages.truncate(limit);
     match slice {

@@ -124,6 +124,14 @@ pub enum Slice {
     Above(Seq),
 }
 
+/// Rows of a page, and the newest seq of the conversation in the same instant.
+#[derive(Debug)]
+pub struct Sliced {
+    pub messages: Vec<Message>,
+    /// `None` when there are no rows that could have brought it.
+    pub last_seq: Option<Seq>,
+}
+
 /// Messages as they are now: what an edit said is withheld as soon as its target is recalled.
 #[async_trait]
 pub trait Messages: Send {
@@ -141,7 +149,7 @@ pub trait Messages: Send {
         first: Seq,
         slice: Slice,
         limit: usize,
-    ) -> Result<Vec<Message>, Fault>;
+    ) -> Result<Sliced, Fault>;
 }
 
 /// Group events that wait to be put on the chain.

@@ -4,6 +4,8 @@ mod forgotten;
 mod kill;
 mod old_broker;
 mod outage;
+#[path = "../../../../tests/src/ports.rs"]
+mod ports;
 mod rebalance;
 mod setup;
 mod transactions;

@@ -1,6 +1,5 @@
 //! A broker that dies and comes back, while records are appended and worked on.
 
-use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::Arc;
@@ -13,6 +12,7 @@ use topics::kafka::{KafkaConfig, KafkaLog, Timeouts};
 use topics::log::{Class, Log};
 
 use super::LAYOUT;
+use super::ports::Ports;
 use super::transactions::copy;
 use crate::contract::drive::{member_spec, placed, read_all, values};
 
@@ -22,18 +22,18 @@ const DEATH_TIME_MAX: Duration = Duration::from_secs(30);
 /// A broker for one test alone, which may kill it.
 struct Broker {
     dir: TempDir,
-    port: u16,
+    ports: Ports,
 }
 
 impl Broker {
     fn start() -> Self {
-        let broker = Self { dir: TempDir::new().unwrap(), port: free_port() };
+        let broker = Self { dir: TempDir::new().unwrap(), ports: Ports::reserve() };
         broker.start_again();
         broker
     }
 
     fn start_again(&self) {
-        let arguments = ["--native", "--services", "kafka", "--port-base", &self.port.to_string()];
+        let arguments = ["--native", "--services", "kafka", "--port-base", &self.ports.base().to_string()];
         let output = self.script("start-infra.sh", &arguments);
         assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     }
@@ -69,21 +69,12 @@ impl Drop for Broker {
     }
 }
 
-/// A port for the broker; its controller listens 10 above.
-fn free_port() -> u16 {
-    let is_free = |port| TcpListener::bind(("127.0.0.1", port)).is_ok();
-    (0..100)
-        .map(|_| rand::random_range(20_000..30_000))
-        .find(|&port| is_free(port) && is_free(port + 10))
-        .expect("a hundred ports are not all taken")
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_was_acknowledged_is_copied_exactly_once_although_the_broker_dies() {
     let broker = Broker::start();
     let timeouts =
         Timeouts { delivery: Duration::from_secs(2), request: Duration::from_secs(3), ..Timeouts::default() };
-    let config = KafkaConfig { timeouts, ..KafkaConfig::new(format!("127.0.0.1:{}", broker.port), LAYOUT) };
+    let config = KafkaConfig { timeouts, ..KafkaConfig::new(format!("127.0.0.1:{}", broker.ports.base()), LAYOUT) };
     let log: Arc<dyn Log> = KafkaLog::connect(config).await.unwrap();
     let worker = tokio::spawn(copy(Arc::clone(&log), member_spec(&UPSTREAM.spec, "copier")));
     let mut acknowledged = Vec::new();
