@@ -13,6 +13,7 @@ use stages::repo::digest::Digest;
 use stages::repo::model::HistoryRange;
 use stages::repo::store::{Store, StoreError};
 use stages::stage::StageError;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::bare_sql::{BareSql, Rows};
@@ -23,6 +24,8 @@ use crate::workload::Workload;
 
 /// Both sides take so many turns, so that what disturbs the machine meets both of them.
 const TURNS: u64 = 20;
+/// So many read at once where that is measured, each one page after the other.
+pub const READERS: usize = 8;
 /// Ids of the bare side's users and groups are so much larger: no row of one side is one of the other.
 const ELSEWHERE: i64 = 1 << 40;
 const START_MS: i64 = 1_800_000_000_000;
@@ -66,6 +69,17 @@ pub struct Sides {
     pub bare: Took,
     /// By the store.
     pub store: Took,
+}
+
+/// What it takes to read the same pages.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Reads {
+    /// Contents only, bare, one page after the other.
+    pub bare: Took,
+    /// By the store, one page after the other.
+    pub store: Took,
+    /// By the store, [`READERS`] at once.
+    pub at_once: Took,
 }
 
 /// What it takes to write one message after the other.
@@ -131,33 +145,45 @@ impl Contest {
         Ok(took)
     }
 
-    /// Each side reads so many pages, one after the other: the newest messages of any conversation.
+    /// Reads so many pages in each way: the newest messages of any conversation.
     ///
     /// # Errors
     /// [`StoreBenchError::Missing`] when a page is not what was written.
-    pub async fn read(&mut self, pages: u64, page_messages: usize) -> Result<Sides, StoreBenchError> {
-        let mut sides = Sides::default();
+    pub async fn read(&mut self, pages: u64, page_messages: usize) -> Result<Reads, StoreBenchError> {
+        let mut reads = Reads::default();
         let mut random = StdRng::seed_from_u64(self.workload.seed);
         let limit = i64::try_from(page_messages).unwrap_or(i64::MAX);
         for turn in 0..TURNS {
             let share = pages * (turn + 1) / TURNS - pages * turn / TURNS;
-            let numbers: Vec<_> = (0..share).map(|_| random.random_range(0..self.workload.conversations)).collect();
+            let numbers = (0..share).map(|_| random.random_range(0..self.workload.conversations));
+            let conversations: Vec<_> = numbers.map(|number| self.workload.conversation(number)).collect();
             let watch = Stopwatch::start();
-            for &number in &numbers {
-                let conversation = elsewhere_of(self.workload.conversation(number));
+            for &conversation in &conversations {
+                let conversation = elsewhere_of(conversation);
                 let found = self.bare.newest(&conversation.to_string(), limit).await?.len();
                 self.expect(conversation, found, page_messages)?;
             }
-            sides.bare += watch.took();
+            reads.bare += watch.took();
             let watch = Stopwatch::start();
-            for &number in &numbers {
-                let conversation = self.workload.conversation(number);
-                let page = self.store.history(conversation, HistoryRange::Newest, Seq(1), page_messages).await?;
-                self.expect(conversation, page.messages.len(), page_messages)?;
+            let pages = pages_of(Arc::clone(&self.store), conversations.clone(), page_messages).await?;
+            reads.store += watch.took();
+            self.expect_all(pages, page_messages)?;
+            let watch = Stopwatch::start();
+            let mut readers = JoinSet::new();
+            for share in conversations.chunks(conversations.len().div_ceil(READERS).max(1)) {
+                readers.spawn(pages_of(Arc::clone(&self.store), share.to_vec(), page_messages));
             }
-            sides.store += watch.took();
+            let pages = readers.join_all().await;
+            reads.at_once += watch.took();
+            for pages in pages {
+                self.expect_all(pages?, page_messages)?;
+            }
         }
-        Ok(sides)
+        Ok(reads)
+    }
+
+    fn expect_all(&self, pages: Vec<(ConversationId, usize)>, page: usize) -> Result<(), StoreBenchError> {
+        pages.into_iter().try_for_each(|(conversation, found)| self.expect(conversation, found, page))
     }
 
     fn expect(&self, conversation: ConversationId, found: usize, page: usize) -> Result<(), StoreBenchError> {
@@ -188,6 +214,20 @@ impl Contest {
         }
         Ok(singles)
     }
+}
+
+/// Reads a page of each, one after the other: how many messages it has.
+async fn pages_of(
+    store: Arc<dyn Store>,
+    conversations: Vec<ConversationId>,
+    page: usize,
+) -> Result<Vec<(ConversationId, usize)>, StoreBenchError> {
+    let mut pages = Vec::with_capacity(conversations.len());
+    for conversation in conversations {
+        let found = store.history(conversation, HistoryRange::Newest, Seq(1), page).await?;
+        pages.push((conversation, found.messages.len()));
+    }
+    Ok(pages)
 }
 
 #[derive(Debug, Clone, Copy)]

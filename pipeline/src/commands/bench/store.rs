@@ -6,7 +6,7 @@ use std::time::Duration;
 use bench::bare_sql::{self, BareSql};
 use bench::latency::Latencies;
 use bench::report::Report;
-use bench::store::{Contest, Sides};
+use bench::store::{Contest, READERS, Reads, Sides};
 use bench::workload::Workload;
 use stages::repo::sqlite::SqliteConfig;
 use stages::repo::store::Store;
@@ -57,8 +57,11 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
         .setting("seed", SEED)
         .row("bare SQL into the same tables", each, wrote.bare)
         .row("persist", each, wrote.store);
-    let mut reading = Report::new(format!("the {} newest of a conversation, one read after the other", args.page));
-    reading.row("bare SQL, contents only", args.reads, read.bare).row("store", args.reads, read.store);
+    let mut reading = Report::new(format!("the {} newest of a conversation", args.page));
+    reading
+        .row("one at a time, bare, contents only", args.reads, read.bare)
+        .row("one at a time, store", args.reads, read.store)
+        .row(format!("{READERS} at a time, store"), args.reads, read.at_once);
     let p99 = singles.store.quantile(0.99);
     let mut alone = Latencies::default();
     alone.row("one message, bare SQL", singles.bare).row("one message, store", singles.store);
@@ -69,7 +72,7 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
 }
 
 /// Says which of the bars are missed.
-fn judge(args: &StoreBenchArgs, wrote: Sides, read: Sides, p99: Duration) -> Result<(), CommandError> {
+fn judge(args: &StoreBenchArgs, wrote: Sides, read: Reads, p99: Duration) -> Result<(), CommandError> {
     let each = args.messages / 2;
     let mut missed = Vec::new();
     let ratio = wrote.store.per_second(each) / wrote.bare.per_second(each);
@@ -78,7 +81,7 @@ fn judge(args: &StoreBenchArgs, wrote: Sides, read: Sides, p99: Duration) -> Res
     }
     let reads = read.store.per_second(args.reads);
     if args.reads > 0 && reads < args.reads_min {
-        missed.push(format!("{reads:.0} pages are read a second, at least {} wanted", args.reads_min));
+        missed.push(format!("{reads:.0} pages are read a second one at a time, at least {} wanted", args.reads_min));
     }
     let ms = p99.as_secs_f64() * 1_000.0;
     if ms > args.single_p99_ms_max {

@@ -76,6 +76,8 @@ fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions),
         // A process that stands still in a transaction gives its locks back.
         ("idle_in_transaction_session_timeout", config.call_timeout_ms.to_string()),
         ("default_transaction_isolation", "read committed".to_owned()),
+        // All is looked up by keys, whatever the values: planned once, not with each call.
+        ("plan_cache_mode", "force_generic_plan".to_owned()),
     ]);
     Ok((name, options))
 }

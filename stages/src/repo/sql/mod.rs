@@ -21,8 +21,8 @@ pub use pools::{Pools, ServerConfig};
 pub(super) use rows::message_columns;
 use rows::parsed;
 pub use rows::{
-    GroupRow, MemberRow, OutboxColumns, UserRow, credentials_of, group_of, limit_of, member_of, membership_of,
-    messages_of, outbox_row_of, read_mark_of, role_named, sign_in_of, sliced_of, user_of,
+    GroupRow, MemberRow, MessageRow, OutboxColumns, UserRow, credentials_of, group_of, limit_of, member_of,
+    membership_of, message_of, messages_of, outbox_row_of, read_mark_of, role_named, sign_in_of, sliced_of, user_of,
 };
 pub(super) use store::explain;
 pub use store::{Dialect, Outlook, SqlStore};

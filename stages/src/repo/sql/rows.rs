@@ -18,7 +18,7 @@ macro_rules! message_columns {
         "m.message_id, m.seq_id, m.sender_id, m.kind, \
          CASE WHEN m.kind = 'edit' AND (SELECT target.recalled FROM messages target \
          WHERE target.conversation_id = m.conversation_id AND target.seq_id = m.target_seq \
-         AND target.sender_id = m.sender_id) THEN '' ELSE m.content END, \
+         AND target.sender_id = m.sender_id) THEN '' ELSE m.content END AS content, \
          m.client_msg_id, m.created_at, m.target_seq, m.remove, m.edited_at, m.recalled"
     };
 }
@@ -26,7 +26,7 @@ pub(in crate::repo) use message_columns;
 
 /// A column of the question's own; then message_id, seq_id, sender_id, kind, content, client_msg_id, created_at,
 /// target_seq, remove, edited_at, recalled.
-pub type MessageRow<C> = (C, i64, i64, i64, String, String, String, i64, Option<i64>, bool, Option<i64>, bool);
+pub type MessageRow<C, B = bool> = (C, i64, i64, i64, String, String, String, i64, Option<i64>, B, Option<i64>, B);
 
 /// Messages of any conversation: the first column is its id.
 pub fn messages_of(rows: Vec<MessageRow<String>>) -> Result<Vec<Message>, Fault> {
@@ -39,7 +39,7 @@ pub fn sliced_of(conversation: ConversationId, rows: Vec<MessageRow<i64>>) -> Sl
     Sliced { messages: rows.into_iter().map(|row| message_of(conversation, row)).collect(), last_seq }
 }
 
-fn message_of<C>(conversation_id: ConversationId, row: MessageRow<C>) -> Message {
+pub fn message_of<C, B: Into<bool>>(conversation_id: ConversationId, row: MessageRow<C, B>) -> Message {
     let (_, message, seq, sender, kind, content, client_msg_id, created_at, target, remove, edited_at, recalled) = row;
     Message {
         conversation_id,
@@ -51,9 +51,9 @@ fn message_of<C>(conversation_id: ConversationId, row: MessageRow<C>) -> Message
         client_msg_id,
         created_at,
         target_seq: target.map(Seq),
-        remove,
+        remove: remove.into(),
         edited_at,
-        recalled,
+        recalled: recalled.into(),
     }
 }
 

@@ -2,12 +2,13 @@
 
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, MessageId, Seq};
+use serde::Deserialize;
 use serde_json::json;
 
 use super::{Session, id_list};
 use crate::repo::model::Message;
 use crate::repo::sql::tables::{Messages, Slice, Sliced};
-use crate::repo::sql::{Fault, limit_of, message_columns, messages_of, sliced_of};
+use crate::repo::sql::{Fault, MessageRow, limit_of, message_columns, message_of, messages_of};
 
 macro_rules! select_messages {
     ($rest:literal) => {
@@ -15,16 +16,30 @@ macro_rules! select_messages {
     };
 }
 
-/// A page of conversation `?1`, whose newest seq comes with each row.
+/// A page of conversation `?1` as one JSON value, and its newest seq: a row goes from SQLite's thread to the caller's
+/// alone, each of its values copied, which for a page of rows takes longer than to read it.
 macro_rules! select_slice {
     ($rest:literal) => {
         concat!(
-            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ?1), 0), ",
+            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ?1), 0), \
+             json_group_array(json_array(NULL, message_id, seq_id, sender_id, kind, content, client_msg_id, \
+             created_at, target_seq, remove, edited_at, recalled)) FROM (SELECT ",
             message_columns!(),
             " FROM messages m WHERE m.conversation_id = ?1 AND m.seq_id >= ",
-            $rest
+            $rest,
+            ")"
         )
     };
+}
+
+/// A truth value as SQLite has it: 0 or 1.
+#[derive(Clone, Copy, Deserialize)]
+struct Flag(u8);
+
+impl From<Flag> for bool {
+    fn from(flag: Flag) -> Self {
+        flag.0 != 0
+    }
 }
 
 #[async_trait]
@@ -70,6 +85,10 @@ impl Messages for Session {
         };
         let text = conversation.to_string();
         let query = sqlx::query_as(sql).bind(text).bind(first.0).bind(edge.0).bind(limit_of(limit));
-        Ok(sliced_of(conversation, query.fetch_all(self).await?))
+        let (last, rows): (i64, String) = query.fetch_one(self).await?;
+        let rows: Vec<MessageRow<(), Flag>> =
+            serde_json::from_str(&rows).map_err(|error| Fault::Unreadable(format!("messages ({error})")))?;
+        let messages = rows.into_iter().map(|row| message_of(conversation, row)).collect();
+        Ok(Sliced { messages, last_seq: Some(Seq(last)) })
     }
 }

@@ -100,19 +100,19 @@ impl SqliteStore {
         };
         let options = config.options(path);
         migrate(&options).await.map_err(failed("bring its tables up to date"))?;
-        let pool = |connections: u32, options| async move {
-            let pool = SqlitePoolOptions::new()
+        let pool = |connections: u32| {
+            SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
-                .after_release(|connection, _| Box::pin(is_out_of_transactions(connection)));
-            pool.connect_with(options).await.map_err(Fault::Sql)
         };
-        let writer: SqlitePool = pool(1, options.clone()).await.map_err(failed("open"))?;
-        let reader = pool(config.reader_connections.max(1), options.pragma("query_only", "on"));
-        let reader = reader.await.map_err(failed("open for reading"))?;
+        let writer = pool(1).after_release(|connection, _| Box::pin(is_out_of_transactions(connection)));
+        let writer: SqlitePool =
+            writer.connect_with(options.clone()).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let reader = pool(config.reader_connections.max(1)).connect_with(options.pragma("query_only", "on"));
+        let reader = reader.await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
         Ok(Self::new(name, Pools::apart(writer, reader), Duration::from_millis(config.call_timeout_ms)))
     }
 
