@@ -21,12 +21,13 @@ is_running() {
   [ -n "$pid" ] && grep -qaF -- "$dir/$1/" "/proc/$pid/cmdline" 2>/dev/null
 }
 
-# is_dying PID: whether it was killed and is not gone yet. It has no command line any more, but still its ports;
-# a zombie has none of both.
+# is_dying PID: whether it was killed and is not gone yet. It has no command line any more, but still its ports,
+# until the last of its threads has ended; then it is a zombie of one thread, or nothing.
 is_dying() {
-  local state
-  state=$(sed -n 's/^State:[[:space:]]*\(.\).*/\1/p' "/proc/$1/status" 2>/dev/null) || return 1
-  [ -n "$state" ] && [ "$state" != Z ] && [ -z "$(tr -d '\0' <"/proc/$1/cmdline" 2>/dev/null)" ]
+  local status
+  status=$(cat "/proc/$1/status" 2>/dev/null) && [ -n "$status" ] || return 1
+  [ -z "$(tr -d '\0' <"/proc/$1/cmdline" 2>/dev/null)" ] || return 1
+  ! [[ $status =~ State:[[:space:]]*Z && $status =~ Threads:[[:space:]]*1($'\n'|$) ]]
 }
 
 # start_process NAME COMMAND…: starts it in the background, apart from this terminal, with its output in

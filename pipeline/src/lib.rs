@@ -11,6 +11,7 @@ pub mod database_url;
 mod health;
 pub mod log;
 mod members;
+pub mod persisted;
 mod presence;
 pub mod process;
 pub mod runner;

@@ -28,7 +28,7 @@ use crate::runner::Surroundings;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
-use crate::{cache, members, presence, store, telemetry};
+use crate::{cache, members, persisted, presence, store, telemetry};
 
 /// What a process could not do.
 #[derive(Debug, thiserror::Error)]
@@ -156,6 +156,11 @@ impl Process {
         // The others have no use for it, and need not wait for it when it is away.
         let store = if is(Role::Repo) || is(Role::Persist) {
             let store = store::open(config).await.map_err(start_error("the store"))?;
+            if is(Role::Persist) {
+                persisted::check(&*log, &*store, &store::name(config), config.repo.store.wait())
+                    .await
+                    .map_err(start_error("persist"))?;
+            }
             Some(cache::before(store, config).map_err(start_error("the cache"))?)
         } else {
             None

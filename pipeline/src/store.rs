@@ -37,6 +37,11 @@ impl Default for StoreSection {
 }
 
 impl StoreSection {
+    /// How long a start waits for a database that is away.
+    pub fn wait(&self) -> Duration {
+        Duration::from_secs(self.wait_seconds)
+    }
+
     /// Judges the values.
     ///
     /// # Errors
@@ -80,7 +85,7 @@ const NEXT_TRY: Duration = Duration::from_secs(3);
 /// # Errors
 /// [`StoreError`] when it can't be reached or used.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    let deadline = Instant::now() + Duration::from_secs(config.repo.store.wait_seconds);
+    let deadline = Instant::now() + config.repo.store.wait();
     loop {
         let error = match open_once(config).await {
             Ok(store) => return Ok(store),
@@ -94,6 +99,14 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
             }
             Class::Retry | Class::Fatal | Class::Refused(_) => return Err(error),
         }
+    }
+}
+
+/// How operators know it: its file, or its address without the password.
+pub fn name(config: &Config) -> String {
+    match Place::of(config) {
+        Place::File(path) => path.display().to_string(),
+        Place::MySql(url) | Place::Postgres(url) => url.to_string(),
     }
 }
 

@@ -113,8 +113,9 @@ impl Drop for Broker {
     }
 }
 
-/// Whether a process has not ended. A zombie has.
+/// Whether a process has not ended: as a zombie it has once its last thread is gone, which may still take a record.
 fn is_alive(pid: &str) -> bool {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
-    status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+    let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+    field("State:").is_some_and(|state| !state.starts_with('Z') || field("Threads:") != Some("1"))
 }

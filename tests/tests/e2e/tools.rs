@@ -12,7 +12,7 @@ use schemas::ids::{MessageId, Seq};
 use schemas::records::Sequenced;
 use serde_json::Value;
 use tests::api::Api;
-use tests::server::{Server, binary, tool};
+use tests::server::{Refused, Server, any_port, binary, refusal, tool};
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::Instant;
@@ -234,6 +234,9 @@ async fn a_store_that_was_lost_is_rebuilt_from_the_log() {
             Ok(()) | Err(_) => {}
         }
     }
+    let Refused { code, said } = refusal(data, any_port(), any_port()).await;
+    let store = data.join("repo.db").display().to_string();
+    assert!(code == Some(1) && said.contains(&store) && said.contains("gochat rebuild store"), "{said}");
     for _ in 0..2 {
         let said = ok(data, &["rebuild", "store"]).await;
         assert!(
@@ -243,4 +246,5 @@ async fn a_store_that_was_lost_is_rebuilt_from_the_log() {
         assert!(!said.contains("BROKEN") && !data.join("rebuild-store.json").exists(), "{said}");
     }
     ok(data, &["check"]).await;
+    assert!(Server::start(data).await.stop().await.success());
 }

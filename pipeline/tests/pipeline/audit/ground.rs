@@ -81,6 +81,10 @@ impl Ground {
         self
     }
 
+    pub fn store(&self) -> &SqliteStore {
+        &self.store
+    }
+
     pub fn log(&self) -> Arc<dyn Log> {
         self.open.log()
     }

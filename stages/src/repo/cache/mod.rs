@@ -88,8 +88,7 @@ pub struct UserSession {
 pub enum CacheError {
     /// The address can't be used.
     #[error(
-        "repo.cache.redis.url can't be used: it is to be like redis://host:6379/0, or rediss:// for TLS in a build \
-         with --features tls"
+        "repo.cache.redis.url can't be used: it is to be like redis://host:6379/0, or rediss://host:6379/0 for TLS"
     )]
     Address(#[source] ::redis::RedisError),
     /// It is slow or away.

@@ -43,9 +43,11 @@ impl Broker {
         let pid = std::fs::read_to_string(self.dir.path().join("kafka-1/pid")).unwrap();
         assert!(Command::new("kill").args(["-KILL", pid.trim()]).status().unwrap().success());
         let status = format!("/proc/{}/status", pid.trim());
+        // As a zombie it is gone once its last thread is.
         let is_alive = || {
             let status = std::fs::read_to_string(&status).unwrap_or_default();
-            status.lines().any(|line| line.starts_with("State:") && !line.contains('Z'))
+            let field = |name: &str| status.lines().find_map(|line| line.strip_prefix(name)).map(str::trim);
+            field("State:").is_some_and(|state| !state.starts_with('Z') || field("Threads:") != Some("1"))
         };
         let killed = tokio::time::Instant::now();
         while is_alive() {

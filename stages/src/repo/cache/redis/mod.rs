@@ -40,7 +40,7 @@ use crate::repo::model::{Membership, User};
 #[derive(Clone, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RedisConfig {
-    /// `redis://user@host:port/database`, or `rediss://` for TLS (a build with the feature `tls`).
+    /// `redis://user@host:port/database`, or `rediss://` for TLS.
     pub url: String,
     /// The password, where it is not part of the address.
     pub password: String,
