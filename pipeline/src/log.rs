@@ -20,6 +20,14 @@ pub enum OpenError {
     NotBuiltIn,
 }
 
+/// How operators know the log that is configured: its directory, or the brokers.
+pub fn name(config: &Config) -> String {
+    match config.log.kind {
+        LogKind::Embedded => config.data_dir.join("log").display().to_string(),
+        LogKind::Kafka => format!("Kafka at {}", config.log.kafka.brokers),
+    }
+}
+
 /// An open log.
 pub enum OpenLog {
     /// On the local disk, in this process alone.

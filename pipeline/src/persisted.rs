@@ -17,6 +17,8 @@ use topics::catalogue::SEQUENCED;
 use topics::log::{self, Log, LogError, PartitionLag, StartAt};
 use topics::scan::Scan;
 
+use crate::config::Config;
+
 /// The newest message is looked for among so many offsets below the position. The others may be records that are not
 /// stored, or marks of transactions.
 const LOOK_BACK_OFFSETS: u64 = 100;
@@ -29,8 +31,14 @@ const NEXT_TRY: Duration = Duration::from_secs(1);
 #[derive(Debug, thiserror::Error)]
 pub enum PersistedError {
     /// The log's.
-    #[error(transparent)]
-    Log(#[from] LogError),
+    #[error("what persist has passed can't be read from {log}")]
+    Log {
+        /// Which log.
+        log: String,
+        /// Why.
+        #[source]
+        source: LogError,
+    },
     /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
@@ -52,17 +60,17 @@ pub enum PersistedError {
     },
 }
 
-/// Looks for the newest message of each partition in the store, whose name operators know. Where log or store do not
-/// answer for `patience`, that is logged, and nothing is known: persist waits for both by itself.
+/// Looks for the newest message of each partition in the store that is configured, and opened. Where log or store do not
+/// answer for `repo.store.wait_seconds`, that is logged, and nothing is known: persist waits for both by itself.
 ///
 /// # Errors
 /// [`PersistedError::Lacks`], and what a person has to look at.
-pub async fn check(log: &dyn Log, store: &dyn Store, name: &str, patience: Duration) -> Result<(), PersistedError> {
-    let deadline = Instant::now() + patience;
+pub async fn check(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<(), PersistedError> {
+    let deadline = Instant::now() + config.repo.store.wait();
     loop {
-        let Err(error) = is_there(log, store, name).await else { return Ok(()) };
+        let Err(error) = is_there(log, store, config).await else { return Ok(()) };
         let passes = match &error {
-            PersistedError::Log(error) => error.class() == log::Class::Retry,
+            PersistedError::Log { source, .. } => source.class() == log::Class::Retry,
             PersistedError::Store(error) => error.class() == store::Class::Retry,
             PersistedError::Lacks { .. } => false,
         };
@@ -77,14 +85,17 @@ pub async fn check(log: &dyn Log, store: &dyn Store, name: &str, patience: Durat
     }
 }
 
-async fn is_there(log: &dyn Log, store: &dyn Store, name: &str) -> Result<(), PersistedError> {
-    let positions = log.lag("persist", &SEQUENCED.spec).await?;
+async fn is_there(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<(), PersistedError> {
+    let log_error = |source| PersistedError::Log { log: crate::log::name(config), source };
+    let positions = log.lag("persist", &SEQUENCED.spec).await.map_err(log_error)?;
     let looked_at = stream::iter(positions).map(|position| async move {
-        let Some(newest) = newest(log, &position).await? else { return Ok(()) };
+        let Some(newest) = newest(log, &position).await.map_err(log_error)? else { return Ok(()) };
         let (conversation, seq, message) = (newest.conversation_id, newest.seq_id, newest.message_id);
         match store.message_at(conversation, seq).await? {
             Some(found) if found.message_id == message => Ok(()),
-            Some(_) | None => Err(PersistedError::Lacks { store: name.to_owned(), message, conversation, seq }),
+            Some(_) | None => {
+                Err(PersistedError::Lacks { store: crate::store::name(config), message, conversation, seq })
+            }
         }
     });
     looked_at.buffer_unordered(PARTITIONS_AT_ONCE).try_collect().await

@@ -157,9 +157,7 @@ impl Process {
         let store = if is(Role::Repo) || is(Role::Persist) {
             let store = store::open(config).await.map_err(start_error("the store"))?;
             if is(Role::Persist) {
-                persisted::check(&*log, &*store, &store::name(config), config.repo.store.wait())
-                    .await
-                    .map_err(start_error("persist"))?;
+                persisted::check(&*log, &*store, config).await.map_err(start_error("persist"))?;
             }
             Some(cache::before(store, config).map_err(start_error("the cache"))?)
         } else {

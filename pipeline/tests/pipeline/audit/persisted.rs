@@ -1,17 +1,15 @@
 //! What a process that begins to persist looks at: whether the store has what was stored.
 
-use std::time::Duration;
-
+use pipeline::config::Config;
 use pipeline::persisted::{self, PersistedError};
 use stages::repo::sqlite::SqliteStore;
 use stages::repo::store::Store;
 
 use super::ground::{Ground, pair};
 
-const PATIENCE: Duration = Duration::from_secs(20);
-
 async fn check(ground: &Ground, store: &SqliteStore) -> Result<(), PersistedError> {
-    persisted::check(&*ground.log(), store, "the store of the test", PATIENCE).await
+    let config = Config { data_dir: "data of the test".into(), ..Config::default() };
+    persisted::check(&*ground.log(), store, &config).await
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -34,7 +32,7 @@ async fn the_newest_messages_are_missed(ground: Ground) {
     let error = check(&ground, ground.store()).await.unwrap_err();
     assert!(error.to_string().contains("gochat rebuild store"), "{error}");
     let PersistedError::Lacks { store, message, conversation, seq } = error else { panic!("it lacks a message") };
-    assert_eq!((store.as_str(), message), ("the store of the test", newest.message_id));
+    assert_eq!((store.as_str(), message), ("data of the test/repo.db", newest.message_id));
     assert_eq!((conversation, seq), (pair(), newest.seq_id));
 
     ground.store().write_batch(&[&newest]).await.unwrap();

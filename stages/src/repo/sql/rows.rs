@@ -9,10 +9,10 @@ use crate::repo::model::{
     Credentials, Group, Member, Membership, Message, OutboxRow, ReadMark, Role, SignIn, User, UserStatus,
 };
 
-/// The columns of message `m` in the order of [`MessageRow`], but for the first. What an edit said is withheld
-/// as soon as its target is recalled; the target is looked at for edits only. (A scalar subquery, since every
-/// database runs one only where it is reached: as a join it made a page on PostgreSQL three times as slow, and an EXISTS may be
-/// answered from a hash of the whole table.)
+/// The columns of message `m` in the order of [`MessageRow`], but for the first. What an edit said is withheld as soon
+/// as its target is recalled. The target is looked at for edits only, by a scalar subquery, which every database runs
+/// just where it is reached: a join made a page on PostgreSQL three times as slow, and for an EXISTS the whole table
+/// may be read first.
 macro_rules! message_columns {
     () => {
         "m.message_id, m.seq_id, m.sender_id, m.kind, \

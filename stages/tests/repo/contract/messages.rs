@@ -247,6 +247,10 @@ pub async fn history_pages_in_both_directions(store: Dyn) {
     let from_8 = store.history(pair(), HistoryRange::After(Seq(0)), Seq(8), 100).await.unwrap();
     assert_eq!(from_8.messages.iter().map(|m| m.seq_id.0).collect::<Vec<_>>(), [8, 9, 10]);
     assert_eq!(from_8.last_seq, Seq(10));
+    for (range, first) in [(HistoryRange::After(Seq(10)), Seq(1)), (HistoryRange::Newest, Seq(11))] {
+        let empty = store.history(pair(), range, first, 100).await.unwrap();
+        assert!(empty.messages.is_empty() && empty.last_seq == Seq(10), "an empty page tells where the end is, too");
+    }
 }
 
 pub async fn conversations_come_newest_first_page_by_page(store: Dyn) {
