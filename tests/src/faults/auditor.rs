@@ -29,8 +29,9 @@ pub async fn check(data: &Path, config: &Path) -> Result<(), String> {
     }
 }
 
-/// The lines about what is broken.
+/// All from the first line about what is broken on: what it is stands behind the verdicts.
 fn broken(said: &str) -> String {
-    let lines: Vec<_> = said.lines().map(str::trim).filter(|line| line.to_lowercase().contains("broken")).collect();
+    let lines: Vec<_> =
+        said.lines().map(str::trim).skip_while(|line| !line.to_lowercase().contains("broken")).collect();
     if lines.is_empty() { said.trim().to_owned() } else { lines.join("; ") }
 }
