@@ -48,7 +48,7 @@ static ADD_PARTICIPANTS: LazyLock<MultiRow> = LazyLock::new(|| {
     )
 });
 
-/// From where the two of a pair read: their conversation has no beginning that they missed.
+/// From where those read who have a conversation without joining it: the two of a pair, and whoever speaks in the world.
 const FIRST_SEQ: i64 = 1;
 
 /// "Column … cannot be null".
