@@ -19,7 +19,7 @@ use topics::catalogue::{
     ACCEPTED, DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, PERSISTED, PartitionKey, SEQUENCED, TopicSpec,
     UPSTREAM,
 };
-use topics::headers::{Headers, Hop};
+use topics::headers::Hop;
 
 use crate::cli::Role;
 use crate::runner::{Changelog, ChangelogTopic, Emit, Wiring, along};
@@ -160,8 +160,8 @@ fn dispatched() -> Emit<Dispatch> {
 fn dedupe_window() -> Changelog<<Dedupe as Stage>::Change> {
     Changelog::Topics {
         topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, |change| change)],
-        emit: Box::new(|partition, change, encoder| {
-            encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), change, Headers::default())
+        emit: Box::new(|partition, change, headers, encoder| {
+            encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), change, headers)
         }),
     }
 }
@@ -169,8 +169,8 @@ fn dedupe_window() -> Changelog<<Dedupe as Stage>::Change> {
 fn heads() -> Changelog<<IdAssign as Stage>::Change> {
     Changelog::Topics {
         topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
-        emit: Box::new(|partition, head, encoder| {
-            encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default())
+        emit: Box::new(|partition, head, headers, encoder| {
+            encoder.put_at(&HEADS, partition, &head.key(), head, headers)
         }),
     }
 }
@@ -179,11 +179,11 @@ fn heads() -> Changelog<<IdAssign as Stage>::Change> {
 fn window_and_heads() -> Changelog<Either<<Dedupe as Stage>::Change, <IdAssign as Stage>::Change>> {
     Changelog::Topics {
         topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, Either::First), ChangelogTopic::new(&HEADS, Either::Second)],
-        emit: Box::new(|partition, change, encoder| match change {
+        emit: Box::new(|partition, change, headers, encoder| match change {
             Either::First(window) => {
-                encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())
+                encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, headers)
             }
-            Either::Second(head) => encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default()),
+            Either::Second(head) => encoder.put_at(&HEADS, partition, &head.key(), head, headers),
         }),
     }
 }

@@ -12,11 +12,17 @@ use crate::ports::Ports;
 const DEATH_TIME_MAX: Duration = Duration::from_secs(30);
 const DEATH_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
 
-/// A running broker, or three; stopped and removed at the end.
+/// A running broker, or three; stopped at the end, and removed where it chose its directory itself.
 pub struct Broker {
-    dir: TempDir,
+    dir: Place,
     ports: Ports,
     nodes: u16,
+}
+
+/// Where its data and logs are.
+enum Place {
+    Own(TempDir),
+    Given(PathBuf),
 }
 
 /// The brokers that all tests share.
@@ -35,23 +41,29 @@ pub fn script(name: &str) -> PathBuf {
 impl Broker {
     /// Starts one on free ports.
     pub async fn start() -> Self {
-        Self::start_nodes(1).await
+        let broker = Self::that_is_away();
+        broker.start_again().await;
+        broker
     }
 
-    /// Starts one or three; with three every record is on all of them, and acknowledged by two.
-    pub async fn start_nodes(nodes: u16) -> Self {
-        let broker = Self::of_nodes(nodes);
+    /// Starts three, with their data in this directory, where it stays: every record is on all of them, and
+    /// acknowledged by two.
+    pub async fn start_three_in(dir: PathBuf) -> Self {
+        let broker = Self { dir: Place::Given(dir), ports: Ports::reserve(), nodes: 3 };
         broker.start_again().await;
         broker
     }
 
     /// One with an address, that was never started.
     pub fn that_is_away() -> Self {
-        Self::of_nodes(1)
+        Self { dir: Place::Own(tempfile::tempdir().expect("a directory")), ports: Ports::reserve(), nodes: 1 }
     }
 
-    fn of_nodes(nodes: u16) -> Self {
-        Self { dir: tempfile::tempdir().expect("a directory"), ports: Ports::reserve(), nodes }
+    fn infra(&self) -> PathBuf {
+        match &self.dir {
+            Place::Own(dir) => dir.path().join("infra"),
+            Place::Given(dir) => dir.clone(),
+        }
     }
 
     /// Starts it, the first time or after it was killed.
@@ -59,7 +71,7 @@ impl Broker {
         let (port, nodes) = (self.ports.base().to_string(), self.nodes.to_string());
         let started = Command::new(script("start-infra.sh"))
             .args(["--native", "--services", "kafka", "--port-base", &port, "--nodes", &nodes, "--dir"])
-            .arg(self.dir.path().join("infra"))
+            .arg(self.infra())
             .stdout(std::process::Stdio::null())
             .status()
             .await
@@ -82,7 +94,7 @@ impl Broker {
     /// One of them, counted from 1, dies at once. Until it is gone, which takes a while on a busy machine, it may
     /// still take a record.
     pub async fn kill_node(&self, node: u16) {
-        let pid_file = self.dir.path().join(format!("infra/kafka-{node}/pid"));
+        let pid_file = self.infra().join(format!("kafka-{node}/pid"));
         let pid = std::fs::read_to_string(&pid_file).unwrap_or_else(|e| panic!("{}: {e}", pid_file.display()));
         let killed = Command::new("kill").args(["-9", pid.trim()]).status().await.expect("kill is there");
         assert!(killed.success());
@@ -103,13 +115,13 @@ impl Broker {
 
 impl Drop for Broker {
     fn drop(&mut self) {
-        let infra = self.dir.path().join("infra");
+        let mut cleanup = std::process::Command::new(script("cleanup.sh"));
+        cleanup.arg("--dir").arg(self.infra());
+        if let Place::Given(_) = self.dir {
+            cleanup.arg("--keep-data");
+        }
         // A failure leaves a broker behind, which the next start on this machine does not mind.
-        let _ = std::process::Command::new(script("cleanup.sh"))
-            .arg("--dir")
-            .arg(infra)
-            .stdout(std::process::Stdio::null())
-            .status();
+        let _ = cleanup.stdout(std::process::Stdio::null()).status();
     }
 }
 

@@ -20,6 +20,8 @@ pub struct Settings {
     pub connect_seconds: u64,
     /// Whether dedupe and id-assign run in one task.
     pub fused: bool,
+    /// For how long a repeat is recognised.
+    pub dedupe_window_seconds: u64,
     /// How often clients hear what there is.
     pub heads_every_seconds: u64,
     /// The database; `None`: SQLite.
@@ -38,6 +40,7 @@ impl Settings {
             chain_partitions: 4,
             connect_seconds: 60,
             fused: true,
+            dedupe_window_seconds: 600,
             heads_every_seconds: 30,
             store_url: None,
             cache_url: None,
@@ -89,6 +92,7 @@ impl Installation {
             chain_partitions,
             connect_seconds,
             fused,
+            dedupe_window_seconds,
             heads_every_seconds,
             store_url,
             cache_url,
@@ -101,6 +105,7 @@ impl Installation {
              [log.kafka]\nbrokers = \"{brokers}\"\ntopic_prefix = \"{prefix}\"\ngroup_prefix = \"{prefix}\"\n\
              replicas = {replicas}\nconnect_seconds = {connect_seconds}\n\
              [stages]\ntasks_per_stage = 1\nfuse_dedupe_and_id_assign = {fused}\n\
+             dedupe_window_seconds = {dedupe_window_seconds}\n\
              [gateway.limits]\nheads_every_s = {heads_every_seconds}\n{store}{cache}"
         );
         std::fs::write(self.config(), config).expect("the directory is the test's own");

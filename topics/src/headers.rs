@@ -26,6 +26,9 @@ pub const ORIGIN_HEADER: &str = "origin";
 /// Name of the header of [`HopTimes`]: first time (8 bytes), then 4 bytes a hop, big-endian.
 pub const HOPS_HEADER: &str = "hop-times";
 
+/// Name of the header of [`InputPosition`], as text: `upstream-messages:213059`.
+pub const INPUT_POSITION_HEADER: &str = "input-position";
+
 /// W3C Trace Context, `traceparent`, version 00 (<https://www.w3.org/TR/trace-context/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
@@ -162,6 +165,32 @@ impl HopTimes {
     }
 }
 
+/// How far a stage had read its input when it wrote a record of its changelog. Both are one commit with the
+/// group's position, which a cluster keeps elsewhere and may lose, or set back, by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct InputPosition<'a> {
+    /// The input; the partition is the changelog record's own.
+    pub topic: &'a str,
+    /// The first offset that was not read.
+    pub offset: u64,
+}
+
+impl<'a> InputPosition<'a> {
+    /// Headers with nothing else.
+    pub fn alone(self) -> Headers {
+        let Self { topic, offset } = self;
+        let value = Bytes::from(format!("{topic}:{offset}"));
+        Headers { other: vec![(INPUT_POSITION_HEADER.into(), value)], ..Headers::default() }
+    }
+
+    /// That of a record; `None` when it has none, or something else by that name.
+    pub fn of(headers: &'a Headers) -> Option<Self> {
+        let (_, value) = headers.other.iter().find(|(name, _)| &**name == INPUT_POSITION_HEADER)?;
+        let (topic, offset) = std::str::from_utf8(value).ok()?.rsplit_once(':')?;
+        Some(Self { topic, offset: offset.parse().ok()? })
+    }
+}
+
 impl Origin {
     /// The bytes of the header.
     pub fn to_bytes(self) -> [u8; 20] {
@@ -218,5 +247,16 @@ mod tests {
         let origin = Origin { slot: 3, epoch: i64::MAX, socket: 9 };
         assert_eq!(Origin::from_bytes(&origin.to_bytes()), Some(origin));
         assert_eq!(Origin::from_bytes(&[0; 19]), None);
+    }
+
+    #[test]
+    fn a_position_reads_back_as_written() {
+        let position = InputPosition { topic: "upstream-messages", offset: u64::MAX };
+        assert_eq!(InputPosition::of(&position.alone()), Some(position));
+        assert_eq!(InputPosition::of(&Headers::default()), None);
+        for text in ["", "upstream-messages", "upstream-messages:", "upstream-messages:-1", "upstream-messages:1x"] {
+            let other = vec![(INPUT_POSITION_HEADER.into(), Bytes::from(text))];
+            assert_eq!(InputPosition::of(&Headers { other, ..Headers::default() }), None, "{text}");
+        }
     }
 }

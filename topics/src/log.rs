@@ -141,7 +141,8 @@ pub enum Event {
 pub struct Assigned {
     /// The partition.
     pub partition: u32,
-    /// The group's committed position, when there is one.
+    /// The group's committed position, when there is one. A cluster whose coordinator is wrong may tell an
+    /// older one, or none: a changelog that was committed along with it knows better.
     pub committed: Option<u64>,
 }
 

@@ -1,12 +1,15 @@
 //! Taking over a partition: restore the stage's state, then start at the committed position.
 //!
 //! The order matters where a log has transactions: the position was fetched before the changelog's
-//! end is looked up, so a former owner's last commit is either in both or in neither.
+//! end is looked up, so a former owner's last commit is either in both or in neither. The changelog
+//! tells the position as well: a cluster may lose or set back a group's position by itself, and what
+//! was read twice would be made twice.
 
 use std::time::Duration;
 
 use stages::stage::Stage;
 use topics::catalogue::TopicSpec;
+use topics::headers::InputPosition;
 use topics::log::{Assigned, LogError, Member, StartAt};
 
 use super::wiring::Changelog;
@@ -16,44 +19,75 @@ use super::{RunError, Task};
 /// again; the log ends open transactions by itself.
 const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
+/// What a changelog told.
+#[derive(Debug, Clone, Copy, Default)]
+struct Restored {
+    changes: usize,
+    /// How far the input was read, if any record says so.
+    position: Option<u64>,
+}
+
 impl<S: Stage> Task<'_, S> {
     pub(super) async fn take_over(&mut self, member: &mut dyn Member, assigned: Assigned) -> Result<(), RunError> {
         let (stage, partition) = (self.stage.name(), assigned.partition);
         let input = self.wiring.input;
         let bounds = self.around.log.bounds(input, partition).await.map_err(|e| self.log_error(e))?;
-        let start = assigned.committed.unwrap_or(bounds.start);
+        let mut start = assigned.committed.unwrap_or(bounds.start);
         self.stage.assigned(partition);
         let wiring = self.wiring;
         let restored = match &wiring.changelog {
-            Changelog::None => 0,
+            Changelog::None => Restored::default(),
             Changelog::Topics { topics, .. } => {
-                let mut restored = 0;
+                let mut all = Restored::default();
                 for changelog in topics {
-                    restored += self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
+                    let one = self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
+                    let position = all.position.max(one.position);
+                    all = Restored { changes: all.changes + one.changes, position };
                 }
-                if restored > 0 && assigned.committed.is_none() {
-                    return Err(self.without_position(member, partition).await?);
-                }
-                restored
+                start = self.start_of(member, assigned, all).await?.unwrap_or(start);
+                all
             }
             Changelog::InputAhead(decode) => self.replay(input, partition, StartAt::Offset(start), decode).await?,
         };
         member.start(partition, start).await.map_err(|e| self.log_error(e))?;
-        tracing::debug!(stage, partition, offset = start, changes = restored, "partition taken over");
+        tracing::debug!(stage, partition, offset = start, changes = restored.changes, "partition taken over");
         Ok(())
     }
 
-    /// State without a position: the position is lost, or this task was slow and the state is that of a
-    /// new owner.
-    async fn without_position(&mut self, member: &mut dyn Member, partition: u32) -> Result<RunError, RunError> {
+    /// Where to go on with this state; `None`: at the start, there is none.
+    async fn start_of(
+        &mut self,
+        member: &mut dyn Member,
+        Assigned { partition, committed }: Assigned,
+        restored: Restored,
+    ) -> Result<Option<u64>, RunError> {
         let (stage, group, topic) = (self.stage.name(), self.wiring.group, self.wiring.input.name);
-        Ok(match member.committed(partition).await.map_err(|e| self.log_error(e))? {
-            None => RunError::PositionLost { stage, group, topic, partition },
-            Some(_) => {
-                let (group, instance) = (group.to_owned(), self.around.instance.clone());
-                self.log_error(LogError::Fenced { group, instance })
+        match restored.position {
+            Some(position) if committed < Some(position) => {
+                tracing::warn!(
+                    stage,
+                    group,
+                    topic,
+                    partition,
+                    committed,
+                    position,
+                    "the group's position lies behind the stage's state: it goes on where its changelog ends"
+                );
+                metrics::counter!("gochat_positions_set_back_total", "stage" => stage).increment(1);
+                Ok(Some(position))
             }
-        })
+            None if committed.is_none() && restored.changes > 0 => {
+                // The position is lost, or this task was slow and the state is that of a new owner.
+                match member.committed(partition).await.map_err(|e| self.log_error(e))? {
+                    None => Err(RunError::PositionLost { stage, group, topic, partition }),
+                    Some(_) => {
+                        let (group, instance) = (group.to_owned(), self.around.instance.clone());
+                        Err(self.log_error(LogError::Fenced { group, instance }))
+                    }
+                }
+            }
+            Some(_) | None => Ok(committed),
+        }
     }
 
     /// Gives the stage what a topic's partition holds from `from` up to its present end.
@@ -63,17 +97,20 @@ impl<S: Stage> Task<'_, S> {
         partition: u32,
         from: StartAt,
         decode: impl Fn(&[u8]) -> Result<S::Change, schemas::avro::AvroError>,
-    ) -> Result<usize, RunError> {
+    ) -> Result<Restored, RunError> {
         let log = self.around.log.clone();
         let end = log.bounds(topic, partition).await.map_err(|e| self.log_error(e))?.end;
         let mut reader = log.read(topic, &[(partition, from)]).await.map_err(|e| self.log_error(e))?;
-        let mut restored = 0;
+        let mut restored = Restored::default();
         while reader.position(partition).is_some_and(|position| position < end) && !self.shutdown.is_cancelled() {
             let Some(batch) = reader.next(RESTORE_WAIT).await.map_err(|e| self.log_error(e))? else {
                 continue;
             };
             let mut changes = Vec::with_capacity(batch.records.len());
             for record in batch.records.iter().filter(|record| record.offset < end) {
+                // A changelog may be shared with a stage of another input, of which it then tells nothing.
+                let position = InputPosition::of(&record.headers).filter(|at| at.topic == self.wiring.input.name);
+                restored.position = restored.position.max(position.map(|at| at.offset));
                 match decode(&record.value) {
                     Ok(change) => changes.push(change),
                     // In its own input a stage meets foreign bytes again, and then sets them aside.
@@ -84,7 +121,7 @@ impl<S: Stage> Task<'_, S> {
                     }
                 }
             }
-            restored += changes.len();
+            restored.changes += changes.len();
             self.stage.restore(partition, changes);
         }
         Ok(restored)

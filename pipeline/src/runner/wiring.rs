@@ -4,7 +4,7 @@ use schemas::avro::{AvroError, Record};
 use stages::stage::{Output, Stage};
 use topics::catalogue::{Key, Keyed, Topic, TopicSpec};
 use topics::codec::Encoder;
-use topics::headers::Hop;
+use topics::headers::{Headers, Hop};
 
 type Decode<T> = fn(&[u8]) -> Result<T, AvroError>;
 
@@ -14,8 +14,8 @@ type Restore<C> = Box<dyn Fn(&[u8]) -> Result<C, AvroError> + Send + Sync>;
 /// Writes a stage's output to the topic, or topics, that it belongs to.
 pub type Emit<T> = Box<dyn Fn(&Output<T>, &mut Encoder) -> Result<(), AvroError> + Send + Sync>;
 
-/// Writes a change of state to its changelog.
-type EmitChange<C> = Box<dyn Fn(u32, &C, &mut Encoder) -> Result<(), AvroError> + Send + Sync>;
+/// Writes a change of state to its changelog, with these headers.
+type EmitChange<C> = Box<dyn Fn(u32, &C, Headers, &mut Encoder) -> Result<(), AvroError> + Send + Sync>;
 
 /// A stage's place in the chain.
 pub struct Wiring<S: Stage> {

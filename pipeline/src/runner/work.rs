@@ -1,5 +1,6 @@
 //! One batch: decode, prepare, process, commit; again after a passing failure.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rand::RngExt;
@@ -9,6 +10,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::codec::Encoder;
 use topics::dead_letter::{Reason, dead_letter};
+use topics::headers::{Headers, InputPosition};
 use topics::log::{Class, Commit, Incoming, Member, PartitionBatch};
 use tracing::Instrument;
 
@@ -80,7 +82,7 @@ impl<S: Stage> Task<'_, S> {
         self.stage.process(inputs, &mut out, &cx).map_err(failed)?;
 
         let outputs =
-            self.encode(out, now_ms, &dead).map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
+            self.encode(batch, out, now_ms, &dead).map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
         let positions = batch.iter().map(|part| (part.partition, part.next_offset)).collect();
         member.commit(Commit { outputs, positions }).await.map_err(|source| match source.class() {
             Class::Retry | Class::Abort => Failure::Passing(Box::new(source)),
@@ -120,6 +122,7 @@ impl<S: Stage> Task<'_, S> {
 
     fn encode(
         &self,
+        batch: &[PartitionBatch],
         mut out: Outputs<S::Out, S::Change>,
         now_ms: i64,
         dead: &[Dead],
@@ -132,8 +135,13 @@ impl<S: Stage> Task<'_, S> {
             (self.wiring.emit)(output, &mut encoder)?;
         }
         if let Changelog::Topics { emit, .. } = &self.wiring.changelog {
-            for (partition, change) in &out.changes {
-                emit(*partition, change, &mut encoder)?;
+            let mut last: HashMap<u32, usize> = HashMap::new();
+            last.extend(out.changes.iter().enumerate().map(|(at, (partition, _))| (*partition, at)));
+            for (at, (partition, change)) in out.changes.iter().enumerate() {
+                let read = batch.iter().find(|part| part.partition == *partition && last[partition] == at);
+                let topic = self.wiring.input.name;
+                let position = read.map(|part| InputPosition { topic, offset: part.next_offset });
+                emit(*partition, change, position.map_or_else(Headers::default, InputPosition::alone), &mut encoder)?;
             }
         }
         metrics::counter!("gochat_stage_outputs_total", "stage" => self.stage.name()).increment(encoder.len() as u64);

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 
 mod audit;
+mod by_hand;
 mod chain;
 mod runner;
 mod simulation;

@@ -20,6 +20,8 @@ use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::headers::{Headers, Hop, HopTimes};
 use topics::log::{Incoming, Log, Outgoing, StartAt};
 
+use crate::by_hand::set_positions;
+
 const NOW: i64 = 1_800_000_000_000;
 const WAIT: Duration = Duration::from_secs(20);
 
@@ -114,8 +116,8 @@ impl Bench {
     fn wiring() -> Wiring<Counting> {
         let changelog = Changelog::Topics {
             topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
-            emit: Box::new(|partition, head: &Head, encoder: &mut Encoder| {
-                encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default())
+            emit: Box::new(|partition, head: &Head, headers, encoder: &mut Encoder| {
+                encoder.put_at(&HEADS, partition, &head.key(), head, headers)
             }),
         };
         Wiring::new("counting", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(changelog)
@@ -260,6 +262,24 @@ async fn a_group_without_a_position_but_with_state_refuses_to_start_over() {
     bench.log.append(encoder.finish()).await.unwrap();
     let outcome = tokio::time::timeout(WAIT, bench.run()).await.unwrap().unwrap();
     assert!(matches!(outcome, Err(RunError::PositionLost { partition: 0, .. })), "{outcome:?}");
+}
+
+#[tokio::test]
+async fn a_position_that_was_set_back_makes_nothing_twice() {
+    let bench = Bench::new();
+    bench.say(&["a", "b"]).await;
+    let running = bench.run();
+    bench.records(&ACCEPTED.spec, 2).await;
+    bench.stop.cancel();
+    running.await.unwrap().unwrap();
+
+    set_positions(&*bench.log, "counting", &UPSTREAM.spec, |bounds| bounds.start).await;
+    let bench = Bench { stop: CancellationToken::new(), ..bench };
+    let running = bench.run();
+    bench.say(&["c"]).await;
+    assert_eq!(contents(&bench.records(&ACCEPTED.spec, 3).await), ["a", "b", "c"]);
+    bench.stop.cancel();
+    running.await.unwrap().unwrap();
 }
 
 #[tokio::test]

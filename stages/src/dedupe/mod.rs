@@ -4,7 +4,8 @@
 //! conversation names it. What came within the window is a repeat. Time is the log-append time of
 //! the input topic: the same for every reader and every replay, whatever clocks do.
 //!
-//! The changelog gets one [`DedupeWindow`] a partition a batch, with the keys that were added.
+//! The changelog gets one [`DedupeWindow`] a partition a batch, with the keys that were added; none where
+//! nothing was passed on.
 
 mod key_set;
 
@@ -80,6 +81,7 @@ impl Stage for Dedupe {
             };
             let first = key_of(&value).is_none_or(|key| window.admit(key, source.time_ms, self.window_ms));
             if first {
+                window.passed_on = true;
                 out.records.push(Output { source, headers, value });
             }
         }
@@ -145,6 +147,8 @@ struct Window {
     pending: usize,
     /// What the batch at hand evicted, oldest first.
     evicted: Vec<Key>,
+    /// Whether anything of the batch at hand was passed on, with a key or without.
+    passed_on: bool,
 }
 
 /// A hash in halves (so that it needs no alignment to 16 bytes) and its time.
@@ -190,7 +194,7 @@ impl Window {
 
     /// What the batch at hand added.
     fn change(&self) -> Option<DedupeWindow> {
-        if self.pending == 0 {
+        if !self.passed_on {
             return None;
         }
         let new = self.added.range(self.added.len() - self.pending..);
@@ -200,6 +204,7 @@ impl Window {
     }
 
     fn keep(&mut self) {
+        self.passed_on = false;
         self.pending = 0;
         self.evicted.clear();
     }
@@ -212,6 +217,7 @@ impl Window {
             self.live.insert(key.hash());
             self.added.push_front(key);
         }
+        self.passed_on = false;
         self.pending = 0;
     }
 }

@@ -5,9 +5,10 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::{CommandFactory, Parser, ValueEnum};
 use tests::faults::backpressure;
-use tests::faults::fault::{LogKind, StoreKind};
+use tests::faults::fault::{Kind, LogKind, StoreKind};
 use tests::faults::run::{self, Options};
 use topics::clock::Clock;
 
@@ -24,6 +25,8 @@ Examples:
   tests/faults.sh --log kafka                           the same on three brokers
   tests/faults.sh --minutes 30 --seed 7 --log kafka     half an hour of them
   tests/faults.sh --store postgres                      on a real PostgreSQL, which stands still and dies
+  tests/faults.sh --log kafka --minutes 10 --only brokers-killed,broker-lost
+                                                        only these, again and again
   tests/faults.sh --stopped-stage 300                   nobody stores anything for five minutes
 Exit codes: 0 everything held, 1 an invariant broke or the harness could not go on, 2 wrong arguments"
 )]
@@ -37,6 +40,9 @@ struct Arguments {
     /// Instead of faults, persist stands still for so many seconds under load.
     #[arg(long, value_name = "SECONDS", conflicts_with = "minutes", value_parser = clap::value_parser!(u64).range(10..=3_600))]
     stopped_stage: Option<u64>,
+    /// Only faults of these kinds, comma-separated.
+    #[arg(long, value_name = "KINDS", value_enum, value_delimiter = ',', conflicts_with = "stopped_stage")]
+    only: Vec<Kind>,
     /// The log to run on.
     #[arg(long, value_enum, default_value = "embedded")]
     log: LogKind,
@@ -54,6 +60,11 @@ struct Arguments {
     dir: Option<PathBuf>,
 }
 
+/// What a kind is called on the command line.
+fn name(kind: Kind) -> String {
+    kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+}
+
 fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let seed = arguments.seed.unwrap_or_else(|| Clock::system().now_ms().unsigned_abs() % 1_000_000_007);
@@ -68,9 +79,18 @@ fn main() -> ExitCode {
     };
     let stopped = arguments.stopped_stage.map(|seconds| format!(" --stopped-stage {seconds}")).unwrap_or_default();
     let minutes = arguments.minutes.map(|minutes| format!(" --minutes {minutes}")).unwrap_or_default();
+    let impossible = arguments.only.iter().find(|kind| !Kind::of(arguments.log, arguments.store).contains(kind));
+    if let Some(kind) = impossible {
+        let what = format!("\"{kind}\" can't happen on the {log} log with this store: choose others for --only");
+        Arguments::command().error(ErrorKind::ValueValidation, what).exit();
+    }
+    let only = match arguments.only.as_slice() {
+        [] => String::new(),
+        kinds => format!(" --only {}", kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(",")),
+    };
     let (rate, users) = (arguments.rate, usize::from(arguments.users));
     let repeat =
-        format!("tests/faults.sh --log {log}{store} --seed {seed}{minutes}{stopped} --rate {rate} --users {users}");
+        format!("tests/faults.sh --log {log}{store} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}");
     println!("seed {seed}");
     let base = arguments.dir.unwrap_or_else(std::env::temp_dir);
     let dir = match tempfile::Builder::new().prefix("gochat-faults-").tempdir_in(&base) {
@@ -84,6 +104,7 @@ fn main() -> ExitCode {
         log: arguments.log,
         store: arguments.store,
         time: arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
+        only: arguments.only,
         seed,
         rate,
         users,

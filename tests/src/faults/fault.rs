@@ -26,7 +26,7 @@ pub enum StoreKind {
 }
 
 /// A kind of fault.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, clap::ValueEnum)]
 pub enum Kind {
     /// The one process of everything is killed and started again.
     KillAll,
@@ -114,25 +114,30 @@ impl fmt::Display for Kind {
 /// An endless order of faults: every kind once, shuffled, then again. What costs little comes more often.
 #[derive(Debug)]
 pub struct Order {
-    log: LogKind,
-    store: StoreKind,
+    /// Those of a round.
+    kinds: Vec<Kind>,
     /// What is left of this round, last first.
     round: Vec<Kind>,
     rounds: u32,
 }
 
 impl Order {
-    /// Of an installation on this log, with this store.
+    /// Of what can happen to an installation on this log, with this store.
     pub fn new(log: LogKind, store: StoreKind) -> Self {
-        Self { log, store, round: Vec::new(), rounds: 0 }
+        Self::of(Kind::of(log, store))
+    }
+
+    /// Of these kinds.
+    pub fn of(kinds: Vec<Kind>) -> Self {
+        Self { kinds, round: Vec::new(), rounds: 0 }
     }
 
     /// The next kind.
     pub fn next(&mut self, random: &mut StdRng) -> Kind {
         if self.round.is_empty() {
             self.rounds += 1;
-            self.round = Kind::of(self.log, self.store);
-            if self.log == LogKind::Embedded && self.rounds > 1 {
+            self.round.clone_from(&self.kinds);
+            if self.rounds > 1 && self.kinds.contains(&Kind::KillAll) {
                 self.round.extend([Kind::KillAll; 4]);
             }
             self.round.shuffle(random);

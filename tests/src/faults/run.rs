@@ -33,6 +33,8 @@ pub struct Options {
     pub store: StoreKind,
     /// How long; `None`: until every kind of fault came once.
     pub time: Option<Duration>,
+    /// Which faults; none: all that there are.
+    pub only: Vec<Kind>,
     /// Of everything random.
     pub seed: u64,
     /// Messages a second.
@@ -54,8 +56,11 @@ pub async fn run(options: &Options) -> Report {
     progress(began, "starting");
     let mut scene = begin(options, &[], random.random()).await;
     progress(began, "everybody talks");
-    let (mut order, mut injected, mut aside, mut memory) =
-        (Order::new(options.log, options.store), Vec::new(), Vec::new(), Memory::default());
+    let mut order = match options.only.as_slice() {
+        [] => Order::new(options.log, options.store),
+        only => Order::of(only.to_vec()),
+    };
+    let (mut injected, mut aside, mut memory) = (Vec::new(), Vec::new(), Memory::default());
     let calm = |random: &mut StdRng| Duration::from_millis(random.random_range(CALM_MS.0..=CALM_MS.1));
     scene.go_on(calm(&mut random)).await;
     let anew = scene.stand.logged("task starts anew");

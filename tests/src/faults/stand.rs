@@ -94,7 +94,7 @@ impl Stand {
     pub async fn kafka(dir: &Path, store: StoreKind, settings: &[(String, String)]) -> Self {
         let data = dir.join("data");
         let store = Store::start(store, &data).await;
-        let brokers = Broker::start_nodes(3).await;
+        let brokers = Broker::start_three_in(dir.join("brokers")).await;
         let config = format!(
             "[log]\nkind = \"kafka\"\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n\
              [log.kafka]\nbrokers = \"{}\"\nreplicas = {}\n[stages]\ntasks_per_stage = 1\n{}",

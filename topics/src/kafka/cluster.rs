@@ -132,6 +132,15 @@ impl Cluster {
         Ok(known.collect())
     }
 
+    /// The same of a group, past what transactions are about to commit.
+    pub fn unsettled(&self, group: &str, topic: &Topic, partitions: &[u32]) -> Result<HashMap<u32, u64>, LogError> {
+        let settings = self.config.consumer("positions", Some(group), Isolation::Uncommitted);
+        let client = create(&self.config, &settings)?;
+        let found = self.committed(&client, topic, partitions);
+        let_go(client);
+        found
+    }
+
     /// Asks through the client for lookups, and through another one the next time when there is no answer.
     fn look_up<T>(
         &self,

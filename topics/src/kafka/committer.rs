@@ -142,10 +142,15 @@ impl Committer {
     ) -> Result<(), Failure> {
         self.insist(deadline, || self.producer.begin_transaction())?;
         self.produce(outputs, deadline)?;
-        if let Some(Positions { offsets, member }) = positions {
-            self.insist(deadline, || self.producer.send_offsets_to_transaction(offsets, member, timeout))?;
+        // Outputs first: once the group has taken the positions, a new owner finds this transaction in the
+        // changelog, and waits for it, even where the group's coordinator has forgotten it.
+        self.await_delivery(deadline)?;
+        match positions {
+            None => Ok(()),
+            Some(Positions { offsets, member }) => {
+                self.insist(deadline, || self.producer.send_offsets_to_transaction(offsets, member, timeout))
+            }
         }
-        self.await_delivery(deadline)
     }
 
     /// Outputs, until the brokers have them all.

@@ -103,6 +103,8 @@ pub(super) struct Membership {
     pub(super) settling: Option<(Instant, Vec<u32>)>,
     /// What the owner is told before it gets records.
     pub(super) told: VecDeque<Result<Event, LogError>>,
+    /// Since when the group's positions can't be told.
+    pub(super) unsettled_since: Option<Instant>,
     asked: bool,
     last_call: Instant,
 }
@@ -145,6 +147,7 @@ impl Membership {
             backlog: Backlog::told_as(ahead),
             settling: None,
             told: VecDeque::new(),
+            unsettled_since: None,
             asked: false,
             last_call: Instant::now(),
         })
@@ -287,9 +290,9 @@ impl Membership {
         }
     }
 
-    fn committed(&self, partition: u32) -> Result<Option<u64>, LogError> {
+    fn committed(&mut self, partition: u32) -> Result<Option<u64>, LogError> {
         self.topic.checked(partition)?;
-        let found = self.cluster.committed(&self.consumer, &self.topic, &[partition])?;
+        let found = self.positions(&[partition])?;
         Ok(found.get(&partition).copied())
     }
 }

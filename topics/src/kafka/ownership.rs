@@ -1,5 +1,6 @@
 //! Partitions that come and go: taking over, starting, giving up.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
@@ -12,6 +13,9 @@ use super::membership::{Membership, Reading, SETTLE_MAX, Standing};
 use super::rebalance::{Change, give_up};
 use crate::log::{Assigned, Event, LogError};
 
+/// How often brokers look for transactions to abort, where nothing else is set
+/// (`transaction.abort.timed.out.transaction.cleanup.interval.ms`).
+const TIMED_OUT_LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
 /// How long a member waits for its client to let go of its partitions.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
 
@@ -34,11 +38,11 @@ impl Membership {
 
     /// The positions are fetched before the owner is told: what it restores then is never older.
     fn take_over(&mut self, partitions: &[u32]) -> Result<(), LogError> {
-        let speaker = self.cluster.speaker("taking over partitions");
         let mut list = TopicPartitionList::with_capacity(partitions.len());
         let mut told = Vec::with_capacity(partitions.len());
         if !partitions.is_empty() {
-            let committed = self.cluster.committed(&self.consumer, &self.topic, partitions)?;
+            let committed = self.positions(partitions)?;
+            let speaker = self.cluster.speaker("taking over partitions");
             for &partition in partitions {
                 let committed = committed.get(&partition).copied();
                 let start = match committed {
@@ -62,6 +66,39 @@ impl Membership {
             self.told.push_back(Ok(Event::Assigned(told)));
         }
         Ok(())
+    }
+
+    /// Committed positions; those that a transaction is about to commit are waited for. What stays so for
+    /// longer than brokers let a transaction be open is none: a coordinator that was loaded by halves says it
+    /// of transactions that ended long ago, until it is loaded again (ARCHITECTURE.md). Then the older
+    /// positions that it has are told.
+    pub(super) fn positions(&mut self, partitions: &[u32]) -> Result<HashMap<u32, u64>, LogError> {
+        let asked = Instant::now();
+        let error = match self.cluster.committed(&self.consumer, &self.topic, partitions) {
+            Err(error @ LogError::Unavailable { .. }) => error,
+            found => {
+                self.unsettled_since = None;
+                return found;
+            }
+        };
+        let since = *self.unsettled_since.get_or_insert(asked);
+        if since.elapsed() < self.cluster.config.timeouts.transaction + TIMED_OUT_LOOKED_FOR_EVERY {
+            return Err(error);
+        }
+        let Ok(found) = self.cluster.unsettled(&self.spec.group, &self.topic, partitions) else {
+            // It is the brokers that are away.
+            self.unsettled_since = None;
+            return Err(error);
+        };
+        let (group, seconds) = (&self.spec.group, since.elapsed().as_secs());
+        tracing::warn!(
+            group,
+            ?partitions,
+            seconds,
+            "the group's coordinator waits for a transaction for longer than one may last: its older positions are taken"
+        );
+        metrics::counter!("gochat_unsettled_positions_total", "group" => group.clone()).increment(1);
+        Ok(found)
     }
 
     fn revoke(&mut self, partitions: &[u32]) -> Result<(), LogError> {

@@ -25,8 +25,10 @@ use topics::catalogue::{DELIVERIES, Keyed, SEQUENCED, Topic, TopicSpec, UPSTREAM
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::Headers;
-use topics::log::{Commit, Event, Log, MemberSpec, Place, StartAt};
+use topics::log::{Log, Place, StartAt};
 use topics::partition::partition_of;
+
+use crate::by_hand::set_positions;
 
 const WAIT: Duration = Duration::from_secs(60);
 pub const ANN: UserId = UserId(1);
@@ -164,30 +166,7 @@ impl Ground {
 
     /// Moves a group's position to the end without doing anything for it.
     pub async fn skip(&self, group: &str, topic: &'static TopicSpec) {
-        let log = self.log();
-        let spec = MemberSpec {
-            group: group.into(),
-            topic,
-            instance: "careless".into(),
-            transactional: true,
-            batch_records_max: 1,
-            batch_bytes_max: 1,
-            poll_interval_max: WAIT,
-        };
-        let mut member = log.join(spec).await.unwrap();
-        let mut positions = Vec::new();
-        while positions.len() < log.layout().partitions(topic) as usize {
-            match tokio::time::timeout(WAIT, member.next()).await.expect("partitions come").unwrap() {
-                Event::Assigned(assigned) => {
-                    for one in assigned {
-                        positions.push((one.partition, log.bounds(topic, one.partition).await.unwrap().end));
-                    }
-                }
-                other => panic!("{other:?}"),
-            }
-        }
-        member.commit(Commit { outputs: vec![], positions }).await.unwrap();
-        member.leave().await.unwrap();
+        set_positions(&*self.log(), group, topic, |bounds| bounds.end).await;
     }
 
     /// All that was sequenced of a conversation, with the offsets.

@@ -54,6 +54,9 @@ pub enum Planted {
     ContinuationLost,
     /// No bug: the first machine's stages are slow to take over, and find that the second one's have.
     SlowToTakeOver,
+    /// No bug: the first stage is told of positions that are not the newest, and that open transactions may
+    /// change.
+    PositionsSetBack,
     /// Both machines make ids under one instance id.
     OneInstanceIdForTwo,
 }
@@ -62,7 +65,7 @@ impl Planted {
     /// Whether it needs dedupe and id-assign in one task, or apart.
     pub fn fused(self) -> Option<bool> {
         match self {
-            Self::IdBeforeDedupe => Some(true),
+            Self::IdBeforeDedupe | Self::PositionsSetBack => Some(true),
             Self::StateKeptOnAbort(_)
             | Self::NothingRestored(_)
             | Self::WindowByWallClock
@@ -88,6 +91,7 @@ impl Planted {
             Self::SlowToTakeOver => (process.machine == 0).then_some(LogFlaw::SlowToTakeOver),
             Self::ChangelogApart => Some(LogFlaw::ChangelogApart),
             Self::ChangelogBeforePosition => Some(LogFlaw::ChangelogBeforePosition),
+            Self::PositionsSetBack => (process.stage == "dedupe").then_some(LogFlaw::PositionsSetBack),
             Self::PositionOfAnOpenTransaction
             | Self::IdBeforeDedupe
             | Self::PositionBeforeStore
@@ -112,6 +116,7 @@ impl Planted {
             Self::CommitBeforeOutput(_)
             | Self::NoTransactions(_)
             | Self::SlowToTakeOver
+            | Self::PositionsSetBack
             | Self::ChangelogApart
             | Self::ChangelogBeforePosition
             | Self::PositionOfAnOpenTransaction

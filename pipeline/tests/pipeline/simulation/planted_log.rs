@@ -31,6 +31,8 @@ pub enum LogFlaw {
     SlowToTakeOver,
     /// Its client works for [`WELL`] and is broken then, again and again.
     BrokenNowAndThen,
+    /// No position that is told is the newest.
+    PositionsSetBack,
     /// A changelog ends where it ended when its owner began to wait for partitions.
     ChangelogBeforePosition,
 }
@@ -95,6 +97,11 @@ impl Log for FlawedLog {
     }
 }
 
+/// An older position, or none; the same for the same.
+fn set_back(committed: Option<u64>) -> Option<u64> {
+    committed.filter(|position| !position.is_multiple_of(3)).map(|position| position / 2)
+}
+
 struct FlawedMember {
     member: Box<dyn Member>,
     broker: Arc<Broker>,
@@ -119,7 +126,10 @@ impl Member for FlawedMember {
             sleep(WELL).await;
             return Err(LogError::Broken { doing: "waiting", source: "it breaks now and then".into() });
         }
-        let event = self.member.next().await?;
+        let mut event = self.member.next().await?;
+        if let (LogFlaw::PositionsSetBack, Event::Assigned(assigned)) = (self.flaw, &mut event) {
+            assigned.iter_mut().for_each(|one| one.committed = set_back(one.committed));
+        }
         if let (LogFlaw::SlowToTakeOver, Event::Assigned(assigned)) = (self.flaw, &event)
             && assigned.iter().any(|one| one.committed.is_none())
         {
@@ -147,12 +157,14 @@ impl Member for FlawedMember {
             LogFlaw::NoTransactions
             | LogFlaw::SlowToTakeOver
             | LogFlaw::BrokenNowAndThen
+            | LogFlaw::PositionsSetBack
             | LogFlaw::ChangelogBeforePosition => self.member.commit(Commit { outputs, positions }).await,
         }
     }
 
     async fn committed(&mut self, partition: u32) -> Result<Option<u64>, LogError> {
-        self.member.committed(partition).await
+        let committed = self.member.committed(partition).await?;
+        Ok(if self.flaw == LogFlaw::PositionsSetBack { set_back(committed) } else { committed })
     }
 
     async fn leave(self: Box<Self>) -> Result<(), LogError> {

@@ -9,14 +9,14 @@ use stages::stage::{Either, Stage};
 use topics::catalogue::{
     ACCEPTED, DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, PERSISTED, PartitionKey, SEQUENCED, UPSTREAM,
 };
-use topics::headers::{Headers, Hop};
+use topics::headers::Hop;
 
 /// Of a stage in the place of dedupe.
 pub fn dedupe<S: Stage<In = Upstream, Out = Upstream, Change = DedupeWindow>>() -> Wiring<S> {
     Wiring::new("dedupe", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(Changelog::Topics {
         topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, |window| window)],
-        emit: Box::new(|partition, window, encoder| {
-            encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())
+        emit: Box::new(|partition, window, headers, encoder| {
+            encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, headers)
         }),
     })
 }
@@ -25,8 +25,8 @@ pub fn dedupe<S: Stage<In = Upstream, Out = Upstream, Change = DedupeWindow>>() 
 pub fn id_assign<S: Stage<In = Upstream, Out = Sequenced, Change = Head>>() -> Wiring<S> {
     Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(Changelog::Topics {
         topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
-        emit: Box::new(|partition, head: &Head, encoder| {
-            encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default())
+        emit: Box::new(|partition, head: &Head, headers, encoder| {
+            encoder.put_at(&HEADS, partition, &head.key(), head, headers)
         }),
     })
 }
@@ -35,11 +35,11 @@ pub fn id_assign<S: Stage<In = Upstream, Out = Sequenced, Change = Head>>() -> W
 pub fn fused<S: Stage<In = Upstream, Out = Sequenced, Change = Either<DedupeWindow, Head>>>() -> Wiring<S> {
     Wiring::new("dedupe", &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(Changelog::Topics {
         topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, Either::First), ChangelogTopic::new(&HEADS, Either::Second)],
-        emit: Box::new(|partition, change, encoder| match change {
+        emit: Box::new(|partition, change, headers, encoder| match change {
             Either::First(window) => {
-                encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, Headers::default())
+                encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, headers)
             }
-            Either::Second(head) => encoder.put_at(&HEADS, partition, &head.key(), head, Headers::default()),
+            Either::Second(head) => encoder.put_at(&HEADS, partition, &head.key(), head, headers),
         }),
     })
 }

@@ -4,14 +4,16 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
+use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::{ClientConfig, Offset, TopicPartitionList};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, timeout};
 use topics::catalogue::{ACCEPTED, HEADS, TopicSpec, UPSTREAM};
+use topics::kafka::{KafkaConfig, KafkaLog, Timeouts};
 use topics::log::{Class, Commit, Event, Log, LogError, Member, MemberSpec, Outgoing, PartitionBatch, StartAt};
 
-use super::{OnKafka, brokers, kafka};
+use super::{OnKafka, brokers, config, kafka};
 use crate::contract::drive::{
     WAIT_MAX, append, join_and_start, member_spec, next_records, placed, positions, read_all, text, values,
 };
@@ -112,6 +114,42 @@ async fn a_third_owner_restores_all_of_the_second_and_nothing_of_the_first() {
     let late = first.commit_transaction(Duration::from_secs(10));
     assert!(late.is_err(), "the brokers had ended the transaction of the first");
     assert_eq!(restored(&log, &HEADS.spec).await, ["of the second"]);
+}
+
+/// A coordinator may say for ever that a transaction is about to commit positions, also where there is none.
+#[tokio::test]
+async fn positions_that_do_not_settle_are_not_waited_for_longer_than_a_transaction_may_last() {
+    let second = Duration::from_secs(1);
+    let timeouts = Timeouts { request: 2 * second, delivery: 4 * second, transaction: 5 * second, ..Timeouts::default() };
+    let config = KafkaConfig { timeouts, ..config() };
+    let log: Arc<dyn Log> = KafkaLog::connect(config.clone()).await.unwrap();
+    let harness = OnKafka { config, log: Arc::clone(&log) };
+    append(&log, &UPSTREAM.spec, 1, &["a", "b"]).await;
+    let mut first = join_and_start(&log, MemberSpec { batch_records_max: 1, ..member_spec(&UPSTREAM.spec, "first") }, ALL).await;
+    let batches = next_records(&mut first, 1).await;
+    first.commit(Commit { outputs: Vec::new(), positions: positions(&batches) }).await.unwrap();
+    first.leave().await.unwrap();
+
+    // It lasts longer than any of this installation may.
+    let hanging = stranger(&harness, "hangs", 100 * second);
+    let group = format!("{}workers", harness.config.group_prefix);
+    let of_group: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", brokers()).set("group.id", &group).create().unwrap();
+    let mut offsets = TopicPartitionList::new();
+    let topic = format!("{}{}", harness.config.topic_prefix, UPSTREAM.spec.name);
+    offsets.add_partition_offset(&topic, 1, Offset::Offset(2)).unwrap();
+    let as_whom = of_group.group_metadata().unwrap();
+    hanging.send_offsets_to_transaction(&offsets, &as_whom, WAIT_MAX).unwrap();
+
+    let started = Instant::now();
+    let mut next = join_and_start(&log, member_spec(&UPSTREAM.spec, "next"), ALL).await;
+    let waited = started.elapsed();
+    assert!(waited >= 15 * second, "a transaction may last for 5 s, and brokers look after 10 s: it waited {waited:?}");
+    let batches = next_records(&mut next, 1).await;
+    assert_eq!(text(&batches[0].records[0]), "b");
+    next.commit(Commit { outputs: Vec::new(), positions: positions(&batches) }).await.unwrap();
+    hanging.abort_transaction(WAIT_MAX).unwrap();
+    assert_eq!(log.lag("workers", &UPSTREAM.spec).await.unwrap()[1].records, 0);
 }
 
 #[tokio::test]
