@@ -81,8 +81,9 @@ impl<S: Stage> Task<'_, S> {
         let mut out = Outputs::default();
         self.stage.process(inputs, &mut out, &cx).map_err(failed)?;
 
-        let outputs =
-            self.encode(batch, out, now_ms, &dead).map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
+        let outputs = self
+            .encode(batch, out, now_ms, &dead)
+            .map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
         let positions = batch.iter().map(|part| (part.partition, part.next_offset)).collect();
         member.commit(Commit { outputs, positions }).await.map_err(|source| match source.class() {
             Class::Retry | Class::Abort => Failure::Passing(Box::new(source)),

@@ -89,8 +89,9 @@ fn main() -> ExitCode {
         kinds => format!(" --only {}", kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(",")),
     };
     let (rate, users) = (arguments.rate, usize::from(arguments.users));
-    let repeat =
-        format!("tests/faults.sh --log {log}{store} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}");
+    let repeat = format!(
+        "tests/faults.sh --log {log}{store} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}"
+    );
     println!("seed {seed}");
     let base = arguments.dir.unwrap_or_else(std::env::temp_dir);
     let dir = match tempfile::Builder::new().prefix("gochat-faults-").tempdir_in(&base) {

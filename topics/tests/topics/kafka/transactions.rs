@@ -120,12 +120,14 @@ async fn a_third_owner_restores_all_of_the_second_and_nothing_of_the_first() {
 #[tokio::test]
 async fn positions_that_do_not_settle_are_not_waited_for_longer_than_a_transaction_may_last() {
     let second = Duration::from_secs(1);
-    let timeouts = Timeouts { request: 2 * second, delivery: 4 * second, transaction: 5 * second, ..Timeouts::default() };
+    let timeouts =
+        Timeouts { request: 2 * second, delivery: 4 * second, transaction: 5 * second, ..Timeouts::default() };
     let config = KafkaConfig { timeouts, ..config() };
     let log: Arc<dyn Log> = KafkaLog::connect(config.clone()).await.unwrap();
     let harness = OnKafka { config, log: Arc::clone(&log) };
     append(&log, &UPSTREAM.spec, 1, &["a", "b"]).await;
-    let mut first = join_and_start(&log, MemberSpec { batch_records_max: 1, ..member_spec(&UPSTREAM.spec, "first") }, ALL).await;
+    let mut first =
+        join_and_start(&log, MemberSpec { batch_records_max: 1, ..member_spec(&UPSTREAM.spec, "first") }, ALL).await;
     let batches = next_records(&mut first, 1).await;
     first.commit(Commit { outputs: Vec::new(), positions: positions(&batches) }).await.unwrap();
     first.leave().await.unwrap();
