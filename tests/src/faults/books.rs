@@ -18,8 +18,9 @@ use self::clients::Watched;
 use super::cast::{Cast, line_of};
 use super::pauses::Pauses;
 
-/// For how long a repeat is recognised.
-const RESEND_WINDOW_MS: i64 = 600_000;
+/// Within this a line may not stand at two places: ever, since nobody says again what was acknowledged, and no
+/// fault lasts as long as a repeat is recognised.
+const SAID_ONCE_WITHIN_MS: i64 = i64::MAX;
 
 /// How often an invariant was looked at, and what was found.
 #[derive(Debug, Clone, Default)]
@@ -184,7 +185,7 @@ impl Books {
         self.count(Invariant::Once, 1);
         if before != 0 && before != seq {
             let former = self.as_held(room, Seq(i64::from(before)), self.rooms[room].known[before as usize - 1]);
-            self.enter(&check_once(&[former, message.clone()], RESEND_WINDOW_MS));
+            self.enter(&check_once(&[former, message.clone()], SAID_ONCE_WITHIN_MS));
         }
     }
 
@@ -255,5 +256,33 @@ fn author_of(key: &Key) -> Author {
                 .bytes()
                 .fold(0x811c_9dc5, |hash: u32, byte| (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)),
         ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use schemas::snowflake::first_at;
+
+    use super::*;
+    use crate::api::Account;
+    use crate::faults::cast::Room;
+
+    const DAY_MS: i64 = 86_400_000;
+
+    #[test]
+    fn a_line_at_two_places_is_found_however_far_apart_they_are() {
+        let account =
+            Account { user_id: "1".into(), username: "ann".into(), token: String::new(), refresh_token: String::new() };
+        let room = Room { id: ConversationId::World, members: vec![0], share: 1_000 };
+        let mut books = Books::new(Arc::new(Cast { accounts: vec![account], rooms: vec![room] }));
+        assert_eq!(books.said(0, 0), 0);
+        let key = Key { conversation: ConversationId::World, sender: UserId(1), client_msg_id: "0-0".into() };
+        for (seq, time_ms, broken) in
+            [(1, 1_800_000_000_000, 0), (1, 1_800_000_000_000, 0), (2, 1_800_000_000_000 + DAY_MS, 1)]
+        {
+            books.told(&Held { key: key.clone(), seq: Seq(seq), message_id: MessageId(first_at(time_ms)), time_ms });
+            assert_eq!(books.tallies()[&Invariant::Once].broken, broken, "seq {seq}");
+        }
+        assert_eq!(books.failures, [""; 0]);
     }
 }

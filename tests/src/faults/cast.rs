@@ -39,7 +39,7 @@ pub struct Room {
     /// Its members, by their number in the cast.
     pub members: Vec<usize>,
     /// How often something is said there, of 1,000 times.
-    share: u32,
+    pub share: u32,
 }
 
 impl Cast {

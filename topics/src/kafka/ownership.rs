@@ -82,7 +82,9 @@ impl Membership {
             }
         };
         let since = *self.unsettled_since.get_or_insert(asked);
-        if since.elapsed() < self.cluster.config.timeouts.transaction + TIMED_OUT_LOOKED_FOR_EVERY {
+        if !self.spec.transactional
+            || since.elapsed() < self.cluster.config.timeouts.transaction + TIMED_OUT_LOOKED_FOR_EVERY
+        {
             return Err(error);
         }
         let Ok(found) = self.cluster.unsettled(&self.spec.group, &self.topic, partitions) else {

@@ -61,11 +61,6 @@ fn a_changelog_read_up_to_where_it_ended_before_the_position_makes_seqs_again() 
 }
 
 #[test]
-fn a_position_that_an_open_transaction_may_change_makes_messages_twice() {
-    caught(Planted::PositionOfAnOpenTransaction, Invariant::Once);
-}
-
-#[test]
 fn ids_given_before_repeats_are_dropped_leave_gaps() {
     caught(Planted::IdBeforeDedupe, Invariant::Gapless);
 }

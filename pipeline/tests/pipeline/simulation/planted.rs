@@ -34,8 +34,6 @@ pub enum Planted {
     ChangelogApart,
     /// A new owner looks up the changelog's end before the position.
     ChangelogBeforePosition,
-    /// The log tells a position that an open transaction is about to change.
-    PositionOfAnOpenTransaction,
     /// Ids are given first, and repeats dropped then.
     IdBeforeDedupe,
     /// The store says yes before it has written.
@@ -66,10 +64,7 @@ impl Planted {
     pub fn fused(self) -> Option<bool> {
         match self {
             Self::IdBeforeDedupe | Self::PositionsSetBack => Some(true),
-            Self::StateKeptOnAbort(_)
-            | Self::NothingRestored(_)
-            | Self::WindowByWallClock
-            | Self::PositionOfAnOpenTransaction => Some(false),
+            Self::StateKeptOnAbort(_) | Self::NothingRestored(_) | Self::WindowByWallClock => Some(false),
             Self::CommitBeforeOutput(_)
             | Self::NoTransactions(_)
             | Self::SlowToTakeOver
@@ -92,8 +87,7 @@ impl Planted {
             Self::ChangelogApart => Some(LogFlaw::ChangelogApart),
             Self::ChangelogBeforePosition => Some(LogFlaw::ChangelogBeforePosition),
             Self::PositionsSetBack => (process.stage == "dedupe").then_some(LogFlaw::PositionsSetBack),
-            Self::PositionOfAnOpenTransaction
-            | Self::IdBeforeDedupe
+            Self::IdBeforeDedupe
             | Self::PositionBeforeStore
             | Self::RepeatsHeldBack
             | Self::StateKeptOnAbort(_)
@@ -119,7 +113,6 @@ impl Planted {
             | Self::PositionsSetBack
             | Self::ChangelogApart
             | Self::ChangelogBeforePosition
-            | Self::PositionOfAnOpenTransaction
             | Self::IdBeforeDedupe
             | Self::PositionBeforeStore
             | Self::RepeatsHeldBack
