@@ -29,10 +29,10 @@ const SEED: u64 = 20_261_121;
 /// How long all of the talking may take, on a machine that does other things too.
 const TALK_TIME_MAX: Duration = Duration::from_secs(300);
 /// How long it may take until everybody is back, and has everything.
-const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(90);
+pub const CATCH_UP_TIME_MAX: Duration = Duration::from_secs(90);
 
 /// Who talks where.
-struct Cast {
+pub struct Cast {
     accounts: Vec<Account>,
     small: ConversationId,
     large: ConversationId,
@@ -133,8 +133,8 @@ impl Talk {
     }
 
     /// Waits until everybody is connected again, says the rest, waits until everybody has
-    /// everything; and judges.
-    pub async fn end(mut self, http: SocketAddr) {
+    /// everything; and judges. Who talked is left.
+    pub async fn end(mut self, http: SocketAddr) -> Cast {
         for client in &mut self.clients {
             client.until(CATCH_UP_TIME_MAX, |ledger| ledger.online).await.expect("clients come back");
         }
@@ -156,12 +156,13 @@ impl Talk {
         }
         let late = newcomer(&cast, http, &history).await;
         judge(&cast, clients, late, &history, all_online).await;
+        cast
     }
 }
 
 /// Everything that the store holds of the script, and of the groups' own events. The store may still
 /// take up what was acknowledged last.
-async fn histories(api: &Api, cast: &Cast) -> Vec<Held> {
+pub async fn histories(api: &Api, cast: &Cast) -> Vec<Held> {
     let deadline = tokio::time::Instant::now() + CATCH_UP_TIME_MAX;
     loop {
         let mut history = Vec::new();
