@@ -136,12 +136,13 @@ impl<S: Stage> Task<'_, S> {
             (self.wiring.emit)(output, &mut encoder)?;
         }
         if let Changelog::Topics { emit, .. } = &self.wiring.changelog {
-            let mut last: HashMap<u32, usize> = HashMap::new();
-            last.extend(out.changes.iter().enumerate().map(|(at, (partition, _))| (*partition, at)));
+            // The last change of a partition tells how far it was read.
+            let last_of = |part: &PartitionBatch| out.changes.iter().rposition(|(of, _)| *of == part.partition);
+            let read: HashMap<usize, u64> =
+                batch.iter().filter_map(|part| Some((last_of(part)?, part.next_offset))).collect();
             for (at, (partition, change)) in out.changes.iter().enumerate() {
-                let read = batch.iter().find(|part| part.partition == *partition && last[partition] == at);
                 let topic = self.wiring.input.name;
-                let position = read.map(|part| InputPosition { topic, offset: part.next_offset });
+                let position = read.get(&at).map(|&offset| InputPosition { topic, offset });
                 emit(*partition, change, position.map_or_else(Headers::default, InputPosition::alone), &mut encoder)?;
             }
         }
