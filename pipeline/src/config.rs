@@ -58,7 +58,7 @@ pub struct LogConfig {
 }
 
 /// Which log.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
 #[serde(rename_all = "lowercase")]
 pub enum LogKind {
     /// On the local disk, inside one process.

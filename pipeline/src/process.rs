@@ -105,11 +105,13 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
 }
 
 /// A running process.
-pub(crate) struct Process {
+pub struct Process {
     supervisor: Supervisor,
     stops: Stops,
-    pub(crate) log: OpenLog,
-    pub(crate) http: Option<SocketAddr>,
+    /// Its log.
+    pub log: OpenLog,
+    /// Where it answers HTTP, when it runs the gateway.
+    pub http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
 }
 
@@ -131,7 +133,7 @@ const METRICS: &str = "metrics";
 
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
-    pub(crate) async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
+    pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
         let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
@@ -240,7 +242,7 @@ impl Process {
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
-    pub(crate) async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
+    pub async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
         let mut outcome = tokio::select! {
             () = stop => Ok(()),
             ended = self.supervisor.unexpected_end() => Err(ended),

@@ -1,7 +1,6 @@
 //! What the command line asks for.
 
 pub mod args;
-pub mod bench;
 pub mod check;
 pub mod output;
 pub mod rebuild;
@@ -32,7 +31,6 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
         Command::Run(args) => runtime.block_on(run(args, started)),
-        Command::Bench(command) => runtime.block_on(bench::run(command)),
         Command::Topics(args) => runtime.block_on(topics::topics(args)),
         Command::Check(args) => return Ok(check::exit_code(runtime.block_on(check::check(args)))),
         Command::Rebuild(RebuildCommand::Store(args)) => {

@@ -25,7 +25,7 @@ use super::model::{Membership, User};
 pub const HOT_MESSAGES_MAX: usize = 300;
 /// Messages of a conversation that are kept where nobody has read further back: the newest page, of 50,
 /// which is what nearly every reader asks for, and a little before it. With 300 of each, a few busy
-/// conversations take the room of thousands: `gochat bench cache --redis URL` had 88 % hits with them, and
+/// conversations take the room of thousands: `bench cache --redis URL` had 88 % hits with them, and
 /// has 97 % with 64.
 pub const KEPT_MESSAGES: usize = 64;
 

@@ -4,7 +4,9 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use super::LogKind;
+use pipeline::config::LogKind;
+
+use crate::commands::installation::BenchedLog;
 
 /// Arguments of `bench sockets`.
 #[derive(Debug, Args)]
@@ -48,11 +50,18 @@ pub struct SocketsBenchArgs {
     pub dir: Option<PathBuf>,
 }
 
+impl SocketsBenchArgs {
+    /// The log that is asked for.
+    pub fn log(&self) -> BenchedLog<'_> {
+        BenchedLog { kind: self.log, brokers: &self.brokers, partitions: self.partitions }
+    }
+}
+
 /// Examples of `bench sockets`.
 pub const SOCKETS_EXAMPLES: &str = "Examples:
-  gochat bench sockets --rate 5000
-  gochat bench sockets --log kafka --brokers 127.0.0.1:19092
-  gochat bench sockets --connect http://127.0.0.1:8080 --users 20 --rate 50
+  bench sockets --rate 5000
+  bench sockets --log kafka --brokers 127.0.0.1:19092
+  bench sockets --connect http://127.0.0.1:8080 --users 20 --rate 50
 
 Exit code 1 when a message that was due was not sent, acknowledged and delivered.";
 
@@ -72,7 +81,7 @@ pub struct ConnectionsBenchArgs {
 
 /// Examples of `bench connections`.
 pub const CONNECTIONS_EXAMPLES: &str = "Examples:
-  gochat bench connections
-  ulimit -n 30000; gochat bench connections --connections 25000
+  bench connections
+  ulimit -n 30000; bench connections --connections 25000
 
 Exit code 1 when a socket takes more than 8 KiB of the server's resident memory, or is not served.";

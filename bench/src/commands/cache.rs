@@ -1,11 +1,11 @@
-//! `gochat bench cache`: histories read through a cache that has room for a part of them, beside the
+//! `bench cache`: histories read through a cache that has room for a part of them, beside the
 //! same reads without one.
 
 use std::sync::Arc;
 
-use bench::cache::{Histories, conversation};
-use bench::report::Report;
-use bench::zipf::Zipf;
+use crate::cache::{Histories, conversation};
+use crate::report::Report;
+use crate::zipf::Zipf;
 use metrics_exporter_prometheus::PrometheusHandle;
 use stages::repo::cache::local::{LocalCache, LocalConfig};
 use stages::repo::cache::redis::upkeep::Room;
@@ -15,9 +15,9 @@ use stages::repo::cached::CachedStore;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::Store;
 
-use crate::cli::CacheBenchArgs;
-use crate::commands::CommandError;
-use crate::telemetry;
+use crate::args::CacheBenchArgs;
+use super::CommandError;
+use pipeline::telemetry;
 
 const SEED: u64 = 1;
 /// Messages that are stored at once.
@@ -64,7 +64,7 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
     let took = histories.read(&cached, args.reads, args.readers, SEED + 3_000).await?;
     let percent = Counts::of(&metrics).percent_since(&before);
 
-    let mut report = Report::new("gochat bench cache");
+    let mut report = Report::new("bench cache");
     report
         .setting("cache", if args.redis.is_some() { "Redis" } else { "in process" })
         .setting("store", "SQLite, WAL, synchronous=FULL")

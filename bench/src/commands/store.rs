@@ -1,19 +1,19 @@
-//! `gochat bench store`: the persist stage and the reads of one store, beside bare SQL on the same tables.
+//! `bench store`: the persist stage and the reads of one store, beside bare SQL on the same tables.
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::bare_sql::{self, BareSql};
-use bench::latency::Latencies;
-use bench::report::Report;
-use bench::store::{Contest, READERS, Reads, Sides};
-use bench::workload::Workload;
+use crate::bare_sql::{self, BareSql};
+use crate::latency::Latencies;
+use crate::report::Report;
+use crate::store::{Contest, READERS, Reads, Sides};
+use crate::workload::Workload;
 use stages::repo::sqlite::SqliteConfig;
 use stages::repo::store::Store;
 
 use super::installation::BenchedStore;
-use crate::cli::StoreBenchArgs;
-use crate::commands::CommandError;
+use crate::args::StoreBenchArgs;
+use super::CommandError;
 
 const SEED: u64 = 1;
 
@@ -48,7 +48,7 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
     eprintln!("storing {} messages one by one …", args.singles);
     let singles = contest.write_singly(args.singles).await?;
 
-    let mut writing = Report::new("gochat bench store: batches");
+    let mut writing = Report::new("bench store: batches");
     writing
         .setting("store", benched.described())
         .setting("messages", format!("{} of {} B", args.messages, args.content_bytes))

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::database_url::DatabaseUrl;
+use pipeline::database_url::DatabaseUrl;
 
 /// Arguments of `bench store`.
 #[derive(Debug, Args)]
@@ -49,6 +49,6 @@ pub struct StoreBenchArgs {
 }
 
 pub(super) const STORE_EXAMPLES: &str = "Examples:
-  gochat bench store
-  gochat bench store --store postgres://gochat:gochat@127.0.0.1:19132/gochat
-  gochat bench store --store mysql://gochat:gochat@127.0.0.1:19122/gochat --messages 200000";
+  bench store
+  bench store --store postgres://gochat:gochat@127.0.0.1:19132/gochat
+  bench store --store mysql://gochat:gochat@127.0.0.1:19122/gochat --messages 200000";

@@ -1,4 +1,4 @@
-//! `gochat bench sockets`: how long a message takes from one socket to another's, at a given rate, and
+//! `bench sockets`: how long a message takes from one socket to another's, at a given rate, and
 //! which hop takes how much of that.
 //!
 //! The installation is a whole one, in this process; the clients are on threads of their own beside it.
@@ -9,12 +9,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bench::client::{Account, ClientError, Installation};
-use bench::hops::Ends;
-use bench::latency::{Latencies, Latency};
-use bench::report::Report;
-use bench::talk::{ARRIVE_MAX, Outcome, Plan, talk};
-use bench::threads::NamedThreads;
+use crate::client::{Account, ClientError, Installation};
+use crate::hops::Ends;
+use crate::latency::{Latencies, Latency};
+use crate::report::Report;
+use crate::talk::{ARRIVE_MAX, Outcome, Plan, talk};
+use crate::threads::NamedThreads;
 use clap::ValueEnum;
 use futures::TryStreamExt;
 use tokio::time::Instant;
@@ -23,15 +23,13 @@ use topics::clock::Clock;
 use topics::headers::{Hop, HopTimes};
 use topics::log::Log;
 
-use super::installation::BenchedLog;
 use super::print;
-use crate::cli::{Role, SocketsBenchArgs};
-use crate::commands::CommandError;
-use crate::config::Config;
-use crate::process::Process;
+use crate::args::SocketsBenchArgs;
+use pipeline::cli::Role;
+use super::CommandError;
+use pipeline::config::Config;
+use pipeline::process::Process;
 
-/// Gateways that there can be; one is running.
-const SLOTS: u32 = 2;
 /// Threads of the clients.
 const CLIENT_THREADS: usize = 2;
 
@@ -78,7 +76,7 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir()?,
     };
-    let mut config = benched_log(args).config(dir.path());
+    let mut config = args.log().config(dir.path());
     config.stages.tasks_per_stage = args.tasks;
     config.stages.fuse_dedupe_and_id_assign = !args.unfused;
     open_up(&mut config);
@@ -100,10 +98,6 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
             Err("the installation ended before the work was done".into())
         }
     }
-}
-
-fn benched_log(args: &SocketsBenchArgs) -> BenchedLog<'_> {
-    BenchedLog { kind: args.log, brokers: &args.brokers, partitions: args.partitions, slots: SLOTS }
 }
 
 /// Free ports, and limits that one address with all the users does not meet. What guards the chain stays:
@@ -164,11 +158,11 @@ async fn sign_up(installation: &Installation, run: &str, users: u32) -> Result<V
 
 fn report(args: &SocketsBenchArgs, measured: &Measured) {
     let Measured { plan, outcome, .. } = measured;
-    let mut report = Report::new("gochat bench sockets");
+    let mut report = Report::new("bench sockets");
     match &args.connect {
         Some(address) => report.setting("installation", address),
         None => report
-            .setting("log", benched_log(args).described())
+            .setting("log", args.log().described())
             .setting("store", "SQLite, WAL, synchronous=FULL")
             .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
             .setting("tasks a stage", args.tasks)

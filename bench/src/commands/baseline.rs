@@ -6,10 +6,10 @@ use std::ops::Range;
 use std::path::Path;
 use std::sync::Arc;
 
-use bench::copy::copy;
-use bench::delivered::next_records;
-use bench::usage::{Stopwatch, Took};
-use bench::workload::Workload;
+use crate::copy::copy;
+use crate::delivered::next_records;
+use crate::usage::{Stopwatch, Took};
+use crate::workload::Workload;
 use futures::{StreamExt, TryStreamExt, stream};
 use schemas::records::Upstream;
 use tokio::task::JoinSet;
@@ -20,21 +20,20 @@ use topics::codec::Encoder;
 use topics::headers::{Headers, HopTimes, Origin};
 use topics::log::{Log, Outgoing, Reader, StartAt};
 
-use super::chain::{benched_log, warm_up};
-use crate::cli::{self, ChainBenchArgs};
-use crate::commands::CommandError;
-use crate::config::{Config, LogKind};
-use crate::log::OpenLog;
+use crate::args::ChainBenchArgs;
+use super::CommandError;
+use pipeline::config::{Config, LogKind};
+use pipeline::log::OpenLog;
 
 /// Messages in one append of the feeder, and appends under way at once: as a busy gateway does it.
 const FEED_RECORDS: usize = 1_000;
 const FEED_APPENDS: usize = 4;
 
 /// For people.
-pub(super) fn named(log: cli::LogKind) -> &'static str {
+pub(super) fn named(log: LogKind) -> &'static str {
     match log {
-        cli::LogKind::Embedded => "bare copy through as many hops",
-        cli::LogKind::Kafka => "librdkafka, bare, as many hops",
+        LogKind::Embedded => "bare copy through as many hops",
+        LogKind::Kafka => "librdkafka, bare, as many hops",
     }
 }
 
@@ -49,7 +48,7 @@ pub(super) async fn copied(
     hops: &[&'static TopicSpec],
 ) -> Result<(u64, Took), CommandError> {
     std::fs::create_dir_all(dir)?;
-    let config = benched_log(args).config(dir);
+    let config = args.log().config(dir);
     let open = OpenLog::open(&config, Clock::system()).await?;
     let log = open.log();
     let stop = CancellationToken::new();
@@ -66,7 +65,7 @@ pub(super) async fn copied(
     let last = hops.last().copied().unwrap_or(&DELIVERIES.spec);
     let from: Vec<_> = (0..log.layout().partitions(last)).map(|partition| (partition, StartAt::Earliest)).collect();
     let mut arrivals = log.read(last, &from).await?;
-    let warm_up = warm_up(args);
+    let warm_up = args.warm_up_messages();
     let work = async {
         feed(&log, workload, 0..warm_up).await?;
         arrived(&mut *arrivals, warm_up).await?;
@@ -101,7 +100,7 @@ fn copy_by_librdkafka(
 ) {
     let partitions = config.layout().partitions(from);
     for task in 0..u32::from(args.tasks).min(partitions) {
-        let task = bench::kafka_copy::CopyTask {
+        let task = crate::kafka_copy::CopyTask {
             brokers: args.brokers.clone(),
             prefix: config.log.kafka.topic_prefix.clone(),
             from,
@@ -113,7 +112,7 @@ fn copy_by_librdkafka(
             batch_records_max: args.batch,
         };
         let stop = stop.clone();
-        copies.spawn_blocking(move || Ok(bench::kafka_copy::copy(&task, &stop)?));
+        copies.spawn_blocking(move || Ok(crate::kafka_copy::copy(&task, &stop)?));
     }
 }
 

@@ -9,14 +9,14 @@ use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
 
-use crate::commands::CommandError;
+use super::CommandError;
 
 /// How long a start may take.
 const START_MAX: Duration = Duration::from_secs(30);
 /// How long a stop in good order may take.
 const STOP_MAX: Duration = Duration::from_secs(30);
 
-/// `gochat run`, of this same binary, on the embedded log. It dies with this value at the latest.
+/// `gochat run` on the embedded log, by this same binary in a process of its own. It dies with this value at the latest.
 pub struct Server {
     child: Child,
     /// Its number as a process.
@@ -32,7 +32,7 @@ impl Server {
     /// When it does not start. What it says goes to standard error.
     pub async fn start(dir: &Path, settings: &[(&str, &str)]) -> Result<Self, CommandError> {
         let mut command = Command::new(std::env::current_exe()?);
-        command.args(["run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data"]).arg(dir);
+        command.args(["gochat", "run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data"]).arg(dir);
         command.envs(settings.iter().copied());
         // It says where it listens in a line of its log.
         command.envs([("GOCHAT__TELEMETRY__FILTER", "info"), ("GOCHAT__TELEMETRY__FORMAT", "json")]);

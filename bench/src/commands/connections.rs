@@ -1,19 +1,19 @@
-//! `gochat bench connections`: sockets that one gateway holds, and what memory each of them takes.
+//! `bench connections`: sockets that one gateway holds, and what memory each of them takes.
 
 use std::time::Duration;
 
-use bench::client::{Account, ClientError, Installation, Socket};
-use bench::held::{greet, still_served};
-use bench::limits::{open_files_max, resident_bytes};
-use bench::report::Report;
+use crate::client::{Account, ClientError, Installation, Socket};
+use crate::held::{greet, still_served};
+use crate::limits::{open_files_max, resident_bytes};
+use crate::report::Report;
 use futures::{Stream, TryStreamExt};
 use tokio::time::{Instant, sleep};
 use topics::clock::Clock;
 
 use super::print;
 use super::server::Server;
-use crate::cli::ConnectionsBenchArgs;
-use crate::commands::CommandError;
+use crate::args::ConnectionsBenchArgs;
+use super::CommandError;
 
 /// Resident memory of the server that a socket may take.
 const SOCKET_BYTES_MAX: u64 = 8 * 1_024;
@@ -61,7 +61,7 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
     server.stop().await?;
 
     let a_socket = after.saturating_sub(before) / u64::from(connections);
-    let mut report = Report::new("gochat bench connections");
+    let mut report = Report::new("bench connections");
     report
         .setting("sockets, each of which has sent and received", connections)
         .setting("still served in the end", served)

@@ -1,15 +1,15 @@
-//! `gochat bench chain`: messages a second from upstream to downstream, through all five stages, a
+//! `bench chain`: messages a second from upstream to downstream, through all five stages, a
 //! real log and a real store; beside it the same records copied through as many hops by loops that
 //! look at nothing ([`super::baseline`]).
 
 use std::path::Path;
 use std::sync::Arc;
 
-use bench::delivered::Watch;
-use bench::report::Report;
-use bench::threads::{NamedThreads, ThreadTimes, ThreadsTook};
-use bench::usage::{Stopwatch, Took};
-use bench::workload::Workload;
+use crate::delivered::Watch;
+use crate::report::Report;
+use crate::threads::{NamedThreads, ThreadTimes, ThreadsTook};
+use crate::usage::{Stopwatch, Took};
+use crate::workload::Workload;
 use clap::ValueEnum;
 use schemas::avro::PresenceEvent;
 use schemas::ids::GroupId;
@@ -21,19 +21,16 @@ use topics::catalogue::{ACCEPTED, DELIVERIES, PERSISTED, SEQUENCED, TopicSpec, U
 use topics::clock::Clock;
 
 use super::baseline::{self, feed};
-use super::installation::{BenchedLog, BenchedStore};
+use super::installation::{BENCHED_SLOTS, BenchedStore};
 use super::print;
-use crate::cli::{ChainBenchArgs, Role};
-use crate::commands::CommandError;
-use crate::log::OpenLog;
-use crate::runner::{RunnerConfig, Surroundings};
-use crate::tasks::StageTasks;
-use crate::topology::{self, StageRole};
+use crate::args::ChainBenchArgs;
+use pipeline::cli::Role;
+use super::CommandError;
+use pipeline::log::OpenLog;
+use pipeline::runner::{RunnerConfig, Surroundings};
+use pipeline::tasks::StageTasks;
+use pipeline::topology::{self, StageRole};
 
-/// Gateways that the users are connected to.
-const SLOTS: u32 = 2;
-/// One message to so many goes ahead uncounted: tasks get their partitions, brokers their code compiled.
-const WARM_UP_SHARE: u64 = 10;
 /// One message in so many goes to the group of 1,000.
 const LARGE_GROUP_EVERY: u64 = 1_000;
 const SEED: u64 = 1;
@@ -64,9 +61,9 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     let store = BenchedStore::make(args.store.as_ref(), dir.path()).await?;
     let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload, &store).await?;
 
-    let mut report = Report::new("gochat bench chain");
+    let mut report = Report::new("bench chain");
     report
-        .setting("log", benched_log(&args).described())
+        .setting("log", args.log().described())
         .setting("store", store.described())
         .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
         .setting("tasks a stage", args.tasks)
@@ -76,23 +73,13 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
         .setting("bytes of an upstream record", bytes)
         .setting("deliveries", deliveries)
         .setting("seed", SEED)
-        .setting("messages ahead, not counted", warm_up(&args))
+        .setting("messages ahead, not counted", args.warm_up_messages())
         .row(baseline::named(args.log), args.messages, bare)
         .row("chain, upstream to downstream", args.messages, took);
     eprintln!("every message was delivered, in order, without a gap\n");
     print(&report);
     print(&threads);
     Ok(())
-}
-
-/// Messages that go ahead uncounted, in the chain and in its baseline.
-pub(super) fn warm_up(args: &ChainBenchArgs) -> u64 {
-    args.messages.div_ceil(WARM_UP_SHARE)
-}
-
-/// The log that the arguments ask for.
-pub(super) fn benched_log(args: &ChainBenchArgs) -> BenchedLog<'_> {
-    BenchedLog { kind: args.log, brokers: &args.brokers, partitions: args.partitions, slots: SLOTS }
 }
 
 async fn through_the_stages(
@@ -102,7 +89,7 @@ async fn through_the_stages(
     store: &BenchedStore,
 ) -> Result<(u64, Took, ThreadsTook), CommandError> {
     std::fs::create_dir_all(dir)?;
-    let open = OpenLog::open(&benched_log(args).config(dir), Clock::system()).await?;
+    let open = OpenLog::open(&args.log().config(dir), Clock::system()).await?;
     let log = open.log();
     let clock = Clock::system();
     let presence = SharedPresence::default();
@@ -133,7 +120,7 @@ async fn through_the_stages(
         topology::start(stage, &parts, &mut tasks);
     }
     let mut delivered = Watch::start(&log).await?;
-    let warm_up = warm_up(args);
+    let warm_up = args.warm_up_messages();
     let work = async {
         feed(&log, workload, 0..warm_up).await?;
         let early = delivered.until(warm_up).await?;
@@ -164,7 +151,7 @@ fn everybody_online(presence: &SharedPresence, workload: &Workload, clock: &Cloc
     beat(presence, clock);
     let mut table = presence.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     for user_id in workload.users() {
-        let slot = i32::try_from(user_id.0 % i64::from(SLOTS)).unwrap_or(0);
+        let slot = i32::try_from(user_id.0 % i64::from(BENCHED_SLOTS)).unwrap_or(0);
         let at = clock.now_ms();
         table.apply(&PresenceEvent::User(Presence { user_id, slot, epoch: 1, online: true, at }));
     }
@@ -172,7 +159,7 @@ fn everybody_online(presence: &SharedPresence, workload: &Workload, clock: &Cloc
 
 fn beat(presence: &SharedPresence, clock: &Clock) {
     let mut table = presence.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for slot in 0..i32::try_from(SLOTS).unwrap_or(1) {
+    for slot in 0..i32::try_from(BENCHED_SLOTS).unwrap_or(1) {
         table.apply(&PresenceEvent::Slot(Heartbeat { slot, epoch: 1, at: clock.now_ms() }));
     }
 }

@@ -1,10 +1,10 @@
-//! `gochat bench stage NAME`: one stage alone, with the state that a busy installation has.
+//! `bench stage NAME`: one stage alone, with the state that a busy installation has.
 
 use std::sync::Arc;
 
-use bench::report::Report;
-use bench::stage::{Batches, Figures, measure};
-use bench::workload::{SMALL_GROUP_MEMBERS, Workload};
+use crate::report::Report;
+use crate::stage::{Batches, Figures, measure};
+use crate::workload::{SMALL_GROUP_MEMBERS, Workload};
 use schemas::avro::PresenceEvent;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::{DedupeWindow, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream};
@@ -16,8 +16,8 @@ use stages::membership::{Membership, MembershipSource};
 use stages::presence::SharedPresence;
 use stages::stage::Stage;
 
-use crate::cli::{BenchedStage, StageBenchArgs};
-use crate::commands::CommandError;
+use crate::args::{BenchedStage, StageBenchArgs};
+use super::CommandError;
 
 const START_MS: i64 = 1_800_000_000_000;
 const PARTITIONS: u32 = 8;
@@ -39,7 +39,7 @@ const SLOTS: i32 = 2;
 /// # Errors
 /// The stage's own.
 pub async fn stage(args: &StageBenchArgs) -> Result<(), CommandError> {
-    let mut report = Report::new("gochat bench stage");
+    let mut report = Report::new("bench stage");
     report.setting("records in a batch", args.batch).setting("partitions", PARTITIONS);
     let mut add = |what: &str, Figures { records, outputs, took }: Figures| {
         report.setting(&format!("outputs of {what}"), outputs).row(what, records, took);

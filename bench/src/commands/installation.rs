@@ -3,28 +3,28 @@
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use bench::scratch::Scratch;
+use crate::scratch::Scratch;
 use stages::repo::store::Store;
 use topics::clock::Clock;
 
-use crate::cli;
-use crate::commands::CommandError;
-use crate::config::{Config, LogKind};
-use crate::database_url::DatabaseUrl;
-use crate::store;
+use super::CommandError;
+use pipeline::config::{Config, LogKind};
+use pipeline::database_url::DatabaseUrl;
+use pipeline::store;
 
 /// Where a benchmark's log is.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchedLog<'a> {
     /// Which.
-    pub kind: cli::LogKind,
+    pub kind: LogKind,
     /// The brokers, when it is Kafka.
     pub brokers: &'a str,
     /// Partitions of the chain topics.
     pub partitions: u32,
-    /// Gateways that there can be.
-    pub slots: u32,
 }
+
+/// Gateways that there can be.
+pub const BENCHED_SLOTS: u32 = 2;
 
 impl BenchedLog<'_> {
     /// The defaults, with data in `dir`, and topics and groups that no other run shares.
@@ -33,11 +33,8 @@ impl BenchedLog<'_> {
         let prefix = format!("bench-{}-{part}-", Clock::system().now_ms());
         let mut config = Config { data_dir: dir.to_owned(), ..Config::default() };
         config.log.chain_partitions = self.partitions;
-        config.log.gateway_slots = self.slots;
-        config.log.kind = match self.kind {
-            cli::LogKind::Embedded => LogKind::Embedded,
-            cli::LogKind::Kafka => LogKind::Kafka,
-        };
+        config.log.gateway_slots = BENCHED_SLOTS;
+        config.log.kind = self.kind;
         self.brokers.clone_into(&mut config.log.kafka.brokers);
         config.log.kafka.topic_prefix.clone_from(&prefix);
         config.log.kafka.group_prefix = prefix;
@@ -47,8 +44,8 @@ impl BenchedLog<'_> {
     /// For people.
     pub fn described(&self) -> &'static str {
         match self.kind {
-            cli::LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
-            cli::LogKind::Kafka => "Kafka, one replica, acks=all, transactions; the broker flushes as it is set to",
+            LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
+            LogKind::Kafka => "Kafka, one replica, acks=all, transactions; the broker flushes as it is set to",
         }
     }
 }

@@ -1,0 +1,45 @@
+//! `bench`: measures GoChat, stage by stage and as a whole. A program of its own, so that the product links nothing
+//! that only measures.
+//!
+//! Everything here is seeded and bounded. Figures are ratios to a baseline of the same run wherever there is one:
+//! machines differ, and most are shared.
+
+mod args;
+mod bare_sql;
+mod cache;
+mod client;
+mod commands;
+mod copy;
+mod delivered;
+mod held;
+mod hops;
+#[cfg(feature = "kafka")]
+mod kafka_copy;
+mod latency;
+mod limits;
+mod report;
+mod scratch;
+mod stage;
+mod store;
+mod talk;
+mod threads;
+mod usage;
+mod workload;
+mod zipf;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::args::{Cli, Command};
+
+fn main() -> ExitCode {
+    let measured = match Cli::parse().command {
+        Command::Gochat(product) => pipeline::commands::execute(product),
+        command => commands::run(command).map(|()| ExitCode::SUCCESS),
+    };
+    measured.unwrap_or_else(|error| {
+        eprintln!("bench: {}", pipeline::commands::explained(&error));
+        ExitCode::FAILURE
+    })
+}
