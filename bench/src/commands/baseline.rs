@@ -20,8 +20,8 @@ use topics::codec::Encoder;
 use topics::headers::{Headers, HopTimes, Origin};
 use topics::log::{Log, Outgoing, Reader, StartAt};
 
-use crate::args::ChainBenchArgs;
 use super::CommandError;
+use crate::args::ChainBenchArgs;
 use pipeline::config::{Config, LogKind};
 use pipeline::log::OpenLog;
 

@@ -15,8 +15,8 @@ use stages::repo::cached::CachedStore;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::Store;
 
-use crate::args::CacheBenchArgs;
 use super::CommandError;
+use crate::args::CacheBenchArgs;
 use pipeline::telemetry;
 
 const SEED: u64 = 1;

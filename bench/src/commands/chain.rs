@@ -20,12 +20,12 @@ use tokio_util::sync::CancellationToken;
 use topics::catalogue::{ACCEPTED, DELIVERIES, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 
+use super::CommandError;
 use super::baseline::{self, feed};
 use super::installation::{BENCHED_SLOTS, BenchedStore};
 use super::print;
 use crate::args::ChainBenchArgs;
 use pipeline::cli::Role;
-use super::CommandError;
 use pipeline::log::OpenLog;
 use pipeline::runner::{RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;

@@ -10,10 +10,10 @@ use futures::{Stream, TryStreamExt};
 use tokio::time::{Instant, sleep};
 use topics::clock::Clock;
 
+use super::CommandError;
 use super::print;
 use super::server::Server;
 use crate::args::ConnectionsBenchArgs;
-use super::CommandError;
 
 /// Resident memory of the server that a socket may take.
 const SOCKET_BYTES_MAX: u64 = 8 * 1_024;

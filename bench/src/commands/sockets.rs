@@ -23,10 +23,10 @@ use topics::clock::Clock;
 use topics::headers::{Hop, HopTimes};
 use topics::log::Log;
 
+use super::CommandError;
 use super::print;
 use crate::args::SocketsBenchArgs;
 use pipeline::cli::Role;
-use super::CommandError;
 use pipeline::config::Config;
 use pipeline::process::Process;
 

@@ -16,8 +16,8 @@ use stages::membership::{Membership, MembershipSource};
 use stages::presence::SharedPresence;
 use stages::stage::Stage;
 
-use crate::args::{BenchedStage, StageBenchArgs};
 use super::CommandError;
+use crate::args::{BenchedStage, StageBenchArgs};
 
 const START_MS: i64 = 1_800_000_000_000;
 const PARTITIONS: u32 = 8;

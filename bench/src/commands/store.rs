@@ -11,9 +11,9 @@ use crate::workload::Workload;
 use stages::repo::sqlite::SqliteConfig;
 use stages::repo::store::Store;
 
+use super::CommandError;
 use super::installation::BenchedStore;
 use crate::args::StoreBenchArgs;
-use super::CommandError;
 
 const SEED: u64 = 1;
 

@@ -5,9 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::cli::LogKind;
 use crate::commands::CommandError;
-use crate::config::{self, Config};
+use crate::config::{Config, LogKind};
 
 /// Which installation.
 #[derive(Debug, Clone, Default, Args)]
@@ -30,14 +29,14 @@ impl LogArgs {
     /// The configuration, with what was said on the command line.
     ///
     /// # Errors
-    /// [`config::ConfigError`], or arguments that contradict each other.
+    /// [`crate::config::ConfigError`], or arguments that contradict each other.
     pub fn config(&self) -> Result<Config, CommandError> {
         let mut config = Config::load(self.config.as_deref())?;
         config.data_dir = self.data.clone().unwrap_or(config.data_dir);
         config.log.kind = match (self.log, &self.brokers) {
             (Some(LogKind::Embedded), Some(_)) => return Err("--brokers belongs to --log kafka".into()),
-            (Some(LogKind::Embedded), None) => config::LogKind::Embedded,
-            (Some(LogKind::Kafka), _) | (None, Some(_)) => config::LogKind::Kafka,
+            (None, Some(_)) => LogKind::Kafka,
+            (Some(kind), _) => kind,
             (None, None) => config.log.kind,
         };
         if let Some(brokers) = &self.brokers {
