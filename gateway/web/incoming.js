@@ -29,7 +29,9 @@ const HANDLERS = {
 
   message(chat, message) {
     chat.people.stoppedTyping(message.conversationId, message.senderId);
+    const isNew = message.seqId > (chat.conversations.get(message.conversationId)?.head ?? 0);
     take(chat, [message]);
+    if (isNew && message.event === "message" && message.senderId !== chat.me) chat.onSaid(message);
   },
 
   "message-ack"(chat, { clientMsgId }) {
@@ -54,6 +56,8 @@ const HANDLERS = {
 
   "read-receipt"(chat, { conversationId, userId, seqId }) {
     chat.conversations.markRead(conversationId, userId, seqId);
+    // Of what was read elsewhere, and is not loaded here, only the server knows how many there are.
+    if (userId === chat.me && chat.conversations.get(conversationId).unread > 0) chat.history.listSoon();
   },
 
   typing(chat, { conversationId, userId }) {

@@ -91,7 +91,7 @@ impl Repo {
             admission::check_name("display_name", name)?;
         }
         if let Some(url) = &request.avatar_url {
-            admission::check_text("avatar_url", url, ADDRESS_BYTES_MAX)?;
+            admission::check_web_address("avatar_url", url)?;
         }
         let unknown = || Refusal::invalid("status is active, inactive or banned");
         let named = |name: &str| UserStatus::named(name).ok_or_else(unknown);
