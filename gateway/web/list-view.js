@@ -1,6 +1,6 @@
 // The left side: the connection's state, starting chats, the list of conversations, who is signed in.
 
-import { isolated, plain } from "./bidi.js";
+import { isolated } from "./bidi.js";
 import { partnerOf } from "./conversations.js";
 import { DATE_LANGUAGE, briefly, fullTime } from "./dates.js";
 import { avatar, el, icon, reconcile } from "./dom.js";
@@ -67,9 +67,10 @@ export function listView(chat, { onSelect, onSignOut }) {
 function profileButton(chat, username, { name, url }) {
   return el(
     "button",
-    { class: "me-button", type: "button", testid: "show-profile", title: "Profile and settings", "aria-label": `Profile and settings of ${name}, ${username}`, on: { click: () => profileDialog(chat) } },
+    { class: "me-button", type: "button", testid: "show-profile", title: "Profile and settings", on: { click: () => profileDialog(chat) } },
     avatar(chat.me, name, { url }),
     el("span", { class: "me-names" }, el("span", { class: "me-name", testid: "current-name" }, isolated(name)), el("small", { testid: "current-user" }, username)),
+    el("span", { class: "for-readers" }, ": profile and settings"),
     icon("settings"),
   );
 }
@@ -78,7 +79,7 @@ function newChat(chat, onSelect) {
   const input = el("input", {
     name: "username",
     type: "text",
-    placeholder: "Start a chat by username",
+    placeholder: "Chat with a username",
     "aria-label": "Username to chat with",
     autocomplete: "off",
     autocapitalize: "none",
@@ -130,6 +131,7 @@ function conversationItem(row, open) {
     "span",
     { class: "unread", testid: "unread-count", hidden: row.unread === 0 },
     row.unread > 99 ? "99+" : String(row.unread),
+    el("span", { class: "for-readers" }, " unread"),
   );
   const button = el(
     "button",
@@ -138,13 +140,12 @@ function conversationItem(row, open) {
       type: "button",
       testid: "conversation-item",
       dataset: { conversationId: row.id },
-      "aria-label": [row.title, row.online && "online", row.unread > 0 && `${row.unread} unread`, plain(row.preview), row.time].filter(Boolean).join(", "),
       "aria-current": row.selected ? "true" : null,
       tabindex: -1,
       on: { click: open },
     },
     avatar(row.face, row.title, { kind: row.kind, online: row.online, url: row.url }),
-    el("span", { class: "conversation-title" }, isolated(row.title)),
+    el("span", { class: "conversation-title" }, isolated(row.title), row.online ? el("span", { class: "for-readers" }, ", online") : null),
     row.at ? el("time", { class: "conversation-time", datetime: row.at, lang: DATE_LANGUAGE, title: fullTime(row.at) }, row.time) : el("span"),
     el("span", { class: `conversation-preview ${row.typing ? "is-typing" : ""}` }, row.preview),
     unread,

@@ -28,8 +28,9 @@ export function logView(chat, actions) {
   const older = el("div", { class: "older", role: "status" });
   const empty = el("p", { class: "log-empty" });
   const scroller = el("div", { class: "log-scroll", role: "log", "aria-label": "Messages", testid: "log" }, older, empty, log);
-  const below = el("span", { class: "unread", testid: "jump-count" });
-  const jump = el("button", { class: "jump", type: "button", testid: "jump", hidden: true, on: { click: () => toNewest() } }, icon("down"), below);
+  const count = el("span", { testid: "jump-count" });
+  const below = el("span", { class: "unread" }, count, el("span", { class: "for-readers" }, " unread below"));
+  const jump = el("button", { class: "jump", type: "button", testid: "jump", hidden: true, on: { click: () => toNewest() } }, icon("down"), el("span", { class: "for-readers" }, "To the newest message"), below);
   const node = el("div", { class: "log-frame" }, scroller, jump);
 
   const conversation = () => chat.conversations.ensure(id);
@@ -52,11 +53,10 @@ export function logView(chat, actions) {
   };
 
   const renderJump = () => {
-    const count = conversation().unread;
+    const { unread: left } = conversation();
     jump.hidden = atEnd || !isPlaced;
-    below.hidden = count === 0;
-    below.textContent = count > 99 ? "99+" : String(count);
-    jump.setAttribute("aria-label", count === 0 ? "To the newest message" : `To the newest message, ${count} unread below`);
+    below.hidden = left === 0;
+    count.textContent = left > 99 ? "99+" : String(left);
   };
 
   /** What can be seen now has been read, if the user looks. */

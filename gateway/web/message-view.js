@@ -92,13 +92,13 @@ function reactions(row, { nameOf, me, closed, actions }) {
           testid: "reaction",
           dataset: { emoji },
           "aria-pressed": String(mine),
-          "aria-label": `${emoji} by ${who}`,
           title: who,
           disabled: closed,
           on: { click: () => actions.react(row.seq, emoji, mine) },
         },
         el("span", {}, emoji),
         el("span", { class: "reaction-count" }, String(userIds.length)),
+        el("span", { class: "for-readers" }, ` by ${who}`),
       );
     }),
   );
