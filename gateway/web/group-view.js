@@ -109,7 +109,7 @@ export function groupDialog(chat, groupId, conversation) {
       el("span", { class: "member-name" }, isolated(name), isMe ? " (you)" : null, el("small", {}, `@${member.username}`)),
       rights.setRole && mayChange ? roleChoice(member, name) : el("span", { class: "role", testid: "member-role" }, member.role),
       rights.remove && mayChange
-        ? el("button", { class: "link danger-text", type: "button", testid: "member-remove", on: { click: () => remove(member, name) } }, "Remove")
+        ? el("button", { class: "link danger-text", type: "button", testid: "member-remove", on: { click: () => remove(member, name) } }, "Remove", el("span", { class: "for-readers" }, ` ${name}`))
         : null,
     );
   };

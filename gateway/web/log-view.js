@@ -152,9 +152,10 @@ export function isLooking() {
   return document.visibilityState === "visible" && document.hasFocus();
 }
 
-/** The topmost row that can be seen, and where it is. */
+/** The topmost message that can be seen, and where it is; a day may begin anew above it. */
 function anchor(log, scroller, topOf) {
-  const node = lastAbove(log.children, scroller.getBoundingClientRect().top)?.nextElementSibling ?? log.firstElementChild;
+  let node = lastAbove(log.children, scroller.getBoundingClientRect().top)?.nextElementSibling ?? log.firstElementChild;
+  while (node && !node.dataset.seq) node = node.nextElementSibling;
   return node && { node, key: node.dataset.key, top: topOf(node) };
 }
 

@@ -21,6 +21,8 @@ export function toolbar(row, actions) {
     ),
   );
   const react = (emoji) => {
+    // The focus must not be lost with the picker.
+    bar.closest(".message").focus({ preventScroll: true });
     picker.hidden = true;
     const before = row.reactions.find((reaction) => reaction.emoji === emoji);
     actions.react(row.seq, emoji, before?.mine === true);
