@@ -30,10 +30,13 @@ export function composerView({ onSay, onEdit, onTyping, onEditLast }) {
   const form = el("form", { class: "composer" }, banner, el("div", { class: "composer-line" }, input, send), room);
 
   const grow = () => {
-    // Rounded up: a height that is a fraction too small would make a scrollbar.
-    input.style.overflowY = "hidden";
+    // While the text is measured the log above must not grow: it would be moved.
+    form.style.minHeight = `${form.offsetHeight}px`;
     input.style.height = "auto";
+    // A height that is a fraction too small would make a scrollbar: only what does not fit has one.
+    input.style.overflowY = "hidden";
     input.style.height = `${input.scrollHeight + BORDERS_PX}px`;
+    form.style.minHeight = "";
     if (input.scrollHeight > input.clientHeight + 1) input.style.overflowY = "auto";
     const left = CONTENT_BYTES_MAX - bytesOf(input.value);
     room.textContent = left < 0 ? `${-left} bytes too long` : left < SHOW_ROOM_BELOW ? `${left} bytes left` : "";

@@ -20,6 +20,7 @@ export function logView(chat, actions) {
   let unread = null; // where the unread messages begin, and how many: {from, count}
   let isPlaced = false; // the log has been brought to where it opens
   let atEnd = true;
+  let size = "";
   let rows = [];
   const listening = new AbortController();
   const nameOf = (userId) => chat.people.nameOf(userId);
@@ -44,6 +45,12 @@ export function logView(chat, actions) {
     atEnd = isAtEnd();
   };
   const isAtEnd = () => !conversation().past && scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < NEAR_END_PX;
+  /** Whether it has, since the last call. */
+  const isResized = () => {
+    const before = size;
+    size = `${scroller.clientHeight}/${scroller.scrollHeight}`;
+    return size !== before;
+  };
   const toNewest = () => {
     if (conversation().past) chat.showNewest(id);
     unread = null;
@@ -73,7 +80,8 @@ export function logView(chat, actions) {
 
   scroller.addEventListener("scroll", () => {
     if (!id || !isPlaced) return;
-    atEnd = isAtEnd();
+    // Where the log has become higher or lower, the browser has moved it, not the user.
+    if (!isResized()) atEnd = isAtEnd();
     if (scroller.scrollTop < LOAD_WITHIN_PX) chat.history.older(id);
     if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < LOAD_WITHIN_PX) chat.history.newer(id);
     settled();
@@ -81,6 +89,7 @@ export function logView(chat, actions) {
   const sizes = new ResizeObserver(() => {
     if (!id || !isPlaced) return;
     if (atEnd) toEnd();
+    isResized();
     settled();
   });
   sizes.observe(scroller);
@@ -118,6 +127,7 @@ export function logView(chat, actions) {
       isPlaced = true;
     } else if (atEnd) toEnd();
     else if (place) scroller.scrollTop += topOf(log.rows.get(place.key)?.node ?? place.node) - place.top;
+    isResized();
     if (!isLoading && scroller.scrollHeight <= scroller.clientHeight) (c.past ? chat.history.newer(id) : chat.history.older(id));
     settled();
   };

@@ -143,17 +143,17 @@ async fn the_end_stays_in_view(window: &Window) {
 async fn tools_open_inside_the_log(window: &Window) {
     let inside = |css: &str| {
         format!(
-            "(() => {{ const [at, frame] = [document.querySelector('.is-touched {css}'), document.querySelector('.log-frame')] \
+            "(() => {{ const [at, frame] = [document.querySelector('{css}'), document.querySelector('.log-frame')] \
              .map((node) => node?.getBoundingClientRect()); return at && at.height > 0 && at.top >= frame.top && \
              at.bottom <= frame.bottom && at.left >= frame.left && at.right <= frame.right; }})()"
         )
     };
     for which in ["at(-1)", "find((row) => row.getBoundingClientRect().top > document.querySelector('.log-scroll').getBoundingClientRect().top)"] {
         window.run(&format!("[...document.querySelectorAll('.message')].{which}.querySelector('.bubble').click()")).await;
-        window.until(&inside(".toolbar")).await;
+        window.until(&inside(".is-touched .toolbar")).await;
         window.until("getComputedStyle(document.querySelector('.is-touched .toolbar')).opacity === '1'").await;
         window.click_on(".is-touched [data-testid='message-react']").await;
-        window.until(&inside(".picker")).await;
+        window.until(&inside(".picker:not([hidden])")).await;
     }
 }
 
