@@ -56,6 +56,7 @@ export function groupDialog(chat, groupId, conversation) {
     try {
       const found = await chat.groups.load(groupId);
       body.replaceChildren(...content(found));
+      drawFaces(found.members);
       body.closest("dialog").querySelector("h2").textContent = found.group.name;
       chat.onChange();
     } catch (error) {
@@ -80,7 +81,9 @@ export function groupDialog(chat, groupId, conversation) {
       : null;
     const showMore = async () => {
       const found = await chat.groups.loadMore(groupId).catch((error) => showNotice(error.message));
-      if (found) body.replaceChildren(...content(found));
+      if (!found) return;
+      body.replaceChildren(...content(found));
+      drawFaces(found.members);
     };
     return [
       group.description ? el("p", { class: "group-description", dir: "auto" }, group.description) : null,
@@ -93,9 +96,14 @@ export function groupDialog(chat, groupId, conversation) {
     ].filter(Boolean);
   };
 
-  const pictureOf = (userId) => {
-    chat.people.onAsked(userId);
-    return chat.people.pictureOf(userId);
+  const face = ({ userId, username, displayName, online }) =>
+    avatar(userId, displayName || username, { online: online === true, url: chat.people.pictureOf(userId) });
+
+  /** Pictures come later than names: what is typed in the dialog stays. */
+  const drawFaces = async (members) => {
+    for (const { userId } of members) chat.lookups.want(userId);
+    await chat.lookups.idle();
+    for (const member of members) body.querySelector(`[data-user-id="${member.userId}"] .avatar`)?.replaceWith(face(member));
   };
 
   const memberRow = (member, rights) => {
@@ -105,7 +113,7 @@ export function groupDialog(chat, groupId, conversation) {
     return el(
       "li",
       { class: "member", testid: "group-member", dataset: { userId: member.userId } },
-      avatar(member.userId, name, { online: member.online === true, url: pictureOf(member.userId) }),
+      face(member),
       el("span", { class: "member-name" }, isolated(name), isMe ? " (you)" : null, el("small", {}, `@${member.username}`)),
       rights.setRole && mayChange ? roleChoice(member, name) : el("span", { class: "role", testid: "member-role" }, member.role),
       rights.remove && mayChange

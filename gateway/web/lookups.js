@@ -14,7 +14,7 @@ export class Lookups {
     Object.assign(this, { load, onUsers, clock, now });
     this.notBefore = new Map(); // userId → when it may be asked for again
     this.waiting = new Set();
-    this.timer = null;
+    this.running = null;
   }
 
   /** Somebody's name is shown. */
@@ -22,11 +22,15 @@ export class Lookups {
     if ((this.notBefore.get(userId) ?? 0) > this.now()) return;
     this.notBefore.set(userId, this.now() + FRESH_MS);
     this.waiting.add(userId);
-    this.timer ??= this.clock.setTimeout(() => this.#run(), GATHER_MS);
+    this.running ??= new Promise((gathered) => this.clock.setTimeout(gathered, GATHER_MS)).then(() => this.#run());
+  }
+
+  /** Resolves when everybody who was asked for has been looked up, as far as the server answers. */
+  async idle() {
+    await this.running;
   }
 
   stop() {
-    this.clock.clearTimeout(this.timer);
     this.waiting.clear();
   }
 
@@ -40,6 +44,6 @@ export class Lookups {
         for (const id of ids) this.notBefore.set(id, this.now() + AGAIN_AFTER_FAILURE_MS);
       }
     }
-    this.timer = null;
+    this.running = null;
   }
 }

@@ -14,12 +14,12 @@ function setUp(load) {
       return load(ids);
     },
     onUsers: () => {},
-    clock: { setTimeout: (run) => timers.push(run), clearTimeout: () => {} },
+    clock: { setTimeout: (run) => timers.push(run) },
     now: () => time.now,
   });
   const run = async () => {
-    for (const timer of timers.splice(0)) await timer();
-    await new Promise(setImmediate);
+    for (const timer of timers.splice(0)) timer();
+    await lookups.idle();
   };
   return { lookups, calls, time, run };
 }
