@@ -89,7 +89,8 @@ export class History {
         this.#page(id, { afterSeq: seq, limit: PAGE_MESSAGES }),
       ]);
       const messages = before.messages.concat(after.messages);
-      if (after.messages.length > 0) showPast(c, messages, before.hasMore);
+      if (messages.length > 0) showPast(c, messages, before.hasMore);
+      else c.hasOlder = false;
       return messages;
     });
   }

@@ -122,13 +122,17 @@ export function logView(chat, actions) {
     rove();
     older.textContent = isLoading && !c.past ? "Loading earlier messages…" : "";
     empty.textContent = rows.length === 0 && !isLoading ? "Nothing here yet. Say hello." : "";
-    if (!isPlaced && (!isLoading || (rows.length > 0 && !unread))) {
+    const isThere = unread ? !isLoading && (rows.length > 0 || !c.hasOlder) : !isLoading || rows.length > 0;
+    if (!isPlaced && isThere) {
       toEnd();
       isPlaced = true;
+    } else if (!isPlaced) {
+      // It could not be loaded, and there was no connection perhaps.
+      if (!isLoading) chat.history.around(id, c.readSeq);
     } else if (atEnd) toEnd();
     else if (place) scroller.scrollTop += topOf(log.rows.get(place.key)?.node ?? place.node) - place.top;
     isResized();
-    if (!isLoading && scroller.scrollHeight <= scroller.clientHeight) (c.past ? chat.history.newer(id) : chat.history.older(id));
+    if (isPlaced && !isLoading && scroller.scrollHeight <= scroller.clientHeight) (c.past ? chat.history.newer(id) : chat.history.older(id));
     settled();
   };
 

@@ -19,8 +19,12 @@ export function showPast(c, log, hasOlder) {
   join(c);
 }
 
-/** Takes the page after the part that is shown. */
+/** Takes the page after the part that is shown; when there is none, the newest messages are shown. */
 export function extendPast(c, messages) {
+  if (messages.length === 0) {
+    c.past = null;
+    return;
+  }
   const end = c.past.log.at(-1)?.seqId ?? 0;
   c.past.log = c.past.log.concat(messages.filter((m) => m.seqId > end));
   join(c);
