@@ -58,7 +58,7 @@ export function complain(input, message) {
   input.focus();
 }
 
-export function clearErrors(form) {
+function clearErrors(form) {
   for (const input of form.querySelectorAll("[aria-invalid=true]")) settle(input);
 }
 

@@ -109,6 +109,12 @@ export class History {
     this.onChange();
   }
 
+  /** The user asks again for what could not be loaded. */
+  again(id) {
+    this.failed.delete(id);
+    this.onChange();
+  }
+
   #mayLoad(id) {
     return !this.loading.has(id) && Date.now() - (this.failed.get(id) ?? 0) >= AGAIN_AFTER_FAILURE_MS;
   }
@@ -119,6 +125,7 @@ export class History {
     this.onChange();
     try {
       const messages = await take();
+      this.failed.delete(c.id);
       this.conversations.noteLoaded(c.id, messages);
       this.onLoaded(messages);
     } catch (error) {

@@ -5,6 +5,7 @@
 import { el, icon, reconcile } from "./dom.js";
 import { dayLabel } from "./dates.js";
 import { rowView } from "./message-view.js";
+import { shownPart } from "./past.js";
 import { roving } from "./roving.js";
 import { timeline } from "./timeline.js";
 import { actionsIn } from "./toolbar-view.js";
@@ -120,8 +121,12 @@ export function logView(chat, actions) {
       build: (row) => rowView(row, view),
     });
     rove();
-    older.textContent = isLoading && !c.past ? "Loading earlier messages…" : "";
-    empty.textContent = rows.length === 0 && !isLoading ? "Nothing here yet. Say hello." : "";
+    const hasFailed = chat.history.failed.has(id) && shownPart(c).hasOlder && !isLoading;
+    renderOlder(older, hasFailed ? "failed" : isLoading ? "loading" : "", () => {
+      chat.history.again(id);
+      if (isPlaced) chat.history.older(id);
+    });
+    empty.textContent = rows.length === 0 && !isLoading && !shownPart(c).hasOlder ? "Nothing here yet. Say hello." : "";
     const isThere = unread ? !isLoading && (rows.length > 0 || !c.hasOlder) : !isLoading || rows.length > 0;
     if (!isPlaced && isThere) {
       toEnd();
@@ -159,6 +164,17 @@ export function logView(chat, actions) {
       sizes.disconnect();
     },
   };
+}
+
+function renderOlder(parent, state, tryAgain) {
+  reconcile(parent, [state], {
+    key: () => "state",
+    sign: (each) => each,
+    build: () =>
+      state === "failed"
+        ? el("span", {}, "Messages could not be loaded. ", el("button", { class: "link", type: "button", testid: "load-again", on: { click: tryAgain } }, "Try again"))
+        : el("span", {}, state === "loading" ? "Loading messages…" : ""),
+  });
 }
 
 /** Whether the user has this page before their eyes. */

@@ -3,7 +3,7 @@
 
 import { el, icon } from "./dom.js";
 
-export const QUICK_EMOJI = ["👍", "❤️", "😂", "😮", "😢", "🎉"];
+const QUICK_EMOJI = ["👍", "❤️", "😂", "😮", "😢", "🎉"];
 
 /** What can be reached from a message by the keyboard, in order. */
 export function actionsIn(row) {
