@@ -46,8 +46,13 @@ export function profileDialog(chat) {
     drawFace(pictureInput.value);
   };
   show({ username: people.nameOf(me), avatarUrl: people.pictureOf(me) });
+  let isTouched = false;
+  form.addEventListener("input", () => (isTouched = true));
   chat.api.me().then(
-    (user) => (people.learnUser(user), show(user)),
+    (user) => {
+      people.learnUser(user);
+      if (!isTouched) show(user);
+    },
     (error) => showNotice(error.message),
   );
   openDialog("Profile and settings", el("div", { class: "dialog-body" }, form, choices()), { testid: "profile-dialog" });

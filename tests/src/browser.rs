@@ -134,7 +134,7 @@ impl Window {
     /// Waits until this JavaScript expression is true.
     pub async fn until(&self, expression: &str) {
         let deadline = Instant::now() + SHOWN_TIME_MAX;
-        let script = format!("return Boolean({expression});");
+        let script = format!("return Boolean(({expression}));");
         // While a page is being loaded there is nothing to ask.
         while self.client.execute(&script, Vec::new()).await.ok() != Some(Value::Bool(true)) {
             if Instant::now() >= deadline {
@@ -152,14 +152,14 @@ impl Window {
     /// The name of an element, as a screen reader says it.
     pub async fn label(&self, css: &str) -> String {
         let element = self.find(css).await.element_id().to_string();
-        let found = self.client.issue_cmd(&Label { element }).await.expect("the element has a name");
+        let found = self.client.issue_cmd(Label { element }).await.expect("the element has a name");
         found.as_str().unwrap_or_default().to_owned()
     }
 
     /// A command of the Chrome DevTools Protocol: what a screen, a network or a user's settings are like.
     pub async fn devtools(&self, command: &'static str, params: Value) {
-        let command = DevTools { command, params };
-        self.client.issue_cmd(&command).await.unwrap_or_else(|e| panic!("{command:?}: {e}"));
+        let done = self.client.issue_cmd(DevTools { command, params }).await;
+        done.unwrap_or_else(|e| panic!("{command}: {e}"));
     }
 
     /// Makes the window look like that of another screen.

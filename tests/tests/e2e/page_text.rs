@@ -44,8 +44,13 @@ async fn text_of_either_direction_is_shown_with_its_links_and_the_readers_time()
     let server = Server::start(data.path()).await;
     let (api, driver) = (Api::new(server.http), Driver::start().await);
     let (ann, bob) = (api.register("ann").await, api.register("bob").await);
-    api.ok(Method::PATCH, "/api/users/me", &bob, Some(json!({"displayName": HEBREW_NAME}))).await;
+    let carl = api.register("carl").await;
+    for user in [&bob, &carl] {
+        api.ok(Method::PATCH, "/api/users/me", user, Some(json!({"displayName": HEBREW_NAME}))).await;
+    }
     let group = api.group(&ann, "קבוצה 7", std::slice::from_ref(&bob.user_id)).await;
+    let members = format!("/api/groups/{}/members", group.trim_start_matches("group_"));
+    api.ok(Method::POST, &members, &ann, Some(json!({"userIds": [carl.user_id]}))).await;
     let mut talkers = [Talker::connect(&server, &bob).await, Talker::connect(&server, &ann).await];
     for talker in &mut talkers {
         for text in TEXTS {
@@ -84,9 +89,9 @@ async fn text_of_either_direction_is_shown_with_its_links_and_the_readers_time()
         .run(
             "const time = document.querySelector('.message time'); const there = new Date(Date.parse(time.dateTime) + 19800000); \
              return [time.textContent === there.toISOString().slice(11, 16), time.title.includes(String(there.getUTCFullYear())), \
-             document.querySelector('.day').textContent, /T.*Z$/.test(time.dateTime)]",
+             /^(Heute|Gestern)$/.test(document.querySelector('.day').textContent), /T.*Z$/.test(time.dateTime)]",
         )
         .await;
-    assert_eq!(times, json!([true, true, "Heute", true]));
+    assert_eq!(times, json!([true, true, true, true]));
     window.close().await;
 }
