@@ -100,7 +100,9 @@ export class Conversations {
     c.readSeq = Math.max(c.readSeq, row.readSeq ?? 0);
     if (row.lastSeq >= c.countedSeq) {
       c.countedSeq = row.lastSeq;
-      c.unread = c.readSeq >= row.lastSeq ? 0 : (row.unread ?? 0);
+      if (c.readSeq >= row.lastSeq) c.unread = 0;
+      // The server may not have heard yet of what was read here.
+      else if ((row.readSeq ?? 0) >= c.readSeq) c.unread = row.unread ?? 0;
     }
     if (c.position === null) c.position = row.lastSeq;
     if (row.updatedAt > c.updatedAt) {

@@ -1,6 +1,7 @@
 // What each frame of the server means for conversations, outbox and people.
 
 import { groupIdOf } from "./conversations.js";
+import { oldestOf } from "./past.js";
 import { TYPING_SHOWN_MS } from "./people.js";
 
 /** Takes one frame. `chat` holds the state; see chat.js. */
@@ -55,9 +56,11 @@ const HANDLERS = {
   },
 
   "read-receipt"(chat, { conversationId, userId, seqId }) {
+    const c = chat.conversations.ensure(conversationId);
+    // How much of what is not loaded here was read elsewhere only the server knows.
+    const isUncounted = userId === chat.me && c.readSeq + 1 < oldestOf(c);
     chat.conversations.markRead(conversationId, userId, seqId);
-    // Of what was read elsewhere, and is not loaded here, only the server knows how many there are.
-    if (userId === chat.me && chat.conversations.get(conversationId).unread > 0) chat.history.listSoon();
+    if (isUncounted && c.unread > 0) chat.history.listSoon();
   },
 
   typing(chat, { conversationId, userId }) {
