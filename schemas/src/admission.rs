@@ -194,7 +194,9 @@ pub fn check_web_address(field: &str, address: &str) -> Result<(), Refusal> {
     if address.is_empty() || (is_web && has_host && is_plain) {
         return Ok(());
     }
-    Err(Refusal::invalid(format!("{field} is an address that begins with http:// or https://, without spaces, or empty")))
+    Err(Refusal::invalid(format!(
+        "{field} is an address that begins with http:// or https://, without spaces, or empty"
+    )))
 }
 
 fn check_client_msg_id(id: &str) -> Result<(), Refusal> {
@@ -266,8 +268,18 @@ mod tests {
         }
         let long = format!("https://example.org/{}", "x".repeat(ADDRESS_BYTES_MAX));
         for bad in [
-            "javascript:alert(1)", "data:image/png;base64,AA", "file:///etc/passwd", "//example.org/a.png", "a.png", "https://",
-            "https:///a.png", "https://a b", "https://example.org/\n", " https://example.org", "ftp://example.org/a", &long,
+            "javascript:alert(1)",
+            "data:image/png;base64,AA",
+            "file:///etc/passwd",
+            "//example.org/a.png",
+            "a.png",
+            "https://",
+            "https:///a.png",
+            "https://a b",
+            "https://example.org/\n",
+            " https://example.org",
+            "ftp://example.org/a",
+            &long,
         ] {
             assert!(check_web_address("avatarUrl", bad).is_err(), "{bad}");
         }

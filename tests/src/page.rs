@@ -67,7 +67,8 @@ impl Talker {
 
     /// Says something; it is stored then, and its seq is returned.
     pub async fn say(&mut self, conversation: &str, content: &str) -> i64 {
-        self.put("send-message", json!({"conversationId": conversation, "messageType": "text", "content": content})).await
+        self.put("send-message", json!({"conversationId": conversation, "messageType": "text", "content": content}))
+            .await
     }
 
     /// Sends a frame of the chain, and returns the seq that it got.

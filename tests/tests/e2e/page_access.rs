@@ -104,7 +104,8 @@ async fn no_view_has_a_serious_finding_of_axe() {
 
     let window = driver.open(&server.url("/")).await;
     let mut judged = Judged { window, axe: axe().await, look: String::new() };
-    for (scheme, width, height) in [("light", 1200, 800), ("dark", 1200, 800), ("light", 390, 780), ("dark", 390, 780)] {
+    for (scheme, width, height) in [("light", 1200, 800), ("dark", 1200, 800), ("light", 390, 780), ("dark", 390, 780)]
+    {
         judged.looks(scheme, width, height).await;
         judged.signed_out().await;
         sign_in(&judged.window, "ann", false).await;
@@ -136,7 +137,9 @@ async fn the_keyboard_reaches_everything_with_one_stop_for_the_list_and_one_for_
     sign_in(&window, "ann", false).await;
     row_names(&window, &pair).await;
     open_conversation(&window, &pair).await;
-    window.until("(document.querySelector('.log-scroll').scrollTop = 1e9, document.querySelector('.jump').hidden)").await;
+    window
+        .until("(document.querySelector('.log-scroll').scrollTop = 1e9, document.querySelector('.jump').hidden)")
+        .await;
     write(&window, "mine").await;
     window.find("[data-testid='message'][data-state='stored']").await;
 
@@ -163,7 +166,9 @@ async fn the_keyboard_reaches_everything_with_one_stop_for_the_list_and_one_for_
     assert_eq!(window.run(text).await, "mine");
     window.press("\u{e013}").await;
     assert_eq!(window.run(text).await, "line 20, see https://example.org");
-    for (key, focused) in [("\u{e014}", ""), ("\u{e014}", "message-react"), ("\u{e00c}", "message"), ("\u{e015}", "message")] {
+    for (key, focused) in
+        [("\u{e014}", ""), ("\u{e014}", "message-react"), ("\u{e00c}", "message"), ("\u{e015}", "message")]
+    {
         window.press(key).await;
         let is_link = window.run("return document.activeElement.tagName === 'A'").await == true;
         assert!(if focused.is_empty() { is_link } else { window.run(FOCUS).await == focused }, "{focused}");

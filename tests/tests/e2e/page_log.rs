@@ -66,8 +66,13 @@ async fn a_conversation_opens_at_the_first_unread_message_and_what_is_seen_is_re
     jumps_to_the_newest(&window, &mut talker, &pair).await;
     while unread_on_server(&api, &ann, &pair).await > 0 {}
     // Nothing is missing, and nothing came twice.
-    window.until("(document.querySelector('.log-scroll').scrollTop = 0, document.querySelector(\".message[data-seq='1']\"))").await;
-    let seqs = window.run("return [...document.querySelectorAll('.message')].map((row) => Number(row.dataset.seq))").await;
+    window
+        .until(
+            "(document.querySelector('.log-scroll').scrollTop = 0, document.querySelector(\".message[data-seq='1']\"))",
+        )
+        .await;
+    let seqs =
+        window.run("return [...document.querySelectorAll('.message')].map((row) => Number(row.dataset.seq))").await;
     assert_eq!(seqs, json!((1..=READ + UNREAD + 1).collect::<Vec<_>>()));
     window.close().await;
 }
@@ -77,7 +82,10 @@ async fn jumps_to_the_newest(window: &Window, talker: &mut Talker, pair: &str) {
     window.until("!document.querySelector('.jump').hidden").await;
     let count = "document.querySelector('[data-testid=jump-count]').textContent";
     let before = window.run(&format!("return {count}")).await;
-    assert_eq!(before, window.run("return document.querySelector('.conversation[aria-current] .unread').firstChild.data").await);
+    assert_eq!(
+        before,
+        window.run("return document.querySelector('.conversation[aria-current] .unread').firstChild.data").await
+    );
     window.click_on("[data-conversation-id='world']").await;
     window.shows("chat-title", "World").await;
     window.until("document.querySelector('.jump').hidden").await;
@@ -134,9 +142,15 @@ async fn the_end_stays_in_view(window: &Window) {
         )
     };
     window.run(&cover(400)).await;
-    window.until(&format!("document.querySelector('.composer').getBoundingClientRect().bottom <= 400 && {NEWEST_IS_SEEN}")).await;
+    window
+        .until(&format!(
+            "document.querySelector('.composer').getBoundingClientRect().bottom <= 400 && {NEWEST_IS_SEEN}"
+        ))
+        .await;
     window.run(&cover(780)).await;
-    window.until(&format!("document.querySelector('.composer').getBoundingClientRect().bottom > 700 && {NEWEST_IS_SEEN}")).await;
+    window
+        .until(&format!("document.querySelector('.composer').getBoundingClientRect().bottom > 700 && {NEWEST_IS_SEEN}"))
+        .await;
 }
 
 /// Taps on the newest and the oldest message that can be seen, and on their reactions.
@@ -148,8 +162,13 @@ async fn tools_open_inside_the_log(window: &Window) {
              at.bottom <= frame.bottom && at.left >= frame.left && at.right <= frame.right; }})()"
         )
     };
-    for which in ["at(-1)", "find((row) => row.getBoundingClientRect().top > document.querySelector('.log-scroll').getBoundingClientRect().top)"] {
-        window.run(&format!("[...document.querySelectorAll('.message')].{which}.querySelector('.bubble').click()")).await;
+    for which in [
+        "at(-1)",
+        "find((row) => row.getBoundingClientRect().top > document.querySelector('.log-scroll').getBoundingClientRect().top)",
+    ] {
+        window
+            .run(&format!("[...document.querySelectorAll('.message')].{which}.querySelector('.bubble').click()"))
+            .await;
         window.until(&inside(".is-touched .toolbar")).await;
         window.until("getComputedStyle(document.querySelector('.is-touched .toolbar')).opacity === '1'").await;
         window.click_on(".is-touched [data-testid='message-react']").await;

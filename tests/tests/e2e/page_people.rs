@@ -83,13 +83,17 @@ async fn who_asked_for_it_is_told_of_messages_that_are_not_in_view() {
     open_conversation(&window, &pair).await;
     window.run(RECORD).await;
     // Told only after a choice of the user, and only when the browser allows it.
-    window.devtools("Browser.setPermission", json!({"permission": {"name": "notifications"}, "setting": "denied"})).await;
+    window
+        .devtools("Browser.setPermission", json!({"permission": {"name": "notifications"}, "setting": "denied"}))
+        .await;
     window.click("show-profile").await;
     window.click("setting-notify").await;
     window.shows("field-error", "blocked").await;
     assert_eq!(window.run("return document.querySelector('[data-testid=setting-notify]').checked").await, false);
     window.click("dialog-close").await;
-    window.devtools("Browser.setPermission", json!({"permission": {"name": "notifications"}, "setting": "granted"})).await;
+    window
+        .devtools("Browser.setPermission", json!({"permission": {"name": "notifications"}, "setting": "granted"}))
+        .await;
 
     // In view: neither. Out of view: as chosen.
     choose(&window, "notify").await;

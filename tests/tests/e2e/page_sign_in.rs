@@ -13,7 +13,8 @@ const AGE_TOKEN: &str = "const kept = JSON.parse(localStorage['gochat.session'])
 const RELOAD_LATER: &str = "setTimeout(() => location.reload(), 1000 - (Date.now() % 1000) + 500)";
 
 /// Whether the page was loaded anew since the mark was set, and is online.
-const CAME_BACK: &str = "!window.before && document.querySelector('[data-testid=connection-state]')?.textContent === 'online'";
+const CAME_BACK: &str =
+    "!window.before && document.querySelector('[data-testid=connection-state]')?.textContent === 'online'";
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_stays_signed_in_is_so_in_every_tab_and_tabs_renew_one_after_the_other() {

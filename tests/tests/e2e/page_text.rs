@@ -27,7 +27,9 @@ const OVERLAPS: &str = "return [...document.querySelectorAll('.bubble')].filter(
       && line.top < time.bottom - 1 && line.bottom > time.top + 1); }).map((bubble) => bubble.textContent)";
 
 async fn links_lead_where_they_say(window: &Window) {
-    let links = window.run("return [...document.querySelectorAll('.message-text a')].map((a) => [a.textContent, a.href])").await;
+    let links = window
+        .run("return [...document.querySelectorAll('.message-text a')].map((a) => [a.textContent, a.href])")
+        .await;
     let expected = json!([
         ["https://example.org/wiki/Rust_(language)", "https://example.org/wiki/Rust_(language)"],
         ["www.example.org", "https://www.example.org/"],
