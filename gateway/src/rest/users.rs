@@ -6,6 +6,7 @@ use schemas::admission;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use schemas::pb;
+use schemas::web_address::check_web_address;
 use serde::{Deserialize, Serialize};
 
 use super::id;
@@ -59,7 +60,7 @@ pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json
         admission::check_name("displayName", name)?;
     }
     if let Some(url) = &avatar_url {
-        admission::check_web_address("avatarUrl", url)?;
+        check_web_address("avatarUrl", url)?;
     }
     let request = pb::UpdateUserRequest { user_id: caller.user.0, display_name, avatar_url, status: None };
     Ok(Json(UserView::own(caller.repo.update_user(request).await?)))
