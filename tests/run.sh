@@ -8,7 +8,7 @@ say() { printf '\n== %s\n' "$*"; }
 
 # Debian package by the command it brings.
 declare -A package_of=(
-  [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [chromium]=chromium [chromedriver]=chromium-driver
+  [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [npm]=npm [chromium]=chromium [chromedriver]=chromium-driver
   [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3 [redis-server]=redis-server [openssl]=openssl
 )
 missing=()
@@ -37,6 +37,7 @@ node --test gateway/web/tests/
 
 say "programs of others"
 tests/foreign/python.sh
+tests/axe/axe.sh
 
 say "the real services"
 # Each says where it is: tests find Kafka by GOCHAT_TEST_KAFKA, and so on.

@@ -36,6 +36,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/auth/logout", post(auth::logout))
         .route("/users/me", get(users::me).patch(users::update))
         .route("/users", get(users::by_name))
+        .route("/users/by-id", get(users::by_ids))
         .route("/conversations", get(conversations::list))
         .route("/conversations/{id}/messages", get(conversations::messages))
         .route("/conversations/{id}/read", get(conversations::read_marks).post(conversations::mark_read))

@@ -20,8 +20,8 @@ mod table {
     include!(concat!(env!("OUT_DIR"), "/web.rs"));
 }
 
-/// Nothing but our own files and server; pictures in messages may come from anywhere over TLS.
-const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' data: https:; object-src 'none'; \
+/// Nothing but our own files and server; users' pictures come from wherever their profiles say, as images alone.
+const CONTENT_SECURITY_POLICY: &str = "default-src 'self'; img-src 'self' https: http:; object-src 'none'; \
      base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// `GET /`.

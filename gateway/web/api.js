@@ -21,13 +21,14 @@ export class Api {
     this.renewal = null;
   }
 
-  async register(username, password, displayName) {
+  /** `stay`: signed in in all tabs of this browser. */
+  async register(username, password, displayName, stay) {
     const body = { username, password, ...(displayName ? { displayName } : {}) };
-    this.session.take(await this.#request("POST", "/auth/register", body), this.now());
+    this.session.take(await this.#request("POST", "/auth/register", body), this.now(), stay);
   }
 
-  async login(username, password) {
-    this.session.take(await this.#request("POST", "/auth/login", { username, password }), this.now());
+  async login(username, password, stay) {
+    this.session.take(await this.#request("POST", "/auth/login", { username, password }), this.now(), stay);
   }
 
   /** Signs out here at once, and on the server as far as it can be reached. */
@@ -44,13 +45,15 @@ export class Api {
     if (!current) throw signedOut();
     const margin = Math.min(RENEW_BEFORE_MS, current.lifetime / 5);
     if (!renewed && this.now() < current.expiresAt - margin) return current.accessToken;
-    this.renewal ??= this.#renew(current.refreshToken).finally(() => (this.renewal = null));
+    this.renewal ??= this.session.alone(() => this.#renew(current.refreshToken)).finally(() => (this.renewal = null));
     await this.renewal;
     if (!this.session.current) throw signedOut();
     return this.session.current.accessToken;
   }
 
   me = () => this.call("GET", "/users/me");
+  changeMe = (change) => this.call("PATCH", "/users/me", change);
+  usersById = (ids) => this.call("GET", `/users/by-id?${query({ userIds: ids.join(",") })}`);
   userByName = (username) => this.call("GET", `/users?${new URLSearchParams({ username })}`);
   conversations = (cursor) => this.call("GET", `/conversations?${query({ cursor, limit: 50 })}`);
   messages = (id, range) => this.call("GET", `/conversations/${encodeURIComponent(id)}/messages?${query(range)}`);
@@ -78,6 +81,8 @@ export class Api {
   }
 
   async #renew(refreshToken) {
+    // Another tab has renewed it, or ended it.
+    if (this.session.current?.refreshToken !== refreshToken) return;
     try {
       const answer = await this.#request("POST", "/auth/refresh", { refreshToken });
       if (this.session.current?.refreshToken === refreshToken) this.session.take(answer, this.now());

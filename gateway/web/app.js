@@ -7,8 +7,11 @@ import { Chat } from "./chat.js";
 import { closeDialogs, confirmed, hideNotice, showNotice } from "./dialogs.js";
 import { el } from "./dom.js";
 import { listView } from "./list-view.js";
+import { isLooking } from "./log-view.js";
+import { notifier } from "./notify.js";
 import { Session } from "./session.js";
 import { signInView } from "./signin-view.js";
+import { fitViewport } from "./viewport.js";
 
 const root = document.getElementById("app");
 const session = new Session();
@@ -17,6 +20,8 @@ let stopChat = () => {};
 
 /** Hidden tabs have no frames: then changes are drawn after this time. */
 const DRAW_WITHIN_MS = 100;
+/** Times such as "5 minutes ago" and "Today" grow old. */
+const DRAW_ANEW_MS = 60_000;
 
 function showSignIn() {
   document.title = "GoChat";
@@ -26,8 +31,9 @@ function showSignIn() {
   };
   root.replaceChildren(
     signInView({
-      onSignIn: (username, password) => enter(api.login(username, password)),
-      onSignUp: (username, password, displayName) => enter(api.register(username, password, displayName)),
+      canStay: session.canStay,
+      onSignIn: ({ username, password, stay }) => enter(api.login(username, password, stay)),
+      onSignUp: ({ username, password, displayName, stay }) => enter(api.register(username, password, displayName, stay)),
     }),
   );
 }
@@ -49,7 +55,13 @@ function showChat() {
     waiting = setTimeout(draw, DRAW_WITHIN_MS);
     requestAnimationFrame(() => waiting !== null && draw());
   };
-  const chat = new Chat({ api, session, onChange, onNotice: showNotice, onEnd: (text) => signedOut(text) });
+  const chat = new Chat({
+    ...{ api, session, onChange },
+    onNotice: showNotice,
+    onEnd: (text) => signedOut(text),
+    onSaid: (message) => tell(message),
+  });
+  const tell = notifier(chat, { isShown: (id) => view.shows(id) && isLooking(), onOpen: select });
   const list = listView(chat, { onSelect: select, onSignOut: leave });
   async function leave() {
     const question = ["Sign out?", "Some of your messages have not been sent. They will be lost.", "Sign out"];
@@ -67,8 +79,10 @@ function showChat() {
   window.addEventListener("hashchange", follow);
   window.addEventListener("online", hurry);
   document.addEventListener("visibilitychange", hurry);
+  const anew = setInterval(onChange, DRAW_ANEW_MS);
   stopChat = () => {
     stopped = true;
+    clearInterval(anew);
     window.removeEventListener("hashchange", follow);
     window.removeEventListener("online", hurry);
     document.removeEventListener("visibilitychange", hurry);
@@ -96,7 +110,9 @@ function signedOut(text) {
   stopChat = () => {};
   closeDialogs();
   history.replaceState(null, "", location.pathname);
-  if (session.current) api.logout();
+  // What ended for this tab may go on in others.
+  if (text !== null && session.isShared) session.leave();
+  else api.logout();
   showSignIn();
   if (text) showNotice(text, "info");
   else hideNotice();
@@ -114,4 +130,6 @@ async function start() {
   }
 }
 
+session.watch((text) => signedOut(text));
+fitViewport();
 start();

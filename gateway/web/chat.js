@@ -6,8 +6,11 @@ import { Conversations, groupIdOf, pairId, partnerOf } from "./conversations.js"
 import { Groups } from "./groups.js";
 import { History } from "./history.js";
 import { receive, settle } from "./incoming.js";
+import { Lookups } from "./lookups.js";
 import { Outbox } from "./outbox.js";
+import { oldestOf } from "./past.js";
 import { People } from "./people.js";
+import { Reading } from "./reading.js";
 import { ReadMarks } from "./readmarks.js";
 import { Socket } from "./socket.js";
 
@@ -20,11 +23,14 @@ const TICK_MS = 1_000;
 const LISTED_LATELY_MS = 2_000;
 
 export class Chat {
-  /** `onChange()`: something to show has changed. `onNotice(text)`. `onEnd(text)`: signed out. */
-  constructor({ api, session, onChange, onNotice, onEnd }) {
-    Object.assign(this, { api, session, onChange, onNotice });
+  /** `onChange()`: something to show has changed. `onNotice(text)`. `onEnd(text)`: signed out.
+   *  `onSaid(message)`: somebody else has just said something. */
+  constructor({ api, session, onChange, onNotice, onEnd, onSaid = () => {} }) {
+    Object.assign(this, { api, session, onChange, onNotice, onSaid });
     this.me = session.current.userId;
-    this.people = new People(this.me);
+    this.device = `web-${newKey()}`;
+    this.lookups = new Lookups({ load: (ids) => this.#usersById(ids), onUsers: () => this.onChange() });
+    this.people = new People(this.me, { onAsked: (userId) => this.lookups.want(userId) });
     this.people.learn(this.me, session.current.username);
     this.conversations = new Conversations(this.me);
     this.groups = new Groups(api, this.people);
@@ -38,6 +44,7 @@ export class Chat {
       onListed: (behind, readHere) => this.#listed(behind, readHere),
     });
     this.readMarks = new ReadMarks({ api, conversations, onChange });
+    this.reading = new Reading({ conversations, onChange, send: (type, data) => this.socket.send(type, data) });
     this.catchUp = new CatchUp({
       conversations,
       send: (type, data) => this.socket.send(type, data),
@@ -55,7 +62,7 @@ export class Chat {
   start() {
     this.ticker = setInterval(() => this.#tick(), TICK_MS);
     this.socket.start();
-    this.api.me().then((user) => this.people.learnUser(user)).then(this.onChange, () => {});
+    this.lookups.want(this.me);
     return this.history.list().then(() => {
       // What was said before a reload may have been stored meanwhile: the history tells.
       for (const id of new Set([...this.outbox.entries.values()].map((e) => e.conversationId))) this.history.older(id);
@@ -64,6 +71,8 @@ export class Chat {
 
   stop() {
     clearInterval(this.ticker);
+    this.reading.tell();
+    this.lookups.stop();
     this.history.stop();
     this.catchUp.reset();
     this.socket.stop();
@@ -105,13 +114,12 @@ export class Chat {
     this.socket.send("typing", { conversationId });
   }
 
-  /** Everything that is there has been read. */
-  read(conversationId) {
-    const c = this.conversations.get(conversationId);
-    if (!c || c.unread === 0 || !c.position) return;
-    if (!this.socket.send("mark-read", { conversationId, seqId: c.position })) return;
-    this.conversations.markRead(conversationId, this.me, c.position);
+  /** Changes the user's own profile; resolves to the user as it is now. */
+  async changeProfile(change) {
+    const user = await this.api.changeMe(change);
+    this.people.learnUser(user);
     this.onChange();
+    return user;
   }
 
   /** Resolves to the id of the conversation with that user. */
@@ -136,13 +144,22 @@ export class Chat {
     return id;
   }
 
-  /** Loads what a view of the conversation needs. */
+  /** Loads what a view of the conversation needs: around the first unread message, or the newest. */
   open(conversationId) {
     const c = this.conversations.ensure(conversationId);
-    if (c.log.length < OPEN_EVENTS_MIN) this.history.older(conversationId);
+    c.past = null;
+    if (c.unread > 0 && c.position !== null && c.readSeq + 1 < oldestOf(c)) this.history.around(conversationId, c.readSeq);
+    else if (c.log.length < OPEN_EVENTS_MIN) this.history.older(conversationId);
     this.readMarks.show(conversationId);
     const groupId = groupIdOf(conversationId);
     if (groupId && !this.groups.get(groupId) && !c.closed) this.loadGroup(groupId);
+  }
+
+  /** Turns from an older part of the history back to the newest messages. */
+  showNewest(conversationId) {
+    const c = this.conversations.ensure(conversationId);
+    c.past = null;
+    if (c.log.length < OPEN_EVENTS_MIN) this.history.older(conversationId);
   }
 
   loadGroup(groupId) {
@@ -158,6 +175,7 @@ export class Chat {
     this.catchUp.reset();
     this.history.failed.clear();
     this.readMarks.reconnected();
+    this.reading.tell();
     const known = [...this.conversations.byId.values()];
     const wanted = known.filter((c) => (c.position !== null && !c.closed) || this.outbox.of(c.id).length > 0);
     this.catchUp.request(wanted.map((c) => c.id));
@@ -179,7 +197,13 @@ export class Chat {
     if (failures >= 2) await this.api.me();
     const token = await this.api.accessToken({ renewed: renew });
     const scheme = location.protocol === "https:" ? "wss:" : "ws:";
-    return `${scheme}//${location.host}/ws?${new URLSearchParams({ token, device: `web-${this.session.current.tab}` })}`;
+    return `${scheme}//${location.host}/ws?${new URLSearchParams({ token, device: this.device })}`;
+  }
+
+  async #usersById(ids) {
+    const { users } = await this.api.usersById(ids);
+    for (const user of users) this.people.learnUser(user);
+    return users;
   }
 
   #add(entry) {

@@ -5,6 +5,8 @@
 // keeps the last number it has seen (`position`) sees each event once and in order: at or below it is a
 // repeat, one above is next, further above is a gap that has to be fetched first.
 
+import { oldestOf, saidBetween } from "./past.js";
+
 /** Events beyond a gap that are kept until the gap is filled, per conversation. When it is full they
  *  are dropped: the sync that fills the gap brings them again. */
 export const AHEAD_EVENTS_MAX = 500;
@@ -77,6 +79,7 @@ export class Conversations {
         head: 0, // the newest seq that is known to exist
         ahead: new Map(), // beyond a gap: seq → message
         hasOlder: true,
+        past: null, // an older part that is shown, see past.js
         readSeq: 0,
         unread: 0,
         countedSeq: 0, // up to here `unread` has been counted
@@ -97,7 +100,9 @@ export class Conversations {
     c.readSeq = Math.max(c.readSeq, row.readSeq ?? 0);
     if (row.lastSeq >= c.countedSeq) {
       c.countedSeq = row.lastSeq;
-      c.unread = c.readSeq >= row.lastSeq ? 0 : (row.unread ?? 0);
+      if (c.readSeq >= row.lastSeq) c.unread = 0;
+      // The server may not have heard yet of what was read here.
+      else if ((row.readSeq ?? 0) >= c.readSeq) c.unread = row.unread ?? 0;
     }
     if (c.position === null) c.position = row.lastSeq;
     if (row.updatedAt > c.updatedAt) {
@@ -133,15 +138,22 @@ export class Conversations {
     return "next";
   }
 
-  /** Puts a page of history before what is there. Events not older than it are passed over. */
+  /** Puts a page of history before what is shown. Events not older than it are passed over. */
   prepend(id, messages, hasMore) {
     const c = this.ensure(id);
     if (c.position === null) return this.reanchor(id, messages, hasMore);
-    const oldest = this.oldest(id);
-    c.log = messages.filter((m) => m.seqId < oldest).concat(c.log);
+    const part = c.past ?? c;
+    const oldest = c.past?.log[0]?.seqId ?? oldestOf(c);
+    part.log = messages.filter((m) => m.seqId < oldest).concat(part.log);
+    part.hasOlder = hasMore && messages.length > 0;
+    this.noteLoaded(id, messages);
+  }
+
+  /** Learns from messages of the history who has read and whether the conversation is closed. */
+  noteLoaded(id, messages) {
+    const c = this.ensure(id);
     for (const message of messages) this.#noteReader(c, message);
-    c.hasOlder = hasMore && messages.length > 0;
-    c.closed = closedBy(c.log, this.me);
+    if (!c.past) c.closed = closedBy(c.log, this.me);
   }
 
   /** Gives up what is there and starts anew from the newest page: when a gap is too wide to fill. */
@@ -149,6 +161,7 @@ export class Conversations {
     const c = this.ensure(id);
     const newest = messages.at(-1);
     c.log = messages.slice();
+    c.past = null;
     for (const message of messages) this.#noteReader(c, message);
     c.position = newest?.seqId ?? c.head;
     c.head = c.position;
@@ -164,9 +177,7 @@ export class Conversations {
 
   /** The seq below which history has still to be asked for; Infinity when nothing is known. */
   oldest(id) {
-    const c = this.ensure(id);
-    if (c.log.length > 0) return c.log[0].seqId;
-    return c.position === null ? Infinity : c.position + 1;
+    return oldestOf(this.ensure(id));
   }
 
   /** Where a sync starts. */
@@ -188,10 +199,12 @@ export class Conversations {
       return true;
     }
     if (c.readSeq >= seq && c.unread === 0) return false;
+    const before = c.readSeq;
     c.readSeq = Math.max(c.readSeq, seq);
-    const others = c.log.filter((m) => m.seqId > c.readSeq && eventOf(m) === "message" && m.senderId !== this.me);
-    // What is not loaded can only be counted by the server.
-    if (seq >= (c.position ?? 0) || this.oldest(id) <= c.readSeq + 1) c.unread = others.length;
+    const isOthers = (m) => eventOf(m) === "message" && m.senderId !== this.me;
+    // Of what is not loaded only the server knows how many there are.
+    if (seq >= (c.position ?? 0) || oldestOf(c) <= c.readSeq + 1) c.unread = saidBetween(c, c.readSeq, Infinity, isOthers);
+    else c.unread = Math.max(0, c.unread - saidBetween(c, before, seq, isOthers));
     return true;
   }
 

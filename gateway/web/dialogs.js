@@ -32,7 +32,7 @@ export function hideNotice() {
 /** Opens a dialog with a title; returns a function that closes it. */
 export function openDialog(title, content, { testid, onClose = () => {} } = {}) {
   const closeButton = el("button", { class: "quiet icon-only", type: "button", "aria-label": "Close", testid: "dialog-close" }, icon("close"));
-  const head = el("header", { class: "dialog-head" }, el("h2", { id: "dialog-title" }, title), closeButton);
+  const head = el("header", { class: "dialog-head" }, el("h2", { id: "dialog-title", dir: "auto" }, title), closeButton);
   const dialog = el("dialog", { class: "dialog", testid, "aria-labelledby": "dialog-title" }, head, content);
   const close = () => dialog.close();
   closeButton.addEventListener("click", close);
@@ -70,23 +70,4 @@ export function confirmed(title, text, action) {
     );
     close = openDialog(title, el("div", { class: "dialog-body" }, el("p", {}, text), buttons), { onClose: () => resolve(answer) });
   });
-}
-
-/** Handles a form: one submit at a time, failures as notices. */
-export function submits(form, action) {
-  form.addEventListener("submit", async (event) => {
-    event.preventDefault();
-    const buttons = [...form.querySelectorAll("button[type=submit]")];
-    if (buttons.some((button) => button.disabled)) return;
-    buttons.forEach((button) => (button.disabled = true));
-    try {
-      hideNotice();
-      await action(new FormData(form));
-    } catch (error) {
-      showNotice(error.message);
-    } finally {
-      buttons.forEach((button) => (button.disabled = false));
-    }
-  });
-  return form;
 }

@@ -1,10 +1,12 @@
 // Builds elements. Text is always inserted as text, never as markup.
 
+import { Isolated } from "./bidi.js";
+
 const SVG = "http://www.w3.org/2000/svg";
 
 /**
  * An element. `props`: `class`, `testid`, `on: {event: handler}`, `dataset`, properties of form fields
- * (`value`, `disabled` …) and attributes; null and false leave one out. Children: nodes, strings, null.
+ * (`value`, `disabled` …) and attributes; null and false leave one out. Children: nodes, strings, pieces of sentences, null.
  */
 export function el(tag, props = {}, ...children) {
   const node = document.createElement(tag);
@@ -16,7 +18,8 @@ export function el(tag, props = {}, ...children) {
     else if (name === "value") node.value = value;
     else node.setAttribute(name, value === true ? "" : value);
   }
-  node.append(...children.flat().filter((child) => child !== null && child !== undefined && child !== false));
+  const shown = children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false);
+  node.append(...shown.map((child) => (child instanceof Isolated ? el("bdi", {}, child.text) : child)));
   return node;
 }
 
@@ -33,6 +36,7 @@ const SHAPES = {
   recall: ["M5 7h14", "M10 4h4", "M7 7l1 13h8l1-13", "M10.5 11v5.5", "M13.5 11v5.5"],
   info: ["M12 3a9 9 0 100 18 9 9 0 000-18z", "M12 11v5.5", "M12 7.5v.3"],
   down: ["M6 9l6 6 6-6"],
+  settings: ["M12 9a3 3 0 100 6 3 3 0 000-6z", "M19 12a7 7 0 01-.2 1.6l2 1.5-2 3.4-2.3-1a7 7 0 01-2.8 1.6L13.3 21.5h-3.6l-.4-2.4a7 7 0 01-2.8-1.6l-2.3 1-2-3.4 2-1.5a7 7 0 010-3.2l-2-1.5 2-3.4 2.3 1a7 7 0 012.8-1.6l.4-2.4h3.6l.4 2.4a7 7 0 012.8 1.6l2.3-1 2 3.4-2 1.5a7 7 0 01.2 1.6z"],
   pending: ["M12 4a8 8 0 100 16 8 8 0 000-16z", "M12 8v4.5l2.5 1.5"],
   accepted: ["M5 12.5l4.5 4.5L19 7.5"],
   stored: ["M2 12.5l4.5 4.5L16 7.5", "M11 16l1 1 9.5-9.5"],
@@ -53,8 +57,11 @@ export function icon(name) {
   return svg;
 }
 
-/** A round mark for a person or group: initials on one of eight colours, always the same for an id. */
-export function avatar(id, name, { kind = "single", online = null } = {}) {
+/**
+ * A round mark for a person or group: initials on one of eight colours, always the same for an id, and
+ * over them the picture at `url`, if there is one and it can be loaded.
+ */
+export function avatar(id, name, { kind = "single", online = null, url = "" } = {}) {
   const hue = [...String(id)].reduce((sum, char) => (sum * 31 + char.codePointAt(0)) % 9973, 7) % 8;
   const words = name.split(/[\s._-]+/).filter(Boolean);
   const unknown = name.match(/^User ….*(\d\d)$/);
@@ -63,8 +70,25 @@ export function avatar(id, name, { kind = "single", online = null } = {}) {
     "span",
     { class: `avatar hue-${hue}`, "aria-hidden": "true" },
     kind === "world" ? icon("globe") : kind === "group" ? icon("people") : initials || "?",
+    isWebAddress(url) ? picture(url) : null,
     online === null ? null : el("span", { class: `presence ${online ? "is-online" : ""}` }),
   );
+}
+
+function picture(url) {
+  const image = el("img", { alt: "", loading: "lazy", referrerpolicy: "no-referrer", testid: "avatar-image" });
+  image.addEventListener("error", () => image.remove());
+  image.src = url;
+  return image;
+}
+
+/** Whether a text is the address of something on the web. */
+export function isWebAddress(text) {
+  try {
+    return ["http:", "https:"].includes(new URL(text).protocol);
+  } catch {
+    return false;
+  }
 }
 
 /**
@@ -81,6 +105,7 @@ export function reconcile(parent, items, { key, sign, build }) {
     let row = before.get(id);
     if (!row || row.signature !== signature) {
       const node = build(item);
+      node.dataset.key = id;
       if (row) {
         if (place === row.node) place = node;
         replace(row.node, node);
@@ -102,11 +127,4 @@ function replace(old, fresh) {
   if (!focused) return;
   const part = fresh.dataset.testid === focused ? fresh : fresh.querySelector(`[data-testid="${focused}"]`);
   part?.focus({ preventScroll: true });
-}
-
-/** Text with its web addresses as links. */
-export function linked(text) {
-  return text.split(/(https?:\/\/[^\s<>"]+[^\s<>".,;:!?)\]'])/).map((part, i) =>
-    i % 2 === 0 ? part : el("a", { href: part, target: "_blank", rel: "noopener noreferrer" }, part),
-  );
 }

@@ -1,17 +1,17 @@
 // Dialogs about groups: making one, and one's members with what each may do.
 
-import { confirmed, openDialog, showNotice, submits } from "./dialogs.js";
+import { isolated } from "./bidi.js";
+import { confirmed, openDialog, showNotice } from "./dialogs.js";
 import { avatar, el } from "./dom.js";
+import { FieldError, field, submits } from "./forms.js";
 import { Groups } from "./groups.js";
 
 const NAME_CHARS_MAX = 64;
 
 /** Asks for a name and people; `onMade(conversationId)`. */
 export function newGroupDialog(chat, onMade) {
-  const name = el("input", { name: "name", type: "text", maxlength: NAME_CHARS_MAX, autofocus: true, autocomplete: "off", testid: "group-name" });
-  const members = el("input", {
-    name: "members",
-    type: "text",
+  const name = field("Name", "name", { maxlength: NAME_CHARS_MAX, autofocus: true, autocomplete: "off", dir: "auto", testid: "group-name" });
+  const members = field("People, by username", "members", {
     placeholder: "ann, bob, carl",
     autocomplete: "off",
     autocapitalize: "none",
@@ -22,19 +22,30 @@ export function newGroupDialog(chat, onMade) {
   const form = submits(
     el(
       "form",
-      { class: "dialog-body", novalidate: true },
-      el("label", { class: "field" }, el("span", {}, "Name"), name),
-      el("label", { class: "field" }, el("span", {}, "People, by username"), members),
+      { class: "dialog-body" },
+      name,
+      members,
       el("div", { class: "dialog-actions" }, el("button", { class: "primary", type: "submit", testid: "group-submit" }, "Create group")),
     ),
-    async () => {
-      if (!name.value.trim()) throw new Error("Give the group a name.");
-      const id = await chat.createGroup(name.value.trim(), members.value);
+    async (data) => {
+      const id = await chat.createGroup(checkedName(data.get("name")), data.get("members"));
       close();
       onMade(id);
     },
+    fieldOf,
   );
   close = openDialog("New group", form, { testid: "new-group" });
+}
+
+function checkedName(text) {
+  const name = text.trim();
+  if (!name) throw new FieldError("name", "Give the group a name.");
+  return name;
+}
+
+/** The field that a refusal is about. */
+function fieldOf({ name }) {
+  return ["UserNotFound", "GroupFull"].includes(name) ? "members" : null;
 }
 
 /** Shows a group's members and what the user may do. */
@@ -45,6 +56,7 @@ export function groupDialog(chat, groupId, conversation) {
     try {
       const found = await chat.groups.load(groupId);
       body.replaceChildren(...content(found));
+      drawFaces(found.members);
       body.closest("dialog").querySelector("h2").textContent = found.group.name;
       chat.onChange();
     } catch (error) {
@@ -69,17 +81,29 @@ export function groupDialog(chat, groupId, conversation) {
       : null;
     const showMore = async () => {
       const found = await chat.groups.loadMore(groupId).catch((error) => showNotice(error.message));
-      if (found) body.replaceChildren(...content(found));
+      if (!found) return;
+      body.replaceChildren(...content(found));
+      drawFaces(found.members);
     };
     return [
-      group.description ? el("p", { class: "group-description" }, group.description) : null,
+      group.description ? el("p", { class: "group-description", dir: "auto" }, group.description) : null,
       rights.rename ? renameForm(group) : null,
       addForm(),
-      el("h3", {}, `${group.memberCount ?? members.length} members`),
+      el("h3", {}, `Members (${group.memberCount ?? members.length})`),
       list,
       more,
       endings(group, rights),
     ].filter(Boolean);
+  };
+
+  const face = ({ userId, username, displayName, online }) =>
+    avatar(userId, displayName || username, { online: online === true, url: chat.people.pictureOf(userId) });
+
+  /** Pictures come later than names: what is typed in the dialog stays. */
+  const drawFaces = async (members) => {
+    for (const { userId } of members) chat.lookups.want(userId);
+    await chat.lookups.idle();
+    for (const member of members) body.querySelector(`[data-user-id="${member.userId}"] .avatar`)?.replaceWith(face(member));
   };
 
   const memberRow = (member, rights) => {
@@ -89,11 +113,11 @@ export function groupDialog(chat, groupId, conversation) {
     return el(
       "li",
       { class: "member", testid: "group-member", dataset: { userId: member.userId } },
-      avatar(member.userId, name, { online: member.online === true }),
-      el("span", { class: "member-name" }, isMe ? `${name} (you)` : name, el("small", {}, `@${member.username}`)),
+      face(member),
+      el("span", { class: "member-name" }, isolated(name), isMe ? " (you)" : null, el("small", {}, `@${member.username}`)),
       rights.setRole && mayChange ? roleChoice(member, name) : el("span", { class: "role", testid: "member-role" }, member.role),
       rights.remove && mayChange
-        ? el("button", { class: "link danger-text", type: "button", testid: "member-remove", on: { click: () => remove(member, name) } }, "Remove")
+        ? el("button", { class: "link danger-text", type: "button", testid: "member-remove", on: { click: () => remove(member, name) } }, "Remove", el("span", { class: "for-readers" }, ` ${name}`))
         : null,
     );
   };
@@ -117,11 +141,10 @@ export function groupDialog(chat, groupId, conversation) {
   };
 
   const renameForm = (group) => {
-    const input = el("input", { type: "text", value: group.name, maxlength: NAME_CHARS_MAX, "aria-label": "Group name", testid: "group-rename" });
+    const input = el("input", { name: "name", type: "text", value: group.name, dir: "auto", maxlength: NAME_CHARS_MAX, "aria-label": "Group name", testid: "group-rename" });
     const form = el("form", { class: "inline-form" }, input, el("button", { class: "secondary", type: "submit", testid: "group-rename-submit" }, "Rename"));
     return submits(form, async () => {
-      const name = input.value.trim();
-      if (!name) throw new Error("Give the group a name.");
+      const name = checkedName(input.value);
       if (name === group.name) return;
       await chat.api.changeGroup(groupId, { name });
       conversation.title = name;
@@ -131,6 +154,7 @@ export function groupDialog(chat, groupId, conversation) {
 
   const addForm = () => {
     const input = el("input", {
+      name: "members",
       type: "text",
       placeholder: "Add people by username",
       "aria-label": "Usernames to add",
@@ -143,7 +167,7 @@ export function groupDialog(chat, groupId, conversation) {
     return submits(form, async () => {
       await chat.groups.add(groupId, input.value);
       await redraw();
-    });
+    }, fieldOf);
   };
 
   const endings = (group, rights) => {

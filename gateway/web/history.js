@@ -2,6 +2,7 @@
 // whose gap is too wide to fill.
 
 import { partnerOf } from "./conversations.js";
+import { extendPast, oldestOf, shownPart, showPast } from "./past.js";
 
 const PAGE_MESSAGES = 50;
 const LIST_SOON_MS = 300;
@@ -44,33 +45,54 @@ export class History {
     }, LIST_SOON_MS);
   }
 
-  /** The next older page of a conversation. */
+  /** The next older page of what is shown of a conversation. */
   async older(id) {
     const c = this.conversations.ensure(id);
-    if (this.loading.has(id) || !c.hasOlder) return;
-    if (Date.now() - (this.failed.get(id) ?? 0) < AGAIN_AFTER_FAILURE_MS) return;
-    const beforeSeq = c.position === null ? null : this.conversations.oldest(id);
+    const { past } = c;
+    if (!shownPart(c).hasOlder || !this.#mayLoad(id)) return;
+    const beforeSeq = past?.log[0]?.seqId ?? (c.position === null ? null : oldestOf(c));
     if (beforeSeq !== null && beforeSeq <= 1) {
-      c.hasOlder = false;
+      shownPart(c).hasOlder = false;
       return;
     }
-    this.loading.add(id);
-    this.onChange();
     let moved = false;
-    try {
+    await this.#load(c, async () => {
       const page = await this.#page(id, { beforeSeq, limit: PAGE_MESSAGES });
       // A message that came meanwhile has fixed the position: ask again from there.
       moved = beforeSeq === null && c.position !== null;
-      if (!moved) this.conversations.prepend(id, page.messages, page.hasMore);
-      this.onLoaded(page.messages);
-    } catch (error) {
-      this.failed.set(id, Date.now());
-      this.#unreadable(c, error);
-    } finally {
-      this.loading.delete(id);
-      this.onChange();
-    }
+      if (!moved && c.past === past) this.conversations.prepend(id, page.messages, page.hasMore);
+      return page.messages;
+    });
     if (moved) await this.older(id);
+  }
+
+  /** The page after an older part that is shown. */
+  async newer(id) {
+    const c = this.conversations.ensure(id);
+    const { past } = c;
+    if (!past || !this.#mayLoad(id)) return;
+    await this.#load(c, async () => {
+      const page = await this.#page(id, { afterSeq: past.log.at(-1).seqId, limit: PAGE_MESSAGES });
+      if (c.past === past) extendPast(c, page.messages);
+      return page.messages;
+    });
+  }
+
+  /** Shows what was said before and after a seq. */
+  async around(id, seq) {
+    const c = this.conversations.ensure(id);
+    if (!this.#mayLoad(id)) return;
+    await this.#load(c, async () => {
+      const none = { messages: [], hasMore: false };
+      const [before, after] = await Promise.all([
+        seq > 0 ? this.#page(id, { beforeSeq: seq + 1, limit: PAGE_MESSAGES }) : none,
+        this.#page(id, { afterSeq: seq, limit: PAGE_MESSAGES }),
+      ]);
+      const messages = before.messages.concat(after.messages);
+      if (messages.length > 0) showPast(c, messages, before.hasMore);
+      else c.hasOlder = false;
+      return messages;
+    });
   }
 
   /** Starts anew from the newest page. Rejects when that may succeed later. */
@@ -85,6 +107,34 @@ export class History {
       this.#unreadable(this.conversations.ensure(id), error);
     }
     this.onChange();
+  }
+
+  /** The user asks again for what could not be loaded. */
+  again(id) {
+    this.failed.delete(id);
+    this.onChange();
+  }
+
+  #mayLoad(id) {
+    return !this.loading.has(id) && Date.now() - (this.failed.get(id) ?? 0) >= AGAIN_AFTER_FAILURE_MS;
+  }
+
+  /** `take()` loads messages and puts them in their place. */
+  async #load(c, take) {
+    this.loading.add(c.id);
+    this.onChange();
+    try {
+      const messages = await take();
+      this.failed.delete(c.id);
+      this.conversations.noteLoaded(c.id, messages);
+      this.onLoaded(messages);
+    } catch (error) {
+      this.failed.set(c.id, Date.now());
+      this.#unreadable(c, error);
+    } finally {
+      this.loading.delete(c.id);
+      this.onChange();
+    }
   }
 
   async #page(id, range) {

@@ -1,6 +1,7 @@
 // What each frame of the server means for conversations, outbox and people.
 
 import { groupIdOf } from "./conversations.js";
+import { oldestOf } from "./past.js";
 import { TYPING_SHOWN_MS } from "./people.js";
 
 /** Takes one frame. `chat` holds the state; see chat.js. */
@@ -29,7 +30,9 @@ const HANDLERS = {
 
   message(chat, message) {
     chat.people.stoppedTyping(message.conversationId, message.senderId);
+    const isNew = message.seqId > (chat.conversations.get(message.conversationId)?.head ?? 0);
     take(chat, [message]);
+    if (isNew && message.event === "message" && message.senderId !== chat.me) chat.onSaid(message);
   },
 
   "message-ack"(chat, { clientMsgId }) {
@@ -53,7 +56,11 @@ const HANDLERS = {
   },
 
   "read-receipt"(chat, { conversationId, userId, seqId }) {
+    const c = chat.conversations.ensure(conversationId);
+    // How much of what is not loaded here was read elsewhere only the server knows.
+    const isUncounted = userId === chat.me && c.readSeq + 1 < oldestOf(c);
     chat.conversations.markRead(conversationId, userId, seqId);
+    if (isUncounted && c.unread > 0) chat.history.listSoon();
   },
 
   typing(chat, { conversationId, userId }) {

@@ -1,10 +1,13 @@
 // The left side: the connection's state, starting chats, the list of conversations, who is signed in.
 
+import { isolated } from "./bidi.js";
 import { partnerOf } from "./conversations.js";
-import { briefly } from "./dates.js";
-import { submits } from "./dialogs.js";
+import { DATE_LANGUAGE, briefly, fullTime } from "./dates.js";
 import { avatar, el, icon, reconcile } from "./dom.js";
+import { submits } from "./forms.js";
 import { newGroupDialog } from "./group-view.js";
+import { profileDialog } from "./profile-view.js";
+import { roving } from "./roving.js";
 import { preview } from "./sentences.js";
 
 const MORE_WITHIN_PX = 200;
@@ -17,7 +20,11 @@ export function listView(chat, { onSelect, onSignOut }) {
   scroller.addEventListener("scroll", () => {
     if (scroller.scrollHeight - scroller.scrollTop - scroller.clientHeight < MORE_WITHIN_PX) chat.history.listMore();
   });
-  const me = el("span", { class: "me-name", testid: "current-user" }, chat.session.current.username);
+  const { username } = chat.session.current;
+  const me = el("div", { class: "me" });
+  const rove = roving(list, () => [...list.querySelectorAll(".conversation")], {
+    first: (all) => all.find((item) => item.matches("[aria-current=true]")) ?? all[0],
+  });
   const node = el(
     "aside",
     { class: "sidebar" },
@@ -33,7 +40,6 @@ export function listView(chat, { onSelect, onSignOut }) {
     el(
       "footer",
       { class: "sidebar-foot" },
-      avatar(chat.me, chat.session.current.username),
       me,
       el(
         "button",
@@ -51,15 +57,29 @@ export function listView(chat, { onSelect, onSignOut }) {
       sign: JSON.stringify,
       build: (row) => conversationItem(row, () => onSelect(row.id)),
     });
+    rove();
+    const own = { name: chat.people.nameOf(chat.me), url: chat.people.pictureOf(chat.me) };
+    reconcile(me, [own], { key: () => "me", sign: JSON.stringify, build: () => profileButton(chat, username, own) });
   };
   return { node, render };
+}
+
+function profileButton(chat, username, { name, url }) {
+  return el(
+    "button",
+    { class: "me-button", type: "button", testid: "show-profile", title: "Profile and settings", on: { click: () => profileDialog(chat) } },
+    avatar(chat.me, name, { url }),
+    el("span", { class: "me-names" }, el("span", { class: "me-name", testid: "current-name" }, isolated(name)), el("small", { testid: "current-user" }, username)),
+    el("span", { class: "for-readers" }, ": profile and settings"),
+    icon("settings"),
+  );
 }
 
 function newChat(chat, onSelect) {
   const input = el("input", {
     name: "username",
     type: "text",
-    placeholder: "Start a chat by username",
+    placeholder: "Chat with a username",
     "aria-label": "Username to chat with",
     autocomplete: "off",
     autocapitalize: "none",
@@ -82,7 +102,7 @@ function newChat(chat, onSelect) {
     }
     onSelect(await chat.startPair(name));
     input.value = "";
-  });
+  }, () => "username");
 }
 
 function rows(chat, selected) {
@@ -93,12 +113,14 @@ function rows(chat, selected) {
       id: c.id,
       kind: c.kind,
       title: chat.people.titleOf(c),
-      preview: typing ? "typing…" : preview(c, chat.me, chat.people),
+      preview: typing ? ["typing…"] : preview(c, chat.me, chat.people),
       typing,
       time: briefly(c.updatedAt),
+      at: c.updatedAt,
       unread: c.unread,
       online: partner ? chat.people.presence.get(partner)?.online === true : null,
       face: partner ?? c.id,
+      url: partner ? chat.people.pictureOf(partner) : "",
       selected: c.id === selected,
     };
   });
@@ -109,6 +131,7 @@ function conversationItem(row, open) {
     "span",
     { class: "unread", testid: "unread-count", hidden: row.unread === 0 },
     row.unread > 99 ? "99+" : String(row.unread),
+    el("span", { class: "for-readers" }, " unread"),
   );
   const button = el(
     "button",
@@ -117,13 +140,13 @@ function conversationItem(row, open) {
       type: "button",
       testid: "conversation-item",
       dataset: { conversationId: row.id },
-      "aria-label": [row.title, row.online && "online", row.unread > 0 && `${row.unread} unread`, row.preview].filter(Boolean).join(", "),
       "aria-current": row.selected ? "true" : null,
+      tabindex: -1,
       on: { click: open },
     },
-    avatar(row.face, row.title, { kind: row.kind, online: row.online }),
-    el("span", { class: "conversation-title" }, row.title),
-    el("span", { class: "conversation-time" }, row.time),
+    avatar(row.face, row.title, { kind: row.kind, online: row.online, url: row.url }),
+    el("span", { class: "conversation-title" }, isolated(row.title), row.online ? el("span", { class: "for-readers" }, ", online") : null),
+    row.at ? el("time", { class: "conversation-time", datetime: row.at, lang: DATE_LANGUAGE, title: fullTime(row.at) }, row.time) : el("span"),
     el("span", { class: `conversation-preview ${row.typing ? "is-typing" : ""}` }, row.preview),
     unread,
   );

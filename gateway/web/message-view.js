@@ -1,20 +1,22 @@
 // One row of a conversation: a message with its ticks, reactions and actions, a system line, a day.
 
-import { dayLabel, timeOfDay } from "./dates.js";
-import { avatar, el, icon, linked } from "./dom.js";
+import { isolated, plain, sentence } from "./bidi.js";
+import { DATE_LANGUAGE, dayLabel, fullTime, timeOfDay } from "./dates.js";
+import { avatar, el, icon } from "./dom.js";
+import { linkify } from "./links.js";
 import { list, systemLine } from "./sentences.js";
+import { toolbar } from "./toolbar-view.js";
 
-export const QUICK_EMOJI = ["👍", "❤️", "😂", "😮", "😢", "🎉"];
+/** Sent: the server has it for good. Stored: it has its place in the conversation. */
+const STATE_WORDS = { pending: "Sending", accepted: "Sent", stored: "Stored", failed: "Not sent" };
 
-const STATE_WORDS = { pending: "Sending", accepted: "Accepted by the server", stored: "Delivered", failed: "Not sent" };
-
-/** `row` of the timeline; `view`: `{kind, me, nameOf, actions}`. */
+/** `row` of the timeline; `view`: `{kind, me, nameOf, pictureOf, actions, closed}`. */
 export function rowView(row, view) {
   switch (row.kind) {
     case "day":
-      return el("li", { class: "day" }, el("span", {}, dayLabel(row.at)));
+      return el("li", { class: "day" }, el("time", { datetime: row.at, lang: DATE_LANGUAGE, title: fullTime(row.at) }, dayLabel(row.at)));
     case "unread":
-      return el("li", { class: "unread-line" }, el("span", {}, "New"));
+      return el("li", { class: "unread-line", testid: "unread-line" }, el("span", {}, `${row.count} unread`));
     case "system":
       return el("li", { class: "system", testid: "system-event", dataset: { seq: row.seq } }, systemLine(row.message, view.me, view.nameOf));
     default:
@@ -27,12 +29,12 @@ function messageView(row, view) {
   const classes = ["message", row.mine ? "mine" : "theirs", row.startsCluster && "starts", row.endsCluster && "ends"];
   return el(
     "li",
-    { class: classes.filter(Boolean).join(" "), testid: "message", dataset: { seq: row.seq ?? "", state: row.state } },
-    named ? el("div", { class: "message-face" }, row.startsCluster ? avatar(row.senderId, view.nameOf(row.senderId)) : null) : null,
+    { class: classes.filter(Boolean).join(" "), testid: "message", tabindex: -1, dataset: { seq: row.seq ?? "", state: row.state } },
+    named ? el("div", { class: "message-face" }, row.startsCluster ? avatar(row.senderId, view.nameOf(row.senderId), { url: view.pictureOf(row.senderId) }) : null) : null,
     el(
       "div",
       { class: "message-stack" },
-      named && row.startsCluster ? el("div", { class: "sender", testid: "message-sender" }, view.nameOf(row.senderId)) : null,
+      named && row.startsCluster ? el("div", { class: "sender", testid: "message-sender" }, isolated(view.nameOf(row.senderId))) : null,
       el("div", { class: "bubble-line" }, bubble(row), row.seq && !row.recalled && !view.closed ? toolbar(row, view.actions) : null),
       row.reactions.length > 0 ? reactions(row, view) : null,
       row.state === "failed" ? failure(row, view.actions) : null,
@@ -44,22 +46,25 @@ function messageView(row, view) {
 function bubble(row) {
   const text = row.recalled ? "Message withdrawn" : row.text;
   const isMedia = row.messageType === "image" || row.messageType === "file";
-  const time = timeOfDay(row.at);
-  const node = el(
+  return el(
     "div",
     { class: `bubble ${row.recalled ? "recalled" : ""} ${isLoneEmoji(text) ? "emoji-only" : ""}` },
     isMedia && !row.recalled ? el("span", { class: "media-kind" }, row.messageType === "image" ? "Picture" : "File") : null,
-    el("div", { class: "message-text", testid: "message-text", dir: "auto" }, row.recalled ? text : linked(text)),
+    el("div", { class: "message-text", testid: "message-text", dir: "auto" }, row.recalled ? text : linkify(text).map(piece)),
     el(
       "div",
       { class: "meta" },
       row.edited ? el("span", { testid: "edited-mark" }, "edited") : null,
-      el("time", { datetime: row.at, title: new Date(row.at).toLocaleString() }, time),
+      el("time", { datetime: row.at, lang: DATE_LANGUAGE, title: fullTime(row.at) }, timeOfDay(row.at)),
       row.mine ? tick(row) : null,
     ),
   );
-  node.style.setProperty("--meta-chars", String(time.length + (row.edited ? 7 : 0) + (row.mine ? 3 : 0)));
-  return node;
+}
+
+function piece({ text, href, host }) {
+  if (!href) return text;
+  const link = el("a", { href, target: "_blank", rel: "noopener noreferrer", tabindex: -1, dir: "auto" }, text);
+  return host ? [link, el("span", { class: "link-host", title: "The address in plain letters" }, ` (${host})`)] : link;
 }
 
 function tick(row) {
@@ -72,59 +77,28 @@ function tick(row) {
   );
 }
 
-function toolbar(row, actions) {
-  const tool = (testid, label, name, click) =>
-    el("button", { class: "tool", type: "button", testid, "aria-label": label, title: label, on: { click } }, icon(name));
-  const picker = el(
-    "div",
-    { class: "picker", role: "group", "aria-label": "Reactions", testid: "reaction-picker", hidden: true },
-    QUICK_EMOJI.map((emoji) =>
-      el("button", { type: "button", "aria-label": `React ${emoji}`, dataset: { emoji }, on: { click: () => react(emoji) } }, emoji),
-    ),
-  );
-  const react = (emoji) => {
-    picker.hidden = true;
-    const before = row.reactions.find((reaction) => reaction.emoji === emoji);
-    actions.react(row.seq, emoji, before?.mine === true);
-  };
-  const toggle = (event) => {
-    picker.hidden = !picker.hidden;
-    if (!picker.hidden && event.detail === 0) picker.querySelector("button").focus();
-  };
-  const bar = el(
-    "div",
-    { class: "toolbar" },
-    tool("message-react", "React", "smile", toggle),
-    row.mine ? tool("message-edit", "Edit", "edit", () => actions.edit(row)) : null,
-    row.mine ? tool("message-recall", "Withdraw", "recall", () => actions.recall(row)) : null,
-    picker,
-  );
-  bar.addEventListener("keydown", (event) => event.key === "Escape" && (picker.hidden = true));
-  bar.addEventListener("focusout", (event) => bar.contains(event.relatedTarget) || (picker.hidden = true));
-  return bar;
-}
-
 function reactions(row, { nameOf, me, closed, actions }) {
   return el(
     "div",
     { class: "reactions" },
     row.reactions.map(({ emoji, userIds, mine }) => {
-      const who = list(userIds.map((id) => (id === me ? "you" : nameOf(id))));
+      const who = plain(list(userIds.map((id) => (id === me ? "you" : nameOf(id)))));
       return el(
         "button",
         {
           class: "reaction",
           type: "button",
+          tabindex: -1,
           testid: "reaction",
           dataset: { emoji },
           "aria-pressed": String(mine),
-          "aria-label": `${emoji} by ${who}`,
           title: who,
           disabled: closed,
           on: { click: () => actions.react(row.seq, emoji, mine) },
         },
         el("span", {}, emoji),
         el("span", { class: "reaction-count" }, String(userIds.length)),
+        el("span", { class: "for-readers" }, ` by ${who}`),
       );
     }),
   );
@@ -135,14 +109,15 @@ function failure(row, actions) {
     "div",
     { class: "failure", role: "alert" },
     el("span", {}, row.error || "Not sent."),
-    el("button", { class: "link", type: "button", testid: "message-retry", on: { click: () => actions.retry(row.clientMsgId) } }, "Try again"),
-    el("button", { class: "link", type: "button", testid: "message-discard", on: { click: () => actions.discard(row.clientMsgId) } }, "Discard"),
+    el("button", { class: "link", type: "button", tabindex: -1, testid: "message-retry", on: { click: () => actions.retry(row.clientMsgId) } }, "Try again"),
+    el("button", { class: "link", type: "button", tabindex: -1, testid: "message-discard", on: { click: () => actions.discard(row.clientMsgId) } }, "Discard"),
   );
 }
 
 function readWords(row, { kind, nameOf }) {
   if (kind === "single") return "Read";
-  return row.readBy.length <= 3 ? `Read by ${list(row.readBy.map(nameOf))}` : `Read by ${row.readBy.length}`;
+  if (row.readBy.length > 3) return `Read by ${row.readBy.length}`;
+  return sentence`Read by ${list(row.readBy.map((id) => isolated(nameOf(id))))}`;
 }
 
 const LONE_EMOJI = /^(?:\p{Extended_Pictographic}(?:\uFE0F|\u200D\p{Extended_Pictographic}|\p{Emoji_Modifier})*){1,3}$/u;

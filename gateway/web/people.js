@@ -1,5 +1,5 @@
-// What this client knows of other users: their names, who is online, who is typing. There is no call
-// that turns an id into a name, so names are gathered from wherever they appear.
+// What this client knows of users: names, pictures, who is online, who is typing. Whose name is asked for
+// is told to `onAsked`, which looks them up; until then an id stands for them.
 
 import { kindOf, partnerOf } from "./conversations.js";
 
@@ -7,9 +7,11 @@ import { kindOf, partnerOf } from "./conversations.js";
 export const TYPING_SHOWN_MS = 5_000;
 
 export class People {
-  constructor(me) {
+  constructor(me, { onAsked = () => {} } = {}) {
     this.me = me;
+    this.onAsked = onAsked;
     this.names = new Map();
+    this.pictures = new Map(); // userId → web address
     this.presence = new Map(); // userId → { online, lastSeen }
     this.typing = new Map(); // conversationId → Map of userId → until (ms)
   }
@@ -18,9 +20,10 @@ export class People {
     if (userId && name) this.names.set(String(userId), name);
   }
 
-  /** Takes `{userId, username, displayName}`. */
+  /** Takes `{userId, username, displayName, avatarUrl?}`. */
   learnUser(user) {
     this.learn(user.userId, user.displayName || user.username);
+    if (user.avatarUrl !== undefined) this.pictures.set(String(user.userId), user.avatarUrl);
   }
 
   /** The title of a pair is the other user's name. */
@@ -30,22 +33,22 @@ export class People {
   }
 
   nameOf(userId) {
+    this.onAsked(userId);
     return this.names.get(userId) ?? `User …${String(userId).slice(-4)}`;
   }
 
-  isKnown(userId) {
-    return this.names.has(userId);
+  pictureOf(userId) {
+    return this.pictures.get(userId) ?? "";
   }
 
   titleOf(conversation) {
-    if (conversation.title) return conversation.title;
     switch (kindOf(conversation.id)) {
       case "single":
         return this.nameOf(partnerOf(conversation.id, this.me));
       case "group":
-        return "Group";
+        return conversation.title || "Group";
       default:
-        return "World";
+        return conversation.title || "World";
     }
   }
 

@@ -1,16 +1,20 @@
-// Who is signed in, in this tab: kept in sessionStorage, so that two tabs of one browser can be two
-// users, and a reload stays signed in.
+// Who is signed in. Kept for this tab (sessionStorage), so that two tabs of one browser can be two users;
+// or, for who stays signed in, for all tabs of this browser (localStorage). A refresh token works once: a
+// second use ends its whole family. So tabs renew a shared session one after the other, under a lock, and
+// each looks first whether another has done so.
 
 const KEY = "gochat.session";
 const OUTBOX_KEY = "gochat.outbox";
+const LOCK = "gochat.renewal";
 const ANSWER_WAIT_MS = 150;
 
 export class Session {
-  constructor(storage = window.sessionStorage) {
-    this.storage = storage;
-    this.value = read(storage, KEY);
+  constructor({ tab = globalThis.sessionStorage, shared = globalThis.localStorage, locks = globalThis.navigator?.locks } = {}) {
+    Object.assign(this, { tab, shared, locks });
+    this.value = read(tab, KEY) ?? (locks ? read(shared, KEY) : null);
+    this.isShared = this.value !== null && read(tab, KEY) === null;
     this.channel = null;
-    this.owned = false; // this tab uses the session, and says so to others
+    this.owned = false; // this tab uses the session of its own, and says so to others
   }
 
   /** `{userId, username, accessToken, refreshToken, expiresAt, tab}` or null. */
@@ -18,34 +22,65 @@ export class Session {
     return this.value;
   }
 
-  /** Takes an answer of register, login or refresh. */
-  take(answer, now) {
+  /** Whether tabs can share a session: they need locks, which browsers have on secure pages only. */
+  get canStay() {
+    return Boolean(this.locks);
+  }
+
+  /** Takes an answer of register, login or refresh. `stay`: for all tabs; left out, as it was. */
+  take(answer, now, stay = this.isShared) {
     const { accessToken, refreshToken, expiresIn } = answer;
     const lifetime = expiresIn * 1_000;
     const before = this.value ?? { tab: crypto.getRandomValues(new Uint32Array(2)).join("") };
     const who = { userId: answer.userId ?? before.userId, username: answer.username ?? before.username };
     this.value = { ...before, ...who, accessToken, refreshToken, expiresAt: now + lifetime, lifetime };
-    this.storage.setItem(KEY, JSON.stringify(this.value));
+    this.isShared = stay && this.canStay;
+    this.#store().setItem(KEY, JSON.stringify(this.value));
+    if (this.isShared) return this.tab.removeItem(KEY);
     this.owned = true;
     this.#listen();
   }
 
   clear() {
-    this.value = null;
-    this.owned = false;
-    this.storage.removeItem(KEY);
-    this.storage.removeItem(OUTBOX_KEY);
-    this.channel?.close();
-    this.channel = null;
+    this.#store().removeItem(KEY);
+    this.#forget();
   }
 
-  /** Where the outbox of this tab is kept. */
+  /** Lets go of it in this tab alone. */
+  leave() {
+    this.#forget();
+  }
+
+  /** Runs `renew` while no other tab renews this session; it sees what the last one left. */
+  alone(renew) {
+    if (!this.isShared) return renew();
+    return this.locks.request(LOCK, () => {
+      this.#follow(read(this.shared, KEY));
+      return renew();
+    });
+  }
+
+  /** `onEnded(text)`: another tab has signed out, or signed somebody else in. */
+  watch(onEnded) {
+    globalThis.addEventListener("storage", ({ key, storageArea }) => {
+      if (storageArea !== this.shared || (key !== KEY && key !== null) || !this.isShared || !this.value) return;
+      const before = this.value;
+      this.#follow(read(this.shared, KEY));
+      if (!this.value) onEnded(`${before.username} signed out in another tab.`);
+    });
+  }
+
+  /** Where the outbox of this tab is kept, for this user alone. */
   get outboxStorage() {
+    const { userId } = this.value;
     return {
-      load: () => read(this.storage, OUTBOX_KEY) ?? [],
+      load: () => {
+        const kept = read(this.tab, OUTBOX_KEY);
+        return kept?.userId === userId ? kept.entries : [];
+      },
       save: (entries) => {
         try {
-          this.storage.setItem(OUTBOX_KEY, JSON.stringify(entries));
+          this.tab.setItem(OUTBOX_KEY, JSON.stringify({ userId, entries }));
         } catch {
           // Full: the entries live on in memory, and are lost only with the page.
         }
@@ -53,12 +88,9 @@ export class Session {
     };
   }
 
-  /**
-   * A duplicated tab starts with a copy of the session. A refresh token works once, so two tabs with one
-   * would sign each other out. Resolves to whether another tab already uses this session.
-   */
+  /** A duplicated tab starts with a copy of the other's session. Resolves to whether that tab uses it. */
   async isUsedElsewhere() {
-    if (!this.value || !("BroadcastChannel" in globalThis)) return false;
+    if (!this.value || this.isShared || !("BroadcastChannel" in globalThis)) return false;
     this.#listen();
     const answer = new Promise((resolve) => {
       this.channel.addEventListener("message", ({ data }) => {
@@ -69,6 +101,24 @@ export class Session {
     this.channel.postMessage({ ask: this.value.tab });
     this.owned = !(await answer);
     return !this.owned;
+  }
+
+  /** Another tab has changed the shared session. */
+  #follow(value) {
+    if (value?.userId === this.value?.userId) this.value = value;
+    else this.#forget();
+  }
+
+  #forget() {
+    this.value = null;
+    this.owned = false;
+    this.tab.removeItem(OUTBOX_KEY);
+    this.channel?.close();
+    this.channel = null;
+  }
+
+  #store() {
+    return this.isShared ? this.shared : this.tab;
   }
 
   #listen() {

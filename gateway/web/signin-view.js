@@ -1,28 +1,29 @@
 // The page before signing in: two forms, one shown at a time.
 
-import { submits } from "./dialogs.js";
 import { el } from "./dom.js";
+import { FieldError, field, submits } from "./forms.js";
 
 const USERNAME_FORM = /^[A-Za-z0-9][A-Za-z0-9._-]{2,31}$/;
 const PASSWORD_BYTES = { min: 8, max: 128 };
 
-/** `onSignIn(username, password)` and `onSignUp(username, password, displayName)` return promises. */
-export function signInView({ onSignIn, onSignUp }) {
-  const signIn = form("signin", "Sign in", "current-password", null, async (data) => {
-    const [username, password] = [data.get("username").trim(), data.get("password")];
-    if (!username || !password) throw new Error("Enter your username and password.");
-    await onSignIn(username, password);
+/** `onSignIn({username, password, stay})` and `onSignUp({…, displayName})` return promises; `canStay`:
+ *  whether this browser can stay signed in for all its tabs. */
+export function signInView({ canStay, onSignIn, onSignUp }) {
+  const signIn = form("signin", "Sign in", "current-password", canStay, [], async (data) => {
+    if (!data.username) throw new FieldError("username", "Enter your username.");
+    if (!data.password) throw new FieldError("password", "Enter your password.");
+    await onSignIn(data);
   });
   const displayName = field("Name others see", "displayName", {
     autocomplete: "name",
     maxlength: 64,
     placeholder: "Optional",
+    dir: "auto",
     testid: "signup-display-name",
   });
-  const signUp = form("signup", "Create account", "new-password", displayName, async (data) => {
-    const [username, password] = [data.get("username").trim(), data.get("password")];
-    checkNew(username, password);
-    await onSignUp(username, password, data.get("displayName").trim());
+  const signUp = form("signup", "Create account", "new-password", canStay, [displayName], async (data) => {
+    checkNew(data);
+    await onSignUp(data);
   });
 
   const tabs = {
@@ -58,7 +59,7 @@ export function signInView({ onSignIn, onSignUp }) {
   return page;
 }
 
-function form(name, action, passwordKind, extra, submit) {
+function form(name, action, passwordKind, canStay, extra, submit) {
   const username = field("Username", "username", {
     autocomplete: "username",
     autocapitalize: "none",
@@ -68,22 +69,34 @@ function form(name, action, passwordKind, extra, submit) {
   });
   const password = field("Password", "password", { type: "password", autocomplete: passwordKind, testid: `${name}-password` });
   const button = el("button", { class: "primary wide", type: "submit", testid: `${name}-submit` }, action);
-  return submits(el("form", { novalidate: true, hidden: true }, username, password, extra, button), submit);
+  const made = el("form", { hidden: true }, username, password, extra, canStay ? stayChoice(name) : null, button);
+  return submits(
+    made,
+    (data) =>
+      submit({
+        username: data.get("username").trim(),
+        password: data.get("password"),
+        displayName: data.get("displayName")?.trim() ?? "",
+        stay: data.get("stay") === "on",
+      }),
+    ({ name: failure }) => ({ Unauthenticated: "password", UserExists: "username" })[failure],
+  );
 }
 
-function field(label, name, props) {
-  return el("label", { class: "field" }, el("span", {}, label), el("input", { name, type: "text", ...props }));
+function stayChoice(name) {
+  const box = el("input", { type: "checkbox", name: "stay", testid: `${name}-stay` });
+  return el("label", { class: "choice" }, box, el("span", {}, "Stay signed in in this browser"));
 }
 
 function tab(testid, label, click) {
   return el("button", { type: "button", testid, on: { click } }, label);
 }
 
-function checkNew(username, password) {
+function checkNew({ username, password }) {
   if (!USERNAME_FORM.test(username)) {
-    throw new Error("A username has 3 to 32 letters, digits, dots, dashes or underscores, and starts with a letter or digit.");
+    throw new FieldError("username", "A username has 3 to 32 letters, digits, dots, dashes or underscores, and starts with a letter or digit.");
   }
   const bytes = new TextEncoder().encode(password).length;
-  if (bytes < PASSWORD_BYTES.min) throw new Error(`A password has at least ${PASSWORD_BYTES.min} characters.`);
-  if (bytes > PASSWORD_BYTES.max) throw new Error(`A password has at most ${PASSWORD_BYTES.max} bytes.`);
+  if (bytes < PASSWORD_BYTES.min) throw new FieldError("password", `A password has at least ${PASSWORD_BYTES.min} characters.`);
+  if (bytes > PASSWORD_BYTES.max) throw new FieldError("password", `A password has at most ${PASSWORD_BYTES.max} bytes.`);
 }

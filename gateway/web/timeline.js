@@ -3,29 +3,32 @@
 // days are told apart. Pure logic.
 
 import { eventOf } from "./conversations.js";
+import { dayOf } from "./dates.js";
+import { shownPart } from "./past.js";
 
 /** Messages of one sender that follow within this time stand together. */
 const CLUSTER_MS = 5 * 60_000;
 
 /**
  * Rows oldest first. Each has a `key` that stays the same from the first attempt to the stored message.
- * `unreadFrom`: the seq after which a line says that what follows is new.
+ * `unread`: `{from, count}`, a line after the seq `from` says that what follows is unread; or null.
  */
-export function timeline(conversation, pending, me, unreadFrom = null) {
-  const changes = changesOf(conversation.log, pending);
+export function timeline(conversation, pending, me, unread = null) {
+  const { past, log } = conversation;
+  const changes = changesOf(past ? [...past.log, ...log] : log, pending);
   const inLog = new Set();
   const rows = [];
-  for (const message of conversation.log) {
+  for (const message of shownPart(conversation).log) {
     if (message.senderId === me && message.clientMsgId) inLog.add(message.clientMsgId);
     const event = eventOf(message);
     if (event === "system") rows.push(systemRow(message));
     else if (event === "message") rows.push(storedRow(message, changes.get(message.seqId), conversation, me));
   }
-  for (const entry of pending) {
+  for (const entry of past ? [] : pending) {
     if (entry.type === "send-message" && !inLog.has(entry.clientMsgId)) rows.push(pendingRow(entry, me));
   }
   markNewestRead(rows);
-  return withSeparators(clustered(rows), unreadFrom, me);
+  return withSeparators(clustered(rows), unread, me);
 }
 
 /** What later events, and those on their way out, make of each target seq. */
@@ -135,27 +138,21 @@ function clustered(rows) {
   return rows;
 }
 
-function withSeparators(rows, unreadFrom, me) {
+function withSeparators(rows, unread, me) {
   const out = [];
   let day = null;
-  let lineDrawn = unreadFrom === null;
+  let lineDrawn = unread === null;
   for (const row of rows) {
     if (dayOf(row.at) !== day) {
       day = dayOf(row.at);
       out.push({ key: `d:${day}`, kind: "day", at: row.at });
     }
-    if (!lineDrawn && row.kind === "message" && row.senderId !== me && row.seq > unreadFrom) {
+    if (!lineDrawn && row.kind === "message" && row.senderId !== me && row.seq > unread.from) {
       lineDrawn = true;
       row.startsCluster = true;
-      out.push({ key: "unread", kind: "unread", at: row.at });
+      out.push({ key: "unread", kind: "unread", at: row.at, count: unread.count });
     }
     out.push(row);
   }
   return out;
-}
-
-/** The reader's own calendar day. */
-function dayOf(at) {
-  const date = new Date(at);
-  return `${date.getFullYear()}-${date.getMonth() + 1}-${date.getDate()}`;
 }

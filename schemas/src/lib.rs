@@ -15,3 +15,4 @@ pub mod records;
 pub mod snowflake;
 pub mod time;
 pub mod token;
+pub mod web_address;

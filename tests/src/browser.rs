@@ -4,9 +4,11 @@ use std::process::Stdio;
 use std::time::Duration;
 
 use fantoccini::elements::Element;
+use fantoccini::wd::{WebDriverCompatibleCommand, WindowHandle};
 use fantoccini::{Client, ClientBuilder, Locator};
 use hyper_util::client::legacy::connect::HttpConnector;
-use serde_json::json;
+use reqwest::{Method, Url};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
@@ -118,8 +120,109 @@ impl Window {
         self.client.find_all(Locator::Css(css)).await.expect("a page").len()
     }
 
+    /// What a piece of JavaScript returns.
+    pub async fn run(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.unwrap_or_else(|e| panic!("{script}: {e}"))
+    }
+
+    /// What a promise becomes, to which `script` evaluates.
+    pub async fn resolve(&self, script: &str) -> Value {
+        let waiting = format!("const done = arguments[0]; ({script}).then(done, (error) => done(String(error)));");
+        self.client.execute_async(&waiting, Vec::new()).await.unwrap_or_else(|e| panic!("{script}: {e}"))
+    }
+
+    /// Waits until this JavaScript expression is true.
+    pub async fn until(&self, expression: &str) {
+        let deadline = Instant::now() + SHOWN_TIME_MAX;
+        let script = format!("return Boolean(({expression}));");
+        // While a page is being loaded there is nothing to ask.
+        while self.client.execute(&script, Vec::new()).await.ok() != Some(Value::Bool(true)) {
+            if Instant::now() >= deadline {
+                panic!("not so: {expression}\n{}", self.client.source().await.unwrap_or_default());
+            }
+        }
+    }
+
+    /// Presses keys, wherever the focus is.
+    pub async fn press(&self, keys: &str) {
+        let focused = self.client.active_element().await.expect("something has the focus");
+        focused.send_keys(keys).await.unwrap_or_else(|e| panic!("{keys:?} can't be pressed: {e}"));
+    }
+
+    /// The name of an element, as a screen reader says it.
+    pub async fn label(&self, css: &str) -> String {
+        let element = self.find(css).await.element_id().to_string();
+        let found = self.client.issue_cmd(Label { element }).await.expect("the element has a name");
+        found.as_str().unwrap_or_default().to_owned()
+    }
+
+    /// A command of the Chrome DevTools Protocol: what a screen, a network or a user's settings are like.
+    pub async fn devtools(&self, command: &'static str, params: Value) {
+        let done = self.client.issue_cmd(DevTools { command, params }).await;
+        done.unwrap_or_else(|e| panic!("{command}: {e}"));
+    }
+
+    /// Makes the window look like that of another screen.
+    pub async fn screen(&self, width: u32, height: u32, pixel_ratio: f64, is_phone: bool) {
+        let metrics = json!({"width": width, "height": height, "deviceScaleFactor": pixel_ratio, "mobile": is_phone});
+        self.devtools("Emulation.setDeviceMetricsOverride", metrics).await;
+        self.devtools("Emulation.setTouchEmulationEnabled", json!({"enabled": is_phone})).await;
+    }
+
+    /// Goes to an address.
+    pub async fn goto(&self, url: &str) {
+        self.client.goto(url).await.expect("the page loads");
+    }
+
+    /// Opens a further tab at an address, and turns to it; returns it and the one before.
+    pub async fn open_tab(&self, url: &str) -> (WindowHandle, WindowHandle) {
+        let before = self.client.window().await.expect("a tab");
+        let tab = self.client.new_window(true).await.expect("a further tab").handle;
+        self.turn_to(&tab).await;
+        self.goto(url).await;
+        (tab, before)
+    }
+
+    /// Turns to a tab.
+    pub async fn turn_to(&self, tab: &WindowHandle) {
+        self.client.switch_to_window(tab.clone()).await.expect("the tab is there");
+    }
+
     /// Closes the window.
     pub async fn close(self) {
         self.client.close().await.expect("it closes");
+    }
+}
+
+/// A command of the Chrome DevTools Protocol, as chromedriver takes it.
+#[derive(Debug)]
+struct DevTools {
+    command: &'static str,
+    params: Value,
+}
+
+impl WebDriverCompatibleCommand for DevTools {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as std::str::FromStr>::Err> {
+        base.join(&format!("session/{}/goog/cdp/execute", session.unwrap_or_default()))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::POST, Some(json!({"cmd": self.command, "params": self.params}).to_string()))
+    }
+}
+
+/// Asks for the accessible name of an element, which fantoccini has no call for.
+#[derive(Debug)]
+struct Label {
+    element: String,
+}
+
+impl WebDriverCompatibleCommand for Label {
+    fn endpoint(&self, base: &Url, session: Option<&str>) -> Result<Url, <Url as std::str::FromStr>::Err> {
+        base.join(&format!("session/{}/element/{}/computedlabel", session.unwrap_or_default(), self.element))
+    }
+
+    fn method_and_body(&self, _: &Url) -> (Method, Option<String>) {
+        (Method::GET, None)
     }
 }

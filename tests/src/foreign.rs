@@ -1,4 +1,4 @@
-//! Programs that know nothing of GoChat: Kafka's own tools, kcat, Python.
+//! Programs that know nothing of GoChat: Kafka's own tools, kcat, Python, axe-core.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -33,6 +33,13 @@ pub async fn python(name: &str, input: &str) -> String {
     let mut command = Command::new(python.trim());
     command.arg(beside(name));
     output(command, input).await
+}
+
+/// The script of axe-core, which judges in a browser whether everybody can use a page.
+pub async fn axe() -> String {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("axe/axe.sh");
+    let path = output(Command::new(script), "").await;
+    std::fs::read_to_string(path.trim()).expect("axe.sh prints where it is")
 }
 
 fn beside(name: &str) -> PathBuf {

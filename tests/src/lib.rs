@@ -10,6 +10,7 @@ pub mod faults;
 pub mod foreign;
 pub mod installation;
 pub mod ledger;
+pub mod page;
 pub mod ports;
 pub mod redis;
 pub mod server;

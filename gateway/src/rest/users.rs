@@ -1,12 +1,22 @@
-//! Users: oneself, and others by name.
+//! Users: oneself, and others by name or by ids.
 
 use axum::Json;
+use futures::stream::{self, StreamExt, TryStreamExt};
 use schemas::admission;
+use schemas::error::{ErrorCode, Refusal};
+use schemas::ids::UserId;
 use schemas::pb;
-use serde::Deserialize;
+use schemas::web_address::check_web_address;
+use serde::{Deserialize, Serialize};
 
+use super::id;
 use crate::http::{Body, Caller, Failure, Params};
 use crate::views::UserView;
+
+/// Users that one call may name.
+const USERS_MAX: usize = 50;
+/// Users of one call that the repo is asked for at the same time.
+const USERS_AT_ONCE: usize = 8;
 
 /// Body of `PATCH /api/users/me`.
 #[derive(Deserialize)]
@@ -24,6 +34,19 @@ pub struct ByName {
     username: String,
 }
 
+/// Query of `GET /api/users/by-id`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct ByIds {
+    user_ids: String,
+}
+
+/// Answer of `GET /api/users/by-id`.
+#[derive(Serialize)]
+pub struct Found {
+    users: Vec<UserView>,
+}
+
 /// `GET /api/users/me`.
 pub async fn me(caller: Caller) -> Result<Json<UserView>, Failure> {
     let user = caller.repo.get_user(pb::GetUserRequest { user_id: caller.user.0 }).await?;
@@ -37,7 +60,7 @@ pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json
         admission::check_name("displayName", name)?;
     }
     if let Some(url) = &avatar_url {
-        admission::check_text("avatarUrl", url, admission::ADDRESS_BYTES_MAX)?;
+        check_web_address("avatarUrl", url)?;
     }
     let request = pb::UpdateUserRequest { user_id: caller.user.0, display_name, avatar_url, status: None };
     Ok(Json(UserView::own(caller.repo.update_user(request).await?)))
@@ -48,4 +71,20 @@ pub async fn by_name(caller: Caller, Params(query): Params<ByName>) -> Result<Js
     let request = pb::GetUserByUsernameRequest { username: query.username };
     let user = caller.repo.get_user_by_username(request).await?;
     Ok(Json(if user.user_id == caller.user.0 { UserView::own(user) } else { UserView::other(user) }))
+}
+
+/// `GET /api/users/by-id?userIds=`: those that exist, in the order asked for.
+pub async fn by_ids(caller: Caller, Params(query): Params<ByIds>) -> Result<Json<Found>, Failure> {
+    let ids: Vec<UserId> = query.user_ids.split(',').map(|text| id("userIds", text)).collect::<Result<_, _>>()?;
+    if ids.len() > USERS_MAX {
+        return Err(Refusal::invalid(format!("userIds has 1 to {USERS_MAX} ids, parted by commas")).into());
+    }
+    let repo = &caller.repo;
+    let found = stream::iter(ids).map(async |user| match repo.get_user(pb::GetUserRequest { user_id: user.0 }).await {
+        Ok(user) => Ok(Some(UserView::other(user))),
+        Err(refusal) if refusal.code == ErrorCode::UserNotFound => Ok(None),
+        Err(refusal) => Err(refusal),
+    });
+    let users = found.buffered(USERS_AT_ONCE).try_filter_map(async |user| Ok(user)).try_collect().await?;
+    Ok(Json(Found { users }))
 }

@@ -112,7 +112,10 @@ impl UserRepo for FakeRepo {
     async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Answer<pb::User> {
         let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
         self.traces.lock().unwrap().extend(trace.map(str::to_owned));
-        Ok(Response::new(user(request.into_inner().user_id)))
+        match request.into_inner().user_id {
+            404 => Err(refused(ErrorCode::UserNotFound, "nobody")),
+            id => Ok(Response::new(user(id))),
+        }
     }
 
     async fn get_user_by_username(&self, request: Request<pb::GetUserByUsernameRequest>) -> Answer<pb::User> {

@@ -40,7 +40,8 @@ async fn answers_look_like_this() {
     check(&gateway, "GET", "/api/users/me", None, 200, me).await;
     let other = json!({"userId": "2", "username": "user2", "displayName": "Ann", "avatarUrl": "", "status": "active",
         "createdAt": "2025-06-15T15:06:40.000Z"});
-    check(&gateway, "GET", "/api/users?username=user2", None, 200, other).await;
+    check(&gateway, "GET", "/api/users?username=user2", None, 200, other.clone()).await;
+    check(&gateway, "GET", "/api/users/by-id?userIds=2,404,2", None, 200, json!({"users": [other, other]})).await;
     let conversations = json!({"conversations": [{"conversationId": "single_1_2", "kind": "single", "title": "Bob",
         "lastSeq": 3, "readSeq": 1, "unread": 2, "lastMessage": null, "updatedAt": "2025-06-15T15:06:40.003Z"}], "nextCursor": "c"});
     check(&gateway, "GET", "/api/conversations?limit=200", None, 200, conversations).await;
@@ -100,6 +101,10 @@ async fn what_is_wrong_gets_its_status_and_code() {
         "/api/conversations/nowhere/read",
         "/api/groups/5/members?limit=1001",
         "/api/users",
+        "/api/users/by-id",
+        "/api/users/by-id?userIds=",
+        "/api/users/by-id?userIds=2,x",
+        &format!("/api/users/by-id?userIds={}", vec!["2"; 51].join(",")),
     ] {
         check_error(&gateway, "GET", path, None, 400, 1000).await;
     }

@@ -16,6 +16,10 @@ async fn the_page_comes_with_its_files_under_a_strict_policy() {
     assert_eq!(page.headers()["x-content-type-options"], "nosniff");
     let policy = page.headers()["content-security-policy"].to_str().unwrap().to_owned();
     assert!(policy.starts_with("default-src 'self';") && !policy.contains("unsafe"), "{policy}");
+    assert!(
+        policy.contains("img-src 'self' https: http:;"),
+        "pictures of users, and nothing else, may come from elsewhere: {policy}"
+    );
     let etag = page.headers()["etag"].to_str().unwrap().to_owned();
     let html = within(page.text()).await.unwrap();
     assert_eq!(get("/", Some(etag)).await.unwrap().status(), 304);

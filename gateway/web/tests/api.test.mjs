@@ -16,7 +16,7 @@ function storage() {
 function setUp(serve) {
   const calls = [];
   const time = { now: NOW };
-  const session = new Session(storage());
+  const session = new Session({ tab: storage(), shared: storage(), locks: null });
   const ended = [];
   const fetch = async (path, { headers, body }) => {
     const call = { path, body: body && JSON.parse(body), token: headers.authorization?.slice(7) };

@@ -147,6 +147,16 @@ test("reading on another device leaves what came after", () => {
   assert.equal(c.get(ID).readSeq, 6, "never backwards");
 });
 
+test("a list that is older than what was read here counts nothing again", () => {
+  const c = at(4);
+  for (const seq of [5, 6, 7]) c.take(message(seq));
+  c.markRead(ID, ME, 6);
+  c.mergeRow({ conversationId: ID, lastSeq: 7, readSeq: 4, unread: 3, updatedAt: "2030" });
+  assert.equal(c.get(ID).unread, 1);
+  c.mergeRow({ conversationId: ID, lastSeq: 7, readSeq: 7, unread: 0, updatedAt: "2030" });
+  assert.equal(c.get(ID).unread, 0);
+});
+
 test("receipts of others never go backwards", () => {
   const c = at(4);
   assert.equal(c.markRead(ID, ANN, 3), true);

@@ -82,7 +82,7 @@ test("read marks show who has read, and the newest read message", () => {
 });
 
 test("days are told apart, and a line stands before what is new", () => {
-  const rows = timeline(conversation([said(1), said(2, { createdAt: new Date(START + 86_400_000).toISOString() }), said(3)]), [], ME, 1);
+  const rows = timeline(conversation([said(1), said(2, { createdAt: new Date(START + 86_400_000).toISOString() }), said(3)]), [], ME, { from: 1, count: 2 });
   assert.deepEqual(rows.slice(0, 5).map((row) => row.kind), ["day", "message", "day", "unread", "message"]);
 });
 

@@ -4,6 +4,7 @@ use schemas::admission::{self, ADDRESS_BYTES_MAX};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use schemas::pb;
+use schemas::web_address::check_web_address;
 use tonic::{Request, Response, Status};
 
 use super::{CallError, Repo, answer, input};
@@ -91,7 +92,7 @@ impl Repo {
             admission::check_name("display_name", name)?;
         }
         if let Some(url) = &request.avatar_url {
-            admission::check_text("avatar_url", url, ADDRESS_BYTES_MAX)?;
+            check_web_address("avatar_url", url)?;
         }
         let unknown = || Refusal::invalid("status is active, inactive or banned");
         let named = |name: &str| UserStatus::named(name).ok_or_else(unknown);
