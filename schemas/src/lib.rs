@@ -10,6 +10,7 @@ pub mod error;
 pub mod ids;
 pub mod json;
 pub mod kind;
+pub mod names;
 pub mod pb;
 pub mod records;
 pub mod snowflake;

@@ -1,7 +1,7 @@
 //! Users: oneself, and others by name.
 
 use axum::Json;
-use schemas::admission;
+use schemas::names;
 use schemas::pb;
 use serde::Deserialize;
 
@@ -34,10 +34,10 @@ pub async fn me(caller: Caller) -> Result<Json<UserView>, Failure> {
 pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json<UserView>, Failure> {
     let Changes { display_name, avatar_url } = changes;
     if let Some(name) = &display_name {
-        admission::check_name("displayName", name)?;
+        names::name("displayName", name)?;
     }
     if let Some(url) = &avatar_url {
-        admission::check_text("avatarUrl", url, admission::ADDRESS_BYTES_MAX)?;
+        names::check_avatar_url("avatarUrl", url)?;
     }
     let request = pb::UpdateUserRequest { user_id: caller.user.0, display_name, avatar_url, status: None };
     Ok(Json(UserView::own(caller.repo.update_user(request).await?)))

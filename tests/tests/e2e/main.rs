@@ -12,6 +12,8 @@ mod kafka;
 mod kafka_bad_input;
 mod page;
 mod readers;
+mod receipts;
+mod rights;
 mod sign_in;
 mod start;
 mod stores;
