@@ -91,12 +91,7 @@ async fn reopened(
 }
 
 /// Hands a delivery to its recipients' sockets. Bytes that are none are given back as a dead letter.
-fn deliver(
-    record: &Incoming,
-    lease: &SlotLease,
-    sessions: &Sessions,
-    receipts: &mut Receipts,
-) -> Option<Outgoing> {
+fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions, receipts: &mut Receipts) -> Option<Outgoing> {
     let delivery = match Delivery::decode(&record.value) {
         Ok(delivery) => delivery,
         Err(error) => {

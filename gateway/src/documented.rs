@@ -129,7 +129,8 @@ fn every_answer_of_rest_is_documented() {
     }
     let conversation = json(ConversationView::of(&pb::Conversation::default()));
     let cell = row("## REST", "`GET /conversations?")[2];
-    let fields: BTreeSet<_> = cell.split('`').skip(3).step_by(2).flat_map(|code| documented(&format!("`{code}`"))).collect();
+    let fields: BTreeSet<_> =
+        cell.split('`').skip(3).step_by(2).flat_map(|code| documented(&format!("`{code}`"))).collect();
     let missing: Vec<_> = keys(&conversation).difference(&fields).cloned().collect();
     assert!(missing.is_empty(), "GET /conversations does not tell of {missing:?}");
     let marks = row("## REST", "`GET /conversations/{id}/read`")[2].split_once("each ").expect("what each mark has").1;

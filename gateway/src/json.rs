@@ -7,9 +7,7 @@
 
 use std::fmt;
 
-use serde::de::{
-    DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor,
-};
+use serde::de::{DeserializeOwned, DeserializeSeed, Deserializer, EnumAccess, MapAccess, SeqAccess, Visitor};
 
 /// Reads a value, and nothing behind it.
 ///
@@ -198,8 +196,7 @@ mod tests {
     fn objects_are_read_at_any_depth() {
         let inner = |flag| Inner { flag };
         let all = r#" {"name": "n", "count": 7, "inner": {"flag": true}, "list": [{"flag": false}], "more": [[1]]} "#;
-        let expected =
-            Outer { name: "n".into(), count: Some(7), inner: Some(inner(true)), list: vec![inner(false)] };
+        let expected = Outer { name: "n".into(), count: Some(7), inner: Some(inner(true)), list: vec![inner(false)] };
         assert_eq!(read(all), Some(expected));
         let nulls = Outer { name: "n".into(), count: None, inner: None, list: Vec::new() };
         assert_eq!(read(r#"{"name": "n", "count": null, "inner": null}"#), Some(nulls));

@@ -73,7 +73,8 @@ impl Rights {
         let Some(seq) = record.target_seq else { return Err(Refusal::invalid("targetSeqId is missing")) };
         let position = pb::MessagePosition { conversation_id: record.conversation_id.to_string(), seq_id: seq.0 };
         let reader_id = Some(record.sender_id.0);
-        let target = self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id }).await?;
+        let target =
+            self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id }).await?;
         if Kind::named(&target.kind).class() != EventClass::Message {
             return Err(Refusal::invalid("targetSeqId is not of a message that somebody sent"));
         }

@@ -300,9 +300,20 @@ mod tests {
             assert!(check_email(good).is_ok(), "{good}");
         }
         let (local, long) = (format!("{}@x.org", "a".repeat(65)), format!("a@{}org", "abcdefgh.".repeat(28)));
-        for bad in
-            ["", "ann", "@x.org", "ann@", "a b@x.org", "a@b@c", "a@-x.org", "a@x..org", "änn@x.org", "a@x\0", &local, &long]
-        {
+        for bad in [
+            "",
+            "ann",
+            "@x.org",
+            "ann@",
+            "a b@x.org",
+            "a@b@c",
+            "a@-x.org",
+            "a@x..org",
+            "änn@x.org",
+            "a@x\0",
+            &local,
+            &long,
+        ] {
             assert!(check_email(bad).is_err(), "{bad}");
         }
     }

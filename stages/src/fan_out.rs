@@ -181,7 +181,9 @@ fn to_group(
             MemberChange::Everybody => {}
         }
     }
-    if message.kind == Kind::ReadMark && (members.get(group)?.is_large() || before.binary_search(&message.sender_id).is_err()) {
+    if message.kind == Kind::ReadMark
+        && (members.get(group)?.is_large() || before.binary_search(&message.sender_id).is_err())
+    {
         return Ok(()); // Its marks are not shown, or this one is no member's.
     }
     if members.get(group)?.is_large() {

@@ -69,9 +69,8 @@ impl Stage for Persist {
         }
         let raised = self.store.write_batch(&stored).await.map_err(stage_error)?;
         let raised = raised.into_iter();
-        self.raised.extend(
-            raised.map(|RaisedMark { conversation_id, mark }| ((conversation_id, mark.user_id), mark.seq_id)),
-        );
+        self.raised
+            .extend(raised.map(|RaisedMark { conversation_id, mark }| ((conversation_id, mark.user_id), mark.seq_id)));
         Ok(())
     }
 

@@ -88,11 +88,9 @@ fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
     let refusal = Refusal::invalid(format!("not a WebSocket: {rejection}"));
     let mut response = Failure::with_status(status, refusal).into_response();
     let headers = match status {
-        StatusCode::UPGRADE_REQUIRED => vec![
-            (header::SEC_WEBSOCKET_VERSION, "13"),
-            (header::UPGRADE, "websocket"),
-            (header::CONNECTION, "upgrade"),
-        ],
+        StatusCode::UPGRADE_REQUIRED => {
+            vec![(header::SEC_WEBSOCKET_VERSION, "13"), (header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")]
+        }
         StatusCode::METHOD_NOT_ALLOWED => vec![(header::ALLOW, "GET")],
         _ => Vec::new(),
     };

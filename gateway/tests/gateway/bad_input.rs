@@ -76,7 +76,8 @@ async fn a_message_from_before_one_joined_is_not_there_to_change_or_react_to() {
     gateway.repo.messages.lock().unwrap().extend(before);
     let mut late = gateway.connect(LATE).await;
     let ask = |name: &str, seq: i64| {
-        let data = json!({"clientMsgId": "k", "conversationId": "group_5", "targetSeqId": seq, "content": "x", "emoji": "👍"});
+        let data =
+            json!({"clientMsgId": "k", "conversationId": "group_5", "targetSeqId": seq, "content": "x", "emoji": "👍"});
         json!({"type": name, "data": data})
     };
     for name in ["edit-message", "recall-message", "react"] {

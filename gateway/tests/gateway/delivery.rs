@@ -178,14 +178,8 @@ async fn a_read_receipt_never_goes_back() {
         ..message(conversation, user, 0, "")
     };
     let (pair, group) = (single(1, 2), ConversationId::Group(GroupId(5)));
-    let marks = [
-        mark(pair, 2, 4),
-        mark(pair, 2, 2),
-        mark(pair, 2, 4),
-        mark(pair, 1, 2),
-        mark(group, 2, 1),
-        mark(pair, 2, 5),
-    ];
+    let marks =
+        [mark(pair, 2, 4), mark(pair, 2, 2), mark(pair, 2, 4), mark(pair, 1, 2), mark(group, 2, 1), mark(pair, 2, 5)];
     gateway.deliver(EPOCH, &[1], &marks, None).await;
     for (conversation, user, seq) in [(pair, 2, 4), (pair, 1, 2), (group, 2, 1), (pair, 2, 5)] {
         let data = json!({"conversationId": conversation.to_string(), "userId": user.to_string(), "seqId": seq});

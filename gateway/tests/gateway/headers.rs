@@ -21,7 +21,8 @@ fn header<'r>(response: &'r Response, name: &str) -> &'r str {
 async fn the_name_of_a_scheme_has_no_case() {
     let gateway = gateway().await;
     let token = gateway.token(1);
-    let me = |authorization: String| call(&gateway, Method::GET, "/api/users/me").header("authorization", authorization);
+    let me =
+        |authorization: String| call(&gateway, Method::GET, "/api/users/me").header("authorization", authorization);
     for scheme in ["Bearer", "bearer", "BEARER", "bEaReR   "] {
         assert_eq!(answer(me(format!("{scheme} {token}"))).await.status(), 200, "{scheme}");
     }
@@ -89,12 +90,9 @@ async fn a_body_is_json_or_does_not_say_what_it_is() {
             .body(json!({"username": "ann", "password": "12345678"}).to_string());
         answer(content_type.into_iter().fold(request, |request, kind| request.header("content-type", kind)))
     };
-    for taken in [
-        None,
-        Some("application/json"),
-        Some("Application/JSON; charset=utf-8"),
-        Some("application/vnd.example+json"),
-    ] {
+    for taken in
+        [None, Some("application/json"), Some("Application/JSON; charset=utf-8"), Some("application/vnd.example+json")]
+    {
         assert_eq!(register(taken).await.status(), 201, "{taken:?}");
     }
     for refused in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""] {

@@ -25,8 +25,8 @@ use super::flights::Flights;
 use super::model::Message;
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
-    TokenHash, User, UserPatch,
+    Membership, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn,
+    Standing, TokenHash, User, UserPatch,
 };
 use super::store::{Store, StoreError};
 

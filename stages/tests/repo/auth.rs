@@ -152,7 +152,8 @@ async fn log_out(repo: &Served, signed_in: &pb::SignedIn) {
 #[tokio::test]
 async fn a_password_is_right_however_it_is_typed() {
     let repo = Served::start().await;
-    let new = pb::RegisterRequest { username: "ann".into(), password: "cafe\u{301} au lait".into(), ..Default::default() };
+    let new =
+        pb::RegisterRequest { username: "ann".into(), password: "cafe\u{301} au lait".into(), ..Default::default() };
     repo.auth().register(new).await.unwrap();
     for typed in ["café au lait", "cafe\u{301} au lait", "café\u{A0}au\u{3000}lait"] {
         assert!(login(&repo, "ann", typed).await.is_ok(), "{typed:?}");
@@ -191,7 +192,8 @@ async fn an_email_address_is_taken_once_and_the_refusal_says_so() {
     let taken = repo.auth().register(new("ben", "ANN@example.org")).await.unwrap_err();
     assert!(taken.message().contains("email"), "{taken}");
     assert_eq!(code(Err::<(), _>(taken)), ErrorCode::UserExists);
-    let by_hand = pb::CreateUserRequest { username: "ben".into(), email: "Ann@Example.Org".into(), ..Default::default() };
+    let by_hand =
+        pb::CreateUserRequest { username: "ben".into(), email: "Ann@Example.Org".into(), ..Default::default() };
     assert_eq!(code(repo.users().create_user(by_hand).await), ErrorCode::UserExists);
     assert!(repo.auth().register(new("ben", "")).await.is_ok() && repo.auth().register(new("cleo", "")).await.is_ok());
 }

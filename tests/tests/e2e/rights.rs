@@ -47,9 +47,7 @@ async fn to_a_late_joiner_what_was_said_before_is_not_there() {
     let late = say(&mut bobs, &group, "late").await;
 
     for kind in ["edit-message", "recall-message", "react"] {
-        let target = |seq: &Value| {
-            json!({"clientMsgId": "k", "conversationId": group, "targetSeqId": seq, "content": "x", "emoji": "👍"})
-        };
+        let target = |seq: &Value| json!({"clientMsgId": "k", "conversationId": group, "targetSeqId": seq, "content": "x", "emoji": "👍"});
         let nothing = error_of(&mut eves, kind, target(&json!(99))).await;
         assert_eq!(nothing["code"], 1004, "{nothing}");
         // A group's own event, a message, a recalled one, a recall.

@@ -14,8 +14,8 @@ use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use stages::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
-    UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
+    User, UserPatch,
 };
 use stages::repo::store::{Store, StoreError};
 use tokio::time::sleep;
@@ -47,10 +47,8 @@ impl Tables {
                 raised.insert(key, seq);
             }
         }
-        let mark = |((conversation_id, user_id), seq_id)| RaisedMark {
-            conversation_id,
-            mark: ReadMark { user_id, seq_id },
-        };
+        let mark =
+            |((conversation_id, user_id), seq_id)| RaisedMark { conversation_id, mark: ReadMark { user_id, seq_id } };
         raised.into_iter().map(mark).collect()
     }
 }

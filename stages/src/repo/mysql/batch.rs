@@ -11,8 +11,8 @@ use super::Session;
 use super::json::{self, given_user_seqs};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
-use crate::repo::sql::{Fault, RaisedRow};
 use crate::repo::sql::tables::{Batches, UserSeq};
+use crate::repo::sql::{Fault, RaisedRow};
 
 /// A row that is there already is written over with itself, if it is the very message; with NULL, which
 /// the column refuses, if it is another. (IGNORE would take errors for warnings, and the number of rows that

@@ -6,8 +6,8 @@ use sqlx::Executor;
 
 use super::Session;
 use crate::repo::digest::{Digest, Row};
-use crate::repo::sql::{Fault, RaisedRow};
 use crate::repo::sql::tables::{Batches, UserSeq};
+use crate::repo::sql::{Fault, RaisedRow};
 
 /// Rows a statement: more save nothing. A row of the longest content makes some 40 MB of them.
 const STATEMENT_ROWS_MAX: usize = 4_096;

@@ -39,9 +39,8 @@ impl Users for Session {
     }
 
     async fn has_email(&mut self, email: &str) -> Result<bool, Fault> {
-        let query = sqlx::query_as(
-            "SELECT EXISTS (SELECT 1 FROM users WHERE lower(email COLLATE \"C\") = $1 AND email <> '')",
-        );
+        let query =
+            sqlx::query_as("SELECT EXISTS (SELECT 1 FROM users WHERE lower(email COLLATE \"C\") = $1 AND email <> '')");
         let (found,): (bool,) = query.bind(email.to_ascii_lowercase()).fetch_one(self).await?;
         Ok(found)
     }

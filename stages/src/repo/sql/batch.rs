@@ -9,9 +9,9 @@ use schemas::ids::{MessageId, Seq, UserId};
 use schemas::kind::EventClass;
 use schemas::records::Sequenced;
 
+use super::Fault;
 use super::rows::raised_mark_of;
 use super::tables::{Tables, UserSeq};
-use super::Fault;
 use crate::repo::digest::{Digest, Row};
 use crate::repo::model::RaisedMark;
 use crate::repo::store::StoreError;

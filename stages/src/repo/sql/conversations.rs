@@ -98,9 +98,7 @@ pub(super) async fn standing(
             Some(peer) if peer == user || tables.user(peer).await?.is_some() => Ok(Some(open)),
             Some(_) => Ok(None),
         },
-        ConversationId::Group(group) => {
-            in_group(tables, group, user).await
-        }
+        ConversationId::Group(group) => in_group(tables, group, user).await,
     }
 }
 

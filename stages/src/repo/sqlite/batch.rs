@@ -9,8 +9,8 @@ use super::Session;
 use super::values::{Values, all, first, run};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
-use crate::repo::sql::{Fault, RaisedRow};
 use crate::repo::sql::tables::{Batches, UserSeq};
+use crate::repo::sql::{Fault, RaisedRow};
 
 static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(

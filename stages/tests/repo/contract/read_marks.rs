@@ -61,10 +61,8 @@ pub async fn a_batch_tells_which_marks_it_raised(store: Dyn) {
         raised.sort_by_key(|raised| (raised.conversation_id, raised.mark.user_id));
         raised
     };
-    let expected = |conversation_id, user_id, seq| RaisedMark {
-        conversation_id,
-        mark: ReadMark { user_id, seq_id: Seq(seq) },
-    };
+    let expected =
+        |conversation_id, user_id, seq| RaisedMark { conversation_id, mark: ReadMark { user_id, seq_id: Seq(seq) } };
     let world = ConversationId::World;
     let said: Vec<_> = (1..=5).map(|seq| text(pair(), seq, ANN, "hi")).collect();
     assert_eq!(raised(&said).await, []);
