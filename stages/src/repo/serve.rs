@@ -9,6 +9,7 @@ use schemas::token::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use topics::backlog::Backlog;
@@ -103,7 +104,7 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
     };
     let time_max = config.request_timeout();
     let server = Server::builder()
-        .layer(layer_fn(move |services| Coded { services, time_max }))
+        .layer(layer_fn(move |services: Routes| Coded { services, time_max }))
         .concurrency_limit_per_connection(config.connection_requests_max as usize)
         .max_concurrent_streams(config.connection_requests_max)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))

@@ -9,7 +9,7 @@ use tonic::{Code, Request, Status};
 use crate::served::{SOON, Served, code, config};
 
 /// A call of any path with any message.
-async fn call<M: prost::Message + Default + 'static>(repo: &Served, path: &str, request: Request<M>) -> Status {
+async fn call<M: prost::Message + 'static>(repo: &Served, path: &str, request: Request<M>) -> Status {
     let mut client = tonic::client::Grpc::new(repo.channel.clone());
     client.ready().await.unwrap();
     let codec = tonic_prost::ProstCodec::<M, pb::Empty>::default();

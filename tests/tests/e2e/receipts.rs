@@ -79,7 +79,10 @@ async fn others_hear_of_a_mark_that_rises_and_never_of_one_that_goes_back() {
         repo.mark_as_read(request).await.unwrap();
     }
     say(&mut laptop, &pair, "last").await;
-    assert_eq!(receipts_before(&mut anns, &pair, "last").await, [(pair.clone(), 5), (pair.clone(), 6)]);
+    let receipts = receipts_before(&mut anns, &pair, "last").await;
+    // Of marks that are stored together the furthest is told.
+    let both = [(pair.clone(), 5), (pair.clone(), 6)];
+    assert!(receipts == both || receipts == both[1..], "{receipts:?}");
     let marks = json!({"readMarks": [{"userId": bob.user_id, "seqId": 6}]});
     assert_eq!(api.ok(Method::GET, &path, &ann, None).await, marks);
     assert!(server.stop().await.success());

@@ -153,7 +153,8 @@ impl Batches for Session {
                 .bind(column(rows, |row| row.user))
                 .bind(column(rows, |row| row.conversation))
                 .bind(column(rows, |row| row.seq));
-            raised.extend(upsert.fetch_all(&mut *self).await?);
+            let rose: Vec<RaisedRow> = upsert.fetch_all(&mut *self).await?;
+            raised.extend(rose);
         }
         Ok(raised)
     }

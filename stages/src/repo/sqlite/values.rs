@@ -51,9 +51,10 @@ where
     O: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
 {
     let mut answers = Vec::new();
-    for (sql, rows) in statement.statements(rows) {
-        let values = values(statement, rows, &bind)?;
-        answers.extend(sqlx::query_as_with(AssertSqlSafe(sql), values).fetch_all(&mut *conn).await?);
+    for (sql, given) in statement.statements(rows) {
+        let values = values(statement, given, &bind)?;
+        let rows: Vec<O> = sqlx::query_as_with(AssertSqlSafe(sql), values).fetch_all(&mut *conn).await?;
+        answers.extend(rows);
     }
     Ok(answers)
 }
