@@ -18,6 +18,7 @@ use topics::log::{Class, Incoming, Log, LogError, Outgoing, Reader, StartAt};
 
 use crate::frames::frame;
 use crate::presence::SlotLease;
+use crate::receipts::Receipts;
 use crate::sessions::{Sessions, Socket};
 use crate::views::{MessageView, ReadReceiptView, StoredView};
 
@@ -47,13 +48,14 @@ pub async fn run(
     clock: &Clock,
     stop: &CancellationToken,
 ) -> Result<(), LogError> {
+    let mut receipts = Receipts::new();
     loop {
         let Some(read) = stop.run_until_cancelled(reader.next(READ_WAIT)).await else { return Ok(()) };
         match read {
             Ok(Some(batch)) => {
                 let mut dead = Vec::new();
                 for turn in batch.records.chunks(TURN_DELIVERIES) {
-                    dead.extend(turn.iter().filter_map(|record| deliver(record, lease, sessions)));
+                    dead.extend(turn.iter().filter_map(|record| deliver(record, lease, sessions, &mut receipts)));
                     tokio::task::yield_now().await;
                 }
                 dead_letter::append(log, dead).await;
@@ -89,7 +91,7 @@ async fn reopened(
 }
 
 /// Hands a delivery to its recipients' sockets. Bytes that are none are given back as a dead letter.
-fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Option<Outgoing> {
+fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions, receipts: &mut Receipts) -> Option<Outgoing> {
     let delivery = match Delivery::decode(&record.value) {
         Ok(delivery) => delivery,
         Err(error) => {
@@ -100,6 +102,9 @@ fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions) -> Option<
     };
     if delivery.epoch != lease.epoch {
         return None; // Addressed to a former owner of the slot.
+    }
+    if !receipts.is_news(&delivery.message) {
+        return None;
     }
     let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
     let origin = record.headers.origin.filter(own).map(|origin| origin.socket);

@@ -1,15 +1,18 @@
 //! The frames of a socket: `{"type": …, "id": …, "data": …}`, one JSON text each.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use axum::extract::ws::Utf8Bytes;
 use schemas::admission::Intent;
 use schemas::error::Refusal;
 use schemas::ids::{UserId, decimal};
 use schemas::pb;
+use serde::de::{self, MapAccess, Visitor};
 use serde::ser::SerializeMap;
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::json;
 use crate::views::{ErrorView, MessageView};
 use schemas::time::{parse_rfc3339, rfc3339};
 
@@ -72,7 +75,7 @@ struct Envelope {
 /// The fields of all frames: which of them must be there depends on the type.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
-struct Data {
+pub(crate) struct Data {
     client_msg_id: Option<String>,
     conversation_id: Option<String>,
     message_type: Option<String>,
@@ -82,10 +85,34 @@ struct Data {
     emoji: Option<String>,
     remove: Option<bool>,
     seq_id: Option<i64>,
+    #[serde(deserialize_with = "positions")]
     positions: Option<BTreeMap<String, i64>>,
     limit: Option<i32>,
     #[serde(with = "optional_ids")]
     user_ids: Option<Vec<UserId>>,
+}
+
+/// Reads the positions of a `sync`, each conversation once: of two nobody knows which one is meant.
+fn positions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, i64>>, D::Error> {
+    struct Positions;
+    impl<'de> Visitor<'de> for Positions {
+        type Value = BTreeMap<String, i64>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("an object of conversation and seqId")
+        }
+
+        fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+            let mut positions = BTreeMap::new();
+            while let Some((conversation, seq)) = entries.next_entry::<String, i64>()? {
+                if positions.insert(conversation, seq).is_some() {
+                    return Err(de::Error::custom("a conversation is there twice"));
+                }
+            }
+            Ok(positions)
+        }
+    }
+    deserializer.deserialize_map(Positions).map(Some)
 }
 
 mod optional_ids {
@@ -105,7 +132,7 @@ impl ClientFrame {
     /// # Errors
     /// [`Rejected`] with [`schemas::error::ErrorCode::InvalidInput`].
     pub fn parse(text: &str) -> Result<(Self, Option<String>), Rejected> {
-        let envelope: Envelope = serde_json::from_str(text).map_err(|e| Rejected::unreadable(text, &e))?;
+        let envelope: Envelope = json::from_slice(text.as_bytes()).map_err(|e| Rejected::unreadable(text, &e))?;
         let data = envelope.data.unwrap_or_default();
         let client_msg_id = data.client_msg_id.clone();
         match frame_of(&envelope.name, data) {

@@ -25,7 +25,7 @@ use crate::edge::{Edge, trace_from};
 use crate::repo::{Repo, internal};
 use crate::rest::{auth, conversations, groups, users};
 use crate::views::ErrorView;
-use crate::{health, oversize, socket, web};
+use crate::{health, json, oversize, socket, web};
 
 /// All routes.
 pub fn router(edge: Arc<Edge>) -> Router {
@@ -71,9 +71,9 @@ pub struct Failure {
 }
 
 impl Failure {
-    /// Nothing is at this address.
-    pub fn not_found(refusal: Refusal) -> Self {
-        Self { status: StatusCode::NOT_FOUND, ..refusal.into() }
+    /// A refusal with a status of HTTP's own, in place of the one of its code.
+    pub fn with_status(status: StatusCode, refusal: Refusal) -> Self {
+        Self { status, ..refusal.into() }
     }
 }
 
@@ -132,16 +132,23 @@ impl FromRequestParts<Arc<Edge>> for Caller {
     type Rejection = Failure;
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
-        let bearer =
-            parts.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-        let token =
-            bearer.ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "Authorization: Bearer … is missing"))?;
+        let token = bearer(&parts.headers)
+            .ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "Authorization: Bearer … is missing"))?;
         let claims = edge.verify(token)?;
         edge.rates.request_of_user(claims.user_id)?;
         let repo = traced(edge, &parts.headers);
         edge.sign_ins.check(&repo, &claims).await?;
         Ok(Self { user: claims.user_id, session_id: claims.session_id, repo })
     }
+}
+
+/// The token of the one `Authorization` header, if its scheme is Bearer, in letters of any case (RFC 9110, sections
+/// 11.1 and 11.4).
+pub fn bearer(headers: &HeaderMap) -> Option<&str> {
+    let mut given = headers.get_all(header::AUTHORIZATION).iter();
+    let (only, None) = (given.next()?, given.next()) else { return None };
+    let (scheme, token) = only.to_str().ok()?.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("Bearer").then(|| token.trim_start_matches(' '))
 }
 
 /// A caller without a token, who wants one.
@@ -189,17 +196,30 @@ impl<T: DeserializeOwned> FromRequest<Arc<Edge>> for Body<T> {
     type Rejection = Failure;
 
     async fn from_request(request: Request, edge: &Arc<Edge>) -> Result<Self, Failure> {
+        check_content_type(request.headers())?;
         let bytes = axum::body::Bytes::from_request(request, edge).await.map_err(|rejection| {
             match rejection.into_response().status() {
                 StatusCode::PAYLOAD_TOO_LARGE => oversize::too_large(edge.config.body_bytes_max),
                 _ => Refusal::invalid("the body could not be read").into(),
             }
         })?;
-        let parsed = serde_json::from_slice(&bytes);
+        let parsed = json::from_slice(&bytes);
         parsed
             .map(Self)
             .map_err(|error| Refusal::invalid(format!("the body is not what this call takes: {error}")).into())
     }
+}
+
+/// A body that says nothing of its type is taken for JSON; one that says it is something else is refused.
+fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
+    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
+    let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
+    if json {
+        return Ok(());
+    }
+    let refusal = Refusal::invalid("the body is not JSON: send it as Content-Type: application/json");
+    Err(Failure::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
 }
 
 /// The parameters of a query.
@@ -243,12 +263,13 @@ async fn limit_address(
 }
 
 async fn no_such_route() -> Failure {
-    Failure::not_found(Refusal::invalid("there is nothing at this address"))
+    Failure::with_status(StatusCode::NOT_FOUND, Refusal::invalid("there is nothing at this address"))
 }
 
+/// The router adds which methods it takes, in `Allow`.
 async fn no_such_method() -> Failure {
     let refusal = Refusal::invalid("this address does not take this method");
-    Failure { status: StatusCode::METHOD_NOT_ALLOWED, ..refusal.into() }
+    Failure::with_status(StatusCode::METHOD_NOT_ALLOWED, refusal)
 }
 
 /// Counts and times requests by route template, never by address.

@@ -81,13 +81,15 @@ impl Repo {
 }
 
 /// Whether a status says that the repo does not work. What has a code of ours is its word: it does, even
-/// where something behind it does not.
+/// where something behind it does not. A call that it gave up is none.
 fn is_ill(status: &Status) -> bool {
-    !status.metadata().contains_key(GRPC_CODE_METADATA)
-        && matches!(
-            status.code(),
-            Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown
-        )
+    match status.code() {
+        Code::DeadlineExceeded => true,
+        Code::Unavailable | Code::Cancelled | Code::ResourceExhausted | Code::Unknown => {
+            !status.metadata().contains_key(GRPC_CODE_METADATA)
+        }
+        _ => false,
+    }
 }
 
 macro_rules! calls {

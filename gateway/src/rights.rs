@@ -42,11 +42,11 @@ impl Rights {
     /// Whether a user may read a conversation and speak in it.
     ///
     /// # Errors
-    /// PermissionDenied; ConversationNotFound or UserNotFound when there is no such conversation or no
-    /// such peer; Busy when the repo does not answer.
+    /// ConversationNotFound when there is none, or the user may not read it; UserNotFound when there is no such
+    /// peer; PermissionDenied when the user is banned or the group dissolved; Busy when the repo does not answer.
     pub async fn check_member(&self, user: UserId, conversation: ConversationId) -> Result<(), Refusal> {
         match conversation {
-            ConversationId::Single { .. } if conversation.peer_of(user).is_none() => return Err(denied()),
+            ConversationId::Single { .. } if conversation.peer_of(user).is_none() => return Err(absent()),
             // The world is open to all, but not to who is banned.
             ConversationId::Single { .. } | ConversationId::Group(_) | ConversationId::World => {}
         }
@@ -55,7 +55,8 @@ impl Rights {
         }
         let request = pb::GetAccessRequest { conversation_id: conversation.to_string(), user_id: user.0 };
         if !self.repo.get_access(request).await?.member {
-            return Err(denied());
+            let message = "nothing can be said here: the group was dissolved, or you are banned";
+            return Err(Refusal::new(ErrorCode::PermissionDenied, message));
         }
         self.granted.insert((user, conversation), ()).await;
         Ok(())
@@ -65,14 +66,15 @@ impl Rights {
     /// this sender. Says yes to every other kind.
     ///
     /// # Errors
-    /// ConversationNotFound when it is not there; PermissionDenied when it is not the sender's own;
-    /// InvalidInput when it is recalled or nothing that somebody said.
+    /// ConversationNotFound when it is not there, or the sender may not read it; PermissionDenied when it is not the
+    /// sender's own; InvalidInput when it is recalled or nothing that somebody said.
     pub async fn check_target(&self, record: &Upstream) -> Result<(), Refusal> {
         let (Kind::Edit | Kind::Recall | Kind::Reaction) = record.kind else { return Ok(()) };
         let Some(seq) = record.target_seq else { return Err(Refusal::invalid("targetSeqId is missing")) };
         let position = pb::MessagePosition { conversation_id: record.conversation_id.to_string(), seq_id: seq.0 };
+        let reader_id = Some(record.sender_id.0);
         let target =
-            self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id: None }).await?;
+            self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id }).await?;
         if Kind::named(&target.kind).class() != EventClass::Message {
             return Err(Refusal::invalid("targetSeqId is not of a message that somebody sent"));
         }
@@ -112,6 +114,7 @@ impl Rights {
     }
 }
 
-fn denied() -> Refusal {
-    Refusal::new(ErrorCode::PermissionDenied, "you are not part of this conversation")
+/// As the repo says it.
+fn absent() -> Refusal {
+    Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
 }

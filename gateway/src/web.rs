@@ -36,7 +36,7 @@ pub async fn asset(At(name): At<String>, headers: HeaderMap) -> Response {
 
 fn serve(name: &str, headers: &HeaderMap) -> Response {
     let Some(file) = table::FILES.iter().find(|file| file.name == name) else {
-        return Failure::not_found(Refusal::invalid("there is no such file")).into_response();
+        return Failure::with_status(StatusCode::NOT_FOUND, Refusal::invalid("there is no such file")).into_response();
     };
     // The names carry no version, so a browser asks each time and is told that it has the newest.
     let always = [

@@ -2,7 +2,8 @@
 //!
 //! Two users or a group of up to [`SMALL_GROUP_MEMBERS_MAX`]: one delivery for each live gateway slot
 //! where one of them is online, with its recipients. A larger group, or one that once was: one task
-//! for large-group. `world`: one delivery for each live slot, to everybody there.
+//! for large-group. `world`: one delivery for each live slot, to everybody there. Read marks go where they are
+//! shown: not to larger groups, nor to `world`.
 //!
 //! The stage has no changelog: memberships are loaded from the repo and kept right by the events that
 //! pass, and a repeated delivery is recognised by its seq.
@@ -14,6 +15,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use schemas::ids::{ConversationId, GroupId, UserId};
+use schemas::kind::Kind;
 use schemas::records::{GroupTask, Sequenced};
 
 use crate::dispatch::{Audience, AudienceOf, Dispatch, Sending};
@@ -105,8 +107,11 @@ impl Stage for FanOut {
             if !is_sent(&message) {
                 continue;
             }
+            let receipt = message.kind == Kind::ReadMark;
             let to = Sending { presence: &presence, now_ms: cx.now_ms, source, headers: &headers };
             match message.conversation_id {
+                // Nobody's marks are shown there.
+                ConversationId::World if receipt => {}
                 ConversationId::World => {
                     to.each(live.iter().map(|&(slot, epoch)| (slot, epoch, Vec::new())), message, &mut out.records);
                 }
@@ -175,6 +180,11 @@ fn to_group(
             }
             MemberChange::Everybody => {}
         }
+    }
+    if message.kind == Kind::ReadMark
+        && (members.get(group)?.is_large() || before.binary_search(&message.sender_id).is_err())
+    {
+        return Ok(()); // Its marks are not shown, or this one is no member's.
     }
     if members.get(group)?.is_large() {
         let task = GroupTask { group_id: group, page: 0, pages: 0, message };

@@ -4,23 +4,43 @@
 //! [`CachedStore`](crate::repo::cached::CachedStore)), then passed on whole, repeats included: whoever comes next
 //! recognises a repeat by (conversation, seq), and would miss what was written just before a crash
 //! if it were held back.
+//!
+//! Read marks have no seq to recognise a repeat by. Only those that the store raised are passed on, as high as they
+//! are there: nobody is told of a mark that changed nothing, or went back. A mark that was raised just before a
+//! crash is not told of; it is in the store.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use schemas::ids::{ConversationId, Seq, UserId};
+use schemas::kind::Kind;
 use schemas::records::Sequenced;
 
+use crate::repo::model::RaisedMark;
 use crate::repo::store::{Class, Store, StoreError};
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
 
 /// Writes sequenced messages to a store and passes them on.
 pub struct Persist {
     store: Arc<dyn Store>,
+    /// Marks that were raised and whose passing is not committed. An attempt that is made again raises nothing.
+    raised: HashMap<(ConversationId, UserId), Seq>,
+    /// Those of them that the batch at hand passes on.
+    passed: HashSet<(ConversationId, UserId)>,
 }
 
 impl Persist {
     /// A stage over this store.
     pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store }
+        Self { store, raised: HashMap::new(), passed: HashSet::new() }
+    }
+
+    /// A mark as the store has it, where it is the first of the batch that reaches what was raised.
+    fn risen(&mut self, mark: Sequenced) -> Option<Sequenced> {
+        let key = (mark.conversation_id, mark.sender_id);
+        let seq = *self.raised.get(&key)?;
+        let first = mark.target_seq >= Some(seq) && self.passed.insert(key);
+        first.then_some(Sequenced { target_seq: Some(seq), ..mark })
     }
 }
 
@@ -37,14 +57,21 @@ impl Stage for Persist {
 
     fn restore(&mut self, _partition: u32, _changes: Vec<()>) {}
 
-    fn revoked(&mut self, _partition: u32) {}
+    fn revoked(&mut self, _partition: u32) {
+        // What of it was raised is told by nobody: the next owner raises nothing by it.
+        self.raised.clear();
+    }
 
     async fn prepare(&mut self, batch: &[Input<Sequenced>]) -> Result<(), StageError> {
         let stored: Vec<_> = batch.iter().map(|input| &input.value).filter(|m| m.kind.rules().stored).collect();
         if stored.is_empty() {
             return Ok(());
         }
-        self.store.write_batch(&stored).await.map_err(stage_error)
+        let raised = self.store.write_batch(&stored).await.map_err(stage_error)?;
+        let raised = raised.into_iter();
+        self.raised
+            .extend(raised.map(|RaisedMark { conversation_id, mark }| ((conversation_id, mark.user_id), mark.seq_id)));
+        Ok(())
     }
 
     fn process(
@@ -53,14 +80,22 @@ impl Stage for Persist {
         out: &mut Outputs<Sequenced, ()>,
         _cx: &Context,
     ) -> Result<(), StageError> {
-        let pass_on = |Input { source, headers, value }| Output { source, headers, value };
-        out.records.extend(batch.into_iter().map(pass_on));
+        for Input { source, headers, value } in batch {
+            let value = if value.kind == Kind::ReadMark { self.risen(value) } else { Some(value) };
+            out.records.extend(value.map(|value| Output { source, headers, value }));
+        }
         Ok(())
     }
 
-    fn committed(&mut self) {}
+    fn committed(&mut self) {
+        for key in self.passed.drain() {
+            self.raised.remove(&key);
+        }
+    }
 
-    fn aborted(&mut self) {}
+    fn aborted(&mut self) {
+        self.passed.clear();
+    }
 }
 
 fn stage_error(error: StoreError) -> StageError {

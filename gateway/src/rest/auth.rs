@@ -5,9 +5,9 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
-use schemas::admission;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::decimal;
+use schemas::names;
 use schemas::pb;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
@@ -34,29 +34,20 @@ pub struct Credentials {
     password: String,
 }
 
-/// Body of `refresh` and `logout`.
+/// Body of `refresh`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refresh {
     refresh_token: String,
 }
 
-/// Answer of `register` and `login`.
+/// Answer of `register`, `login` and `refresh`.
 #[derive(Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct SignedIn {
     #[serde(with = "decimal")]
     user_id: i64,
     username: String,
-    access_token: String,
-    refresh_token: String,
-    expires_in: i64,
-}
-
-/// Answer of `refresh`.
-#[derive(Serialize)]
-#[serde(rename_all = "camelCase")]
-pub struct Refreshed {
     access_token: String,
     refresh_token: String,
     expires_in: i64,
@@ -74,13 +65,15 @@ pub async fn register(
     stranger: Stranger,
     Body(body): Body<Registration>,
 ) -> Result<(StatusCode, Json<SignedIn>), Failure> {
-    admission::check_username(&body.username)?;
-    admission::check_password(&body.password)?;
+    names::check_username(&body.username)?;
+    names::check_password(&body.password)?;
     let email = body.email.unwrap_or_default();
-    admission::check_text("email", &email, admission::ADDRESS_BYTES_MAX)?;
+    if !email.is_empty() {
+        names::check_email(&email)?;
+    }
     let display_name = body.display_name.unwrap_or_default();
     if !display_name.is_empty() {
-        admission::check_name("displayName", &display_name)?;
+        names::name("displayName", &display_name)?;
     }
     let request = pb::RegisterRequest { username: body.username, password: body.password, email, display_name };
     Ok((StatusCode::CREATED, Json(stranger.repo.register(request).await?.into())))
@@ -93,7 +86,7 @@ pub async fn login(
     Body(body): Body<Credentials>,
 ) -> Result<Json<SignedIn>, Failure> {
     // No name is longer, and a limit remembers none that is.
-    admission::check_username(&body.username).map_err(|_| wrong_credentials())?;
+    names::check_username(&body.username).map_err(|_| wrong_credentials())?;
     let attempt = edge.rates.failed_logins.attempt(&body.username, stranger.address, Instant::now())?;
     let answer = stranger.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
     match &answer {
@@ -108,19 +101,15 @@ fn wrong_credentials() -> Refusal {
 }
 
 /// `POST /api/auth/refresh`.
-pub async fn refresh(stranger: Stranger, Body(body): Body<Refresh>) -> Result<Json<Refreshed>, Failure> {
+pub async fn refresh(stranger: Stranger, Body(body): Body<Refresh>) -> Result<Json<SignedIn>, Failure> {
     let request = pb::RefreshTokenRequest { refresh_token: body.refresh_token };
-    let pb::SignedIn { access_token, refresh_token, expires_in, .. } = stranger.repo.refresh_token(request).await?;
-    Ok(Json(Refreshed { access_token, refresh_token, expires_in }))
+    Ok(Json(stranger.repo.refresh_token(request).await?.into()))
 }
 
-/// `POST /api/auth/logout`: ends the sign-in, and its sockets on this gateway.
-pub async fn logout(
-    State(edge): State<Arc<Edge>>,
-    caller: Caller,
-    Body(body): Body<Refresh>,
-) -> Result<StatusCode, Failure> {
-    caller.repo.logout(pb::LogoutRequest { refresh_token: body.refresh_token }).await?;
+/// `POST /api/auth/logout`: ends the sign-in that the access token names, whatever else is sent, and its sockets on
+/// this gateway.
+pub async fn logout(State(edge): State<Arc<Edge>>, caller: Caller) -> Result<StatusCode, Failure> {
+    caller.repo.logout(pb::LogoutRequest { user_id: caller.user.0, session_id: caller.session_id }).await?;
     edge.sign_ins.ended(caller.user, caller.session_id).await;
     edge.sessions.log_out(caller.user, caller.session_id);
     Ok(StatusCode::NO_CONTENT)

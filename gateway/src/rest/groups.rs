@@ -6,9 +6,9 @@ use axum::Json;
 use axum::extract::State;
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use schemas::admission;
 use schemas::error::Refusal;
 use schemas::ids::{GroupId, UserId, decimal};
+use schemas::names;
 use schemas::pb;
 use serde::{Deserialize, Serialize};
 
@@ -176,10 +176,10 @@ fn group_id(text: &str) -> Result<i64, Refusal> {
 
 fn check(name: Option<&str>, description: Option<&str>) -> Result<(), Refusal> {
     if let Some(name) = name {
-        admission::check_name("name", name)?;
+        names::name("name", name)?;
     }
     if let Some(description) = description {
-        admission::check_text("description", description, admission::DESCRIPTION_BYTES_MAX)?;
+        names::description(description)?;
     }
     Ok(())
 }

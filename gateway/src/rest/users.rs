@@ -2,11 +2,10 @@
 
 use axum::Json;
 use futures::stream::{self, StreamExt, TryStreamExt};
-use schemas::admission;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
+use schemas::names;
 use schemas::pb;
-use schemas::web_address::check_web_address;
 use serde::{Deserialize, Serialize};
 
 use super::id;
@@ -57,10 +56,10 @@ pub async fn me(caller: Caller) -> Result<Json<UserView>, Failure> {
 pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json<UserView>, Failure> {
     let Changes { display_name, avatar_url } = changes;
     if let Some(name) = &display_name {
-        admission::check_name("displayName", name)?;
+        names::name("displayName", name)?;
     }
     if let Some(url) = &avatar_url {
-        check_web_address("avatarUrl", url)?;
+        names::check_avatar_url("avatarUrl", url)?;
     }
     let request = pb::UpdateUserRequest { user_id: caller.user.0, display_name, avatar_url, status: None };
     Ok(Json(UserView::own(caller.repo.update_user(request).await?)))

@@ -11,15 +11,15 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::http::{HeaderMap, Uri, header};
-use axum::response::Response;
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::response::{IntoResponse, Response};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::token::Claims;
 use serde::Deserialize;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::edge::Edge;
-use crate::http::{Address, Failure, Params};
+use crate::http::{Address, Failure, Params, bearer};
 use crate::sessions::{CloseReason, Identity, Socket};
 use crate::sign_ins::is_over;
 
@@ -45,14 +45,16 @@ pub async fn upgrade(
     Params(parameters): Params<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
-    let upgrade = upgrade.map_err(|rejection| Refusal::invalid(format!("not a WebSocket: {rejection}")))?;
+    let upgrade = match upgrade {
+        Ok(upgrade) => upgrade,
+        Err(rejection) => return Ok(not_a_websocket(&rejection)),
+    };
     check_origin(&headers, &edge.config.allowed_origins)?;
     edge.rates.request_of_address(address)?;
     if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
         return Err(Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another").into());
     }
-    let bearer = headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok()?.strip_prefix("Bearer "));
-    let admitted = admit(&edge, bearer.or(parameters.token.as_deref()).unwrap_or_default()).await;
+    let admitted = admit(&edge, bearer(&headers).or(parameters.token.as_deref()).unwrap_or_default()).await;
     let given = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok()).or(parameters.traceparent.as_deref());
     let trace = given.and_then(|text| text.parse::<TraceParent>().ok());
     let upgrade = upgrade
@@ -73,6 +75,27 @@ pub async fn upgrade(
         // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
         edge.sockets.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
+}
+
+/// What a request that opens no socket is answered with. Of another version the client hears which one is spoken
+/// here (RFC 6455, section 4.4).
+fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
+    let status = match rejection {
+        WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => StatusCode::UPGRADE_REQUIRED,
+        WebSocketUpgradeRejection::MethodNotGet(_) => StatusCode::METHOD_NOT_ALLOWED,
+        _ => StatusCode::BAD_REQUEST,
+    };
+    let refusal = Refusal::invalid(format!("not a WebSocket: {rejection}"));
+    let mut response = Failure::with_status(status, refusal).into_response();
+    let headers = match status {
+        StatusCode::UPGRADE_REQUIRED => {
+            vec![(header::SEC_WEBSOCKET_VERSION, "13"), (header::UPGRADE, "websocket"), (header::CONNECTION, "upgrade")]
+        }
+        StatusCode::METHOD_NOT_ALLOWED => vec![(header::ALLOW, "GET")],
+        _ => Vec::new(),
+    };
+    response.headers_mut().extend(headers.into_iter().map(|(name, value)| (name, HeaderValue::from_static(value))));
+    response
 }
 
 /// Who opens a socket. A repo that does not answer keeps nobody away: the sign-in is judged again with

@@ -4,6 +4,7 @@ use schemas::pb;
 use serde_json::{Value, json};
 
 use crate::harness::{Client, NOW, gateway, say};
+use crate::repo::{LATE, LATE_READS_FROM};
 
 async fn check(client: &mut Client, text: String, code: u16, id: Value, key: Value) {
     let shown: String = text.chars().take(120).collect();
@@ -40,7 +41,7 @@ async fn a_bad_frame_gets_its_code_and_the_socket_lives_on() {
         ("world", "", 1000),
         ("world", "a\0b", 1000),
         ("world", "x".repeat(8_193).as_str(), 1010),
-        ("single_2_3", "hi", 1002),
+        ("single_2_3", "hi", 1004),
         ("single_1_500", "hi", 1001),
         ("group_7", "hi", 1004),
     ] {
@@ -54,10 +55,79 @@ async fn a_bad_frame_gets_its_code_and_the_socket_lives_on() {
 }
 
 #[tokio::test]
-async fn who_is_not_a_member_may_not_speak() {
+async fn to_who_is_no_member_a_group_is_not_there() {
     let gateway = gateway().await;
     let mut stranger = gateway.connect(9).await;
-    check(&mut stranger, say("group_5", "k", "hi").to_string(), 1002, json!("id-k"), json!("k")).await;
+    check(&mut stranger, say("group_5", "k", "hi").to_string(), 1004, json!("id-k"), json!("k")).await;
+}
+
+#[tokio::test]
+async fn a_message_from_before_one_joined_is_not_there_to_change_or_react_to() {
+    let gateway = gateway().await;
+    let stored = |seq_id, kind: &str, recalled| pb::Message {
+        conversation_id: "group_5".into(),
+        seq_id,
+        sender_id: 1,
+        kind: kind.into(),
+        recalled,
+        ..Default::default()
+    };
+    let before = [stored(1, "text", false), stored(2, "text", true), stored(LATE_READS_FROM, "text", false)];
+    gateway.repo.messages.lock().unwrap().extend(before);
+    let mut late = gateway.connect(LATE).await;
+    let ask = |name: &str, seq: i64| {
+        let data =
+            json!({"clientMsgId": "k", "conversationId": "group_5", "targetSeqId": seq, "content": "x", "emoji": "👍"});
+        json!({"type": name, "data": data})
+    };
+    for name in ["edit-message", "recall-message", "react"] {
+        late.send(ask(name, 99)).await;
+        let nowhere = late.frame().await;
+        assert_eq!(nowhere["data"]["code"], 1004, "{nowhere}");
+        for seq in [1, 2] {
+            late.send(ask(name, seq)).await;
+            assert_eq!(late.frame().await, nowhere, "{name} {seq}: nothing tells that it was there");
+        }
+    }
+    late.send(ask("react", LATE_READS_FROM)).await;
+    assert_eq!(late.frame().await["type"], "message-ack");
+}
+
+#[tokio::test]
+async fn an_array_is_no_object_and_what_is_nearly_a_frame_is_none() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    for text in [
+        r#"["send-message","9",["k","world","text","x"]]"#,
+        r#"["ping"]"#,
+        r#"{"type":"send-message","data":["k","world","text","x"]}"#,
+        r#"{"type":"ping"} {"type":"ping"}"#,
+        r#"{"type":"ping","type":"ping"}"#,
+        r#"{"type":{"ping":null}}"#,
+        r#"{"type":"mark-read","data":{"conversationId":"world","seqId":1.0}}"#,
+        r#"{"type":"mark-read","data":{"conversationId":"world","seqId":1e2}}"#,
+        r#"{"type":"mark-read","data":{"conversationId":"world","seqId":"1"}}"#,
+        r#"{"type":"mark-read","data":{"conversationId":"world","seqId":9223372036854775808}}"#,
+        r#"{"type":"mark-read","data":{"conversationId":"world","seqId":1,"seqId":2}}"#,
+        r#"{"type":"mark-read","data":{"conversationId":"world","seqId":null}}"#,
+        r#"{"type":"sync","data":{"positions":[["world",0]]}}"#,
+        r#"{"type":"sync","data":{"positions":{"world":0,"world":1}}}"#,
+        r#"{"type":"subscribe-presence","data":{"userIds":{"0":"1"}}}"#,
+    ] {
+        check(&mut client, text.into(), 1000, Value::Null, Value::Null).await;
+    }
+    client.send_text(r#"{"type":"ping","id":null,"data":null,"more":[[{"deep":[1]}]]}"#.into()).await;
+    assert_eq!(client.frame().await["type"], "pong");
+}
+
+#[tokio::test]
+async fn an_emoji_shows_something() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    for emoji in ["", " ", "\u{200B}", "\u{3164}", "\u{2800}", "\u{202E}x", "\u{2066}x\u{2069}", "\u{FE0F}"] {
+        let data = json!({"clientMsgId": "k", "conversationId": "group_5", "targetSeqId": 1, "emoji": emoji});
+        check(&mut client, json!({"type": "react", "data": data}).to_string(), 1000, Value::Null, json!("k")).await;
+    }
 }
 
 #[tokio::test]

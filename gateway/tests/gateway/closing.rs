@@ -5,6 +5,7 @@ use std::time::Duration;
 use futures::SinkExt;
 use gateway::{GatewayConfig, GatewayError};
 use schemas::ids::UserId;
+use schemas::pb;
 use schemas::token::{Claims, SigningKey};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
@@ -82,8 +83,10 @@ async fn a_logout_closes_the_sockets_of_its_session_with_4009() {
     let mut other = gateway.open(&format!("/ws?token={}", gateway.token_of(1, 999))).await;
     other.frame_of("hello").await;
     let token = gateway.token(1);
+    // Whatever else is sent along, it is the token's own sign-in that ends.
     let (status, _) = gateway.request("POST", "/api/auth/logout", Some(&token), Some(r#"{"refreshToken":"r"}"#)).await;
     assert_eq!(status, 204);
+    assert_eq!(gateway.repo.logged_out.lock().unwrap()[..], [pb::LogoutRequest { user_id: 1, session_id: 10 }]);
     assert_eq!(ended.closed().await, 4009);
     other.nothing_came().await;
 }

@@ -2,8 +2,10 @@
 
 use gateway::GatewayConfig;
 use schemas::avro::{PresenceEvent, Record};
-use schemas::ids::{ConversationId, UserId};
+use schemas::ids::{ConversationId, GroupId, Seq, UserId};
+use schemas::kind::Kind;
 use schemas::pb;
+use schemas::records::Sequenced;
 use serde_json::json;
 use topics::catalogue::PRESENCE;
 
@@ -96,7 +98,7 @@ async fn typing_reaches_the_other_members_only() {
     typist.nothing_came().await;
     stranger.send(json!({"type": "typing", "id": "t", "data": {"conversationId": "group_5"}})).await;
     let error = stranger.frame().await;
-    assert_eq!((&error["id"], &error["data"]["code"]), (&json!("t"), &json!(1002)));
+    assert_eq!((&error["id"], &error["data"]["code"]), (&json!("t"), &json!(1004)));
 }
 
 #[tokio::test]
@@ -150,7 +152,7 @@ async fn sync_says_recovered_only_when_nothing_is_missing() {
         assert_eq!(frame["id"], "s");
         let data = &frame["data"];
         match frame["type"].as_str().unwrap() {
-            "error" => assert_eq!(data["code"], 1002),
+            "error" => assert_eq!(data["code"], 1004),
             _ => {
                 let seqs: Vec<_> =
                     data["messages"].as_array().unwrap().iter().map(|m| m["seqId"].as_i64().unwrap()).collect();
@@ -164,4 +166,24 @@ async fn sync_says_recovered_only_when_nothing_is_missing() {
     client.send(json!({"type": "sync", "data": {"positions": {"group_5": 0}, "limit": 2}})).await;
     let part = client.frame().await;
     assert_eq!((&part["data"]["hasMore"], &part["data"]["recovered"]), (&json!(true), &json!(false)));
+}
+
+#[tokio::test]
+async fn a_read_receipt_never_goes_back() {
+    let gateway = gateway().await;
+    let mut client = gateway.connect(1).await;
+    let mark = |conversation, user, seq| Sequenced {
+        kind: Kind::ReadMark,
+        target_seq: Some(Seq(seq)),
+        ..message(conversation, user, 0, "")
+    };
+    let (pair, group) = (single(1, 2), ConversationId::Group(GroupId(5)));
+    let marks =
+        [mark(pair, 2, 4), mark(pair, 2, 2), mark(pair, 2, 4), mark(pair, 1, 2), mark(group, 2, 1), mark(pair, 2, 5)];
+    gateway.deliver(EPOCH, &[1], &marks, None).await;
+    for (conversation, user, seq) in [(pair, 2, 4), (pair, 1, 2), (group, 2, 1), (pair, 2, 5)] {
+        let data = json!({"conversationId": conversation.to_string(), "userId": user.to_string(), "seqId": seq});
+        assert_eq!(client.frame().await, json!({"type": "read-receipt", "data": data}));
+    }
+    client.nothing_came().await;
 }

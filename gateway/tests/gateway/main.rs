@@ -5,6 +5,7 @@ mod bad_input;
 mod closing;
 mod delivery;
 mod harness;
+mod headers;
 mod log;
 mod repo;
 mod rest;

@@ -22,8 +22,10 @@ use stubs::group_repo_server::{GroupRepo, GroupRepoServer};
 use stubs::message_repo_server::{MessageRepo, MessageRepoServer};
 use stubs::user_repo_server::{UserRepo, UserRepoServer};
 
-/// Users 1 to 99 exist; 1, 2 and 3 are the members of group 5.
+/// Users 1 to 99 exist; 1, 2 and 3 are the members of group 5, of which the last reads from a later message on.
 pub const MEMBERS: [i64; 3] = [1, 2, 3];
+pub const LATE: i64 = 3;
+pub const LATE_READS_FROM: i64 = 3;
 
 #[derive(Default)]
 pub struct FakeRepo {
@@ -33,6 +35,7 @@ pub struct FakeRepo {
     /// What is said of every sign-in; `None`: it goes on.
     pub sign_ins_are: Mutex<Option<ErrorCode>>,
     pub traces: Mutex<Vec<String>>,
+    pub logged_out: Mutex<Vec<pb::LogoutRequest>>,
     /// Calls that were answered as by a server that is just going down.
     pub unavailable: AtomicUsize,
 }
@@ -141,12 +144,15 @@ impl UserRepo for FakeRepo {
 impl MessageRepo for FakeRepo {
     async fn get_message(&self, request: Request<pb::GetMessageRequest>) -> Answer<pb::Message> {
         use pb::get_message_request::By;
-        let by = request.into_inner().by.ok_or_else(|| refused(ErrorCode::InvalidInput, "which?"))?;
+        let pb::GetMessageRequest { by, reader_id } = request.into_inner();
+        let by = by.ok_or_else(|| refused(ErrorCode::InvalidInput, "which?"))?;
+        let first = if reader_id.expect("clients read as themselves") == LATE { LATE_READS_FROM } else { 1 };
         let messages = self.messages.lock().unwrap();
         let found = messages.iter().find(|m| match &by {
             By::MessageId(id) => m.message_id == *id,
             By::Position(at) => m.conversation_id == at.conversation_id && m.seq_id == at.seq_id,
         });
+        let found = found.filter(|message| message.seq_id >= first);
         found.cloned().map(Response::new).ok_or_else(|| refused(ErrorCode::ConversationNotFound, "no such message"))
     }
 }
@@ -190,9 +196,8 @@ impl ConversationService for FakeRepo {
             }
             Ok(ConversationId::Single { .. }) => Err(refused(ErrorCode::UserNotFound, "no such user")),
             Ok(ConversationId::World) => Ok(Response::new(pb::Access { member: true, role: String::new() })),
-            Ok(ConversationId::Group(group)) if group.0 == 5 => {
-                let member = MEMBERS.contains(&request.user_id);
-                Ok(Response::new(pb::Access { member, role: "member".into() }))
+            Ok(ConversationId::Group(group)) if group.0 == 5 && MEMBERS.contains(&request.user_id) => {
+                Ok(Response::new(pb::Access { member: true, role: "member".into() }))
             }
             _ => Err(refused(ErrorCode::ConversationNotFound, "no such conversation")),
         }
@@ -200,7 +205,7 @@ impl ConversationService for FakeRepo {
 
     async fn get_read_marks(&self, request: Request<pb::GetReadMarksRequest>) -> Answer<pb::GetReadMarksResponse> {
         match request.into_inner().conversation_id.as_str() {
-            "group_6" => Err(refused(ErrorCode::PermissionDenied, "not yours")),
+            "group_6" => Err(refused(ErrorCode::ConversationNotFound, "no such conversation")),
             _ => Ok(Response::new(pb::GetReadMarksResponse {
                 read_marks: vec![pb::ReadMark { user_id: 9_007_199_254_740_993, seq_id: 4 }],
             })),
@@ -234,7 +239,7 @@ impl ConversationService for FakeRepo {
     ) -> Answer<pb::GetConversationMessagesResponse> {
         let request = request.into_inner();
         if request.conversation_id == "group_6" {
-            return Err(refused(ErrorCode::PermissionDenied, "not yours"));
+            return Err(refused(ErrorCode::ConversationNotFound, "no such conversation"));
         }
         let all = self.messages.lock().unwrap();
         let all: Vec<_> = all.iter().filter(|m| m.conversation_id == request.conversation_id).cloned().collect();
@@ -269,10 +274,11 @@ impl AuthService for FakeRepo {
 
     async fn refresh_token(&self, _: Request<pb::RefreshTokenRequest>) -> Answer<pb::SignedIn> {
         Ok(Response::new(pb::SignedIn {
+            user_id: 9_007_199_254_740_993,
+            username: "ann".into(),
             access_token: "a".into(),
             refresh_token: "r".into(),
             expires_in: 900,
-            ..Default::default()
         }))
     }
 
@@ -288,7 +294,8 @@ impl AuthService for FakeRepo {
         Ok(Response::new(pb::Empty {}))
     }
 
-    async fn logout(&self, _: Request<pb::LogoutRequest>) -> Answer<pb::Empty> {
+    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Answer<pb::Empty> {
+        self.logged_out.lock().unwrap().push(request.into_inner());
         Ok(Response::new(pb::Empty {}))
     }
 }

@@ -25,8 +25,8 @@ use super::flights::Flights;
 use super::model::Message;
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
-    TokenHash, User, UserPatch,
+    Membership, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn,
+    Standing, TokenHash, User, UserPatch,
 };
 use super::store::{Store, StoreError};
 
@@ -154,10 +154,10 @@ fn miss(what: &'static str) {
 
 #[async_trait]
 impl Store for CachedStore {
-    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<(), StoreError> {
-        self.store.write_batch(batch).await?;
+    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
+        let raised = self.store.write_batch(batch).await?;
         note("messages", self.cache.append(batch).await);
-        Ok(())
+        Ok(raised)
     }
 
     async fn history(
@@ -304,8 +304,8 @@ impl Store for CachedStore {
         self.store.rotate_token(used, next, now).await
     }
 
-    async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError> {
-        self.store.revoke_family(token).await
+    async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError> {
+        self.store.revoke_family(user, family).await
     }
 
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {

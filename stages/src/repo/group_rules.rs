@@ -4,7 +4,7 @@
 //! members and leave.
 
 use schemas::error::{ErrorCode, Refusal};
-use schemas::ids::{GroupId, UserId};
+use schemas::ids::UserId;
 use schemas::kind::Kind;
 
 use super::model::{Group, GroupChange, Role};
@@ -28,12 +28,11 @@ pub struct Situation<'a> {
 /// `ConversationNotFound`, `PermissionDenied`, `UserNotFound` or `InvalidInput`.
 pub fn judge(change: &GroupChange, situation: Situation<'_>) -> Result<(), Refusal> {
     let Situation { group, actor, actor_role, target_role } = situation;
+    // Who is no member learns nothing of the group, not even that it is there.
+    let Some(role) = actor_role else { return Err(no_conversation()) };
     if group.dissolved {
         return Err(Refusal::new(ErrorCode::ConversationNotFound, format!("group {} was dissolved", group.id)));
     }
-    let Some(role) = actor_role else {
-        return Err(denied("not a member of this group"));
-    };
     match change {
         GroupChange::Add { .. } => Ok(()),
         GroupChange::Rename { .. } => match role {
@@ -97,9 +96,9 @@ pub fn event_kind(change: &GroupChange, actor: UserId) -> Kind {
     }
 }
 
-/// There is no such group.
-pub fn no_group(id: GroupId) -> Refusal {
-    Refusal::new(ErrorCode::ConversationNotFound, format!("there is no group {id}"))
+/// There is no such conversation, or it is not one of the user's: they are told the same.
+pub fn no_conversation() -> Refusal {
+    Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
 }
 
 /// There is no such user.

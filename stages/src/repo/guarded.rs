@@ -14,8 +14,8 @@ use topics::guard::{CallFailed, Guard, Limits};
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
-    UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
+    User, UserPatch,
 };
 use super::store::{Class, Store, StoreError};
 
@@ -131,12 +131,12 @@ guarded! {
         update_user(id: UserId, patch: &UserPatch) -> Option<User> = "update a user";
         start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
         rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
-        revoke_family(token: TokenHash) -> () = "revoke a refresh token";
+        revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
         create_group(group: &NewGroup, act: &Act) -> Group = "create a group";
         change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group = "change a group";
     }
     unguarded {
-        write_batch(batch: &[&Sequenced]) -> ();
+        write_batch(batch: &[&Sequenced]) -> Vec<RaisedMark>;
         scan(after: MessageId, limit: usize) -> Vec<Message>;
         outbox(limit: usize) -> Vec<OutboxRow>;
         outbox_published(ids: &[i64]) -> ();

@@ -7,6 +7,7 @@
 
 pub mod cache;
 pub mod cached;
+mod coded;
 pub mod config;
 pub mod digest;
 mod flights;

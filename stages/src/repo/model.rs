@@ -140,6 +140,15 @@ pub struct ReadMark {
     pub seq_id: Seq,
 }
 
+/// A read mark that a batch of messages has raised.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RaisedMark {
+    /// Where.
+    pub conversation_id: ConversationId,
+    /// Whose, and up to where.
+    pub mark: ReadMark,
+}
+
 /// A message as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
@@ -228,6 +237,8 @@ pub struct Standing {
     pub may_speak: bool,
     /// Their role in a group.
     pub role: Option<Role>,
+    /// They are banned, and may do nothing anywhere.
+    pub banned: bool,
 }
 
 /// A group.

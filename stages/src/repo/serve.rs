@@ -9,13 +9,16 @@ use schemas::token::SigningKey;
 use tokio::net::TcpListener;
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::Log;
+use tower::layer::layer_fn;
 
 use super::cache::Cache;
+use super::coded::Coded;
 use super::config::RepoConfig;
 use super::grpc::auth_service_server::AuthServiceServer;
 use super::grpc::conversation_service_server::ConversationServiceServer;
@@ -99,8 +102,9 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
             .register_encoded_file_descriptor_set(pb::FILE_DESCRIPTOR_SET)
             .register_encoded_file_descriptor_set(tonic_health::pb::FILE_DESCRIPTOR_SET)
     };
+    let time_max = config.request_timeout();
     let server = Server::builder()
-        .timeout(config.request_timeout())
+        .layer(layer_fn(move |services: Routes| Coded { services, time_max }))
         .concurrency_limit_per_connection(config.connection_requests_max as usize)
         .max_concurrent_streams(config.connection_requests_max)
         .http2_max_pending_accept_reset_streams(Some(PENDING_RESETS_MAX))

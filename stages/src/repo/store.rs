@@ -13,8 +13,8 @@ use schemas::records::Sequenced;
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
-    UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
+    User, UserPatch,
 };
 
 /// What to do about a [`StoreError`].
@@ -122,11 +122,11 @@ impl From<Refusal> for StoreError {
 pub trait Store: Send + Sync + 'static {
     /// Writes a batch of the kinds that are stored: rows, the changes that edits and recalls make to
     /// their targets, conversations, who has them, and read marks; all of it or nothing. A repeat
-    /// changes nothing.
+    /// changes nothing. Answers with the read marks that it raised, each as it is now.
     ///
     /// # Errors
     /// [`StoreError::IdentityTaken`] when a row is there with another message id.
-    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<(), StoreError>;
+    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError>;
 
     /// The messages of these ids that exist, in the order asked for.
     async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError>;
@@ -179,7 +179,8 @@ pub trait Store: Send + Sync + 'static {
     /// Keeps a new user.
     ///
     /// # Errors
-    /// `UserExists` when the name is taken, whatever the case of its letters.
+    /// `UserExists` when the name or the email address is taken, whatever the case of its letters; the sentence
+    /// says which.
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError>;
 
     /// A user.
@@ -197,8 +198,8 @@ pub trait Store: Send + Sync + 'static {
     /// Uses a refresh token up and keeps the next in its place.
     async fn rotate_token(&self, used: TokenHash, next: NewToken, now: i64) -> Result<Rotation, StoreError>;
 
-    /// Ends the sign-in that a refresh token descends from; nothing when it is unknown.
-    async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError>;
+    /// Ends a sign-in of a user: no token of it is known any more. Nothing when it is over already.
+    async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError>;
 
     /// What is known of a sign-in, from the primary: one that has just begun goes on. `None`: there is no
     /// such user.

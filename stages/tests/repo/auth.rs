@@ -7,7 +7,7 @@ use schemas::token::{Claims, TokenError};
 use stages::repo::RepoConfig;
 use stages::repo::model::{User, UserStatus};
 
-use crate::fixtures::{ANN, NOW, user};
+use crate::fixtures::{ANN, BEN, NOW, user};
 use crate::served::{Served, code, config};
 
 const PASSWORD: &str = "correct horse";
@@ -86,7 +86,7 @@ async fn an_access_token_names_a_sign_in_that_can_be_asked_after() {
     for signed_in in [&logged_out, &stolen, &kept] {
         check(signed_in).await.unwrap();
     }
-    repo.auth().logout(pb::LogoutRequest { refresh_token: logged_out.refresh_token.clone() }).await.unwrap();
+    log_out(&repo, &logged_out).await;
     refresh(&repo, &stolen.refresh_token).await.unwrap();
     check(&stolen).await.unwrap();
     refresh(&repo, &stolen.refresh_token).await.unwrap_err();
@@ -123,13 +123,79 @@ async fn a_refresh_token_used_twice_ends_its_sign_in() {
 }
 
 #[tokio::test]
-async fn a_logout_ends_the_sign_in_and_an_unknown_token_is_nothing() {
+async fn a_logout_ends_the_sign_in_that_it_names_and_no_other() {
     let repo = Served::start().await;
-    let signed_in = register(&repo, "ann").await.unwrap();
-    for token in [signed_in.refresh_token.as_str(), "", "unknown", &"A".repeat(10_000)] {
-        repo.auth().logout(pb::LogoutRequest { refresh_token: token.into() }).await.unwrap();
+    let (first, other) = (register(&repo, "ann").await.unwrap(), login(&repo, "ann", PASSWORD).await.unwrap());
+    let bens = register(&repo, "ben").await.unwrap();
+    let of_ben = claims(&repo, &bens).unwrap().session_id;
+    repo.auth().logout(pb::LogoutRequest { user_id: first.user_id, session_id: of_ben }).await.unwrap();
+    let bens = refresh(&repo, &bens.refresh_token).await.unwrap();
+    for _ in 0..2 {
+        log_out(&repo, &first).await;
+        assert_eq!(code(refresh(&repo, &first.refresh_token).await), ErrorCode::Unauthenticated);
+    }
+    assert!(refresh(&repo, &other.refresh_token).await.is_ok() && refresh(&repo, &bens.refresh_token).await.is_ok());
+    for (user_id, session_id) in [(0, 7), (first.user_id, 0)] {
+        let unnamed = pb::LogoutRequest { user_id, session_id };
+        assert_eq!(code(repo.auth().logout(unnamed).await), ErrorCode::InvalidInput);
+    }
+    for token in ["", "unknown", &"A".repeat(10_000)] {
         assert_eq!(code(refresh(&repo, token).await), ErrorCode::Unauthenticated);
     }
+}
+
+async fn log_out(repo: &Served, signed_in: &pb::SignedIn) {
+    let session_id = claims(repo, signed_in).unwrap().session_id;
+    repo.auth().logout(pb::LogoutRequest { user_id: signed_in.user_id, session_id }).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_password_is_right_however_it_is_typed() {
+    let repo = Served::start().await;
+    let new =
+        pb::RegisterRequest { username: "ann".into(), password: "cafe\u{301} au lait".into(), ..Default::default() };
+    repo.auth().register(new).await.unwrap();
+    for typed in ["café au lait", "cafe\u{301} au lait", "café\u{A0}au\u{3000}lait"] {
+        assert!(login(&repo, "ann", typed).await.is_ok(), "{typed:?}");
+    }
+    assert_eq!(code(login(&repo, "ann", "cafe au lait").await), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_password_from_before_passwords_were_prepared_is_right_as_it_was_typed() {
+    let repo = Served::start().await;
+    let typed = format!("cafe\u{301}{}", "\u{3000}".repeat(41));
+    repo.store.create_user(&user(ANN, "ann"), Some(&hash_of(&typed))).await.unwrap();
+    repo.store.create_user(&user(BEN, "ben"), Some(&hash_of(PASSWORD))).await.unwrap();
+    assert!(login(&repo, "ann", &typed).await.is_ok());
+    assert!(login(&repo, "ben", PASSWORD).await.is_ok());
+    assert_eq!(code(login(&repo, "ann", &typed.replace('e', "a")).await), ErrorCode::Unauthenticated);
+}
+
+/// As others make it.
+fn hash_of(password: &str) -> String {
+    use argon2::password_hash::PasswordHasher;
+    let argon2 = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
+    argon2.hash_password_with_salt(password.as_bytes(), b"0123456789abcdef").unwrap().to_string()
+}
+
+#[tokio::test]
+async fn an_email_address_is_taken_once_and_the_refusal_says_so() {
+    let repo = Served::start().await;
+    register(&repo, "ann").await.unwrap();
+    let new = |username: &str, email: &str| pb::RegisterRequest {
+        username: username.into(),
+        password: PASSWORD.into(),
+        email: email.into(),
+        ..Default::default()
+    };
+    let taken = repo.auth().register(new("ben", "ANN@example.org")).await.unwrap_err();
+    assert!(taken.message().contains("email"), "{taken}");
+    assert_eq!(code(Err::<(), _>(taken)), ErrorCode::UserExists);
+    let by_hand =
+        pb::CreateUserRequest { username: "ben".into(), email: "Ann@Example.Org".into(), ..Default::default() };
+    assert_eq!(code(repo.users().create_user(by_hand).await), ErrorCode::UserExists);
+    assert!(repo.auth().register(new("ben", "")).await.is_ok() && repo.auth().register(new("cleo", "")).await.is_ok());
 }
 
 #[tokio::test]
@@ -151,7 +217,10 @@ async fn what_is_malformed_is_refused_before_it_costs_anything() {
         pb::RegisterRequest { password: "short".into(), ..good.clone() },
         pb::RegisterRequest { password: "x".repeat(129), ..good.clone() },
         pb::RegisterRequest { display_name: "a\nb".into(), ..good.clone() },
+        pb::RegisterRequest { display_name: "\u{200B}".into(), ..good.clone() },
+        pb::RegisterRequest { display_name: "a\u{202E}b".into(), ..good.clone() },
         pb::RegisterRequest { email: "x".repeat(256), ..good.clone() },
+        pb::RegisterRequest { email: "no address".into(), ..good.clone() },
     ];
     for request in bad {
         assert_eq!(code(repo.auth().register(request).await), ErrorCode::InvalidInput);
@@ -161,13 +230,8 @@ async fn what_is_malformed_is_refused_before_it_costs_anything() {
 #[tokio::test]
 async fn a_banned_user_is_told_so_only_with_the_right_password() {
     let repo = Served::start().await;
-    let hash = {
-        use argon2::password_hash::PasswordHasher;
-        let argon2 = argon2::Argon2::from(argon2::Params::new(8, 1, 1, None).unwrap());
-        argon2.hash_password_with_salt(PASSWORD.as_bytes(), b"0123456789abcdef").unwrap().to_string()
-    };
     let banned = User { status: UserStatus::Banned, ..user(ANN, "ann") };
-    repo.store.create_user(&banned, Some(&hash)).await.unwrap();
+    repo.store.create_user(&banned, Some(&hash_of(PASSWORD))).await.unwrap();
     assert_eq!(code(login(&repo, "ann", "wrong horse").await), ErrorCode::Unauthenticated);
     assert_eq!(code(login(&repo, "ann", PASSWORD).await), ErrorCode::PermissionDenied);
 }

@@ -124,3 +124,28 @@ pub async fn with_group(store: &Arc<dyn Store>, member_ids: &[UserId], max_membe
     };
     store.create_group(&group, &act(ANN)).await.unwrap()
 }
+
+/// What takes a store with the users of [`with_users`] back to when several could have one email address, and gives
+/// three of them the same one.
+pub fn before_emails_were_unique(drop_keys: &str) -> [String; 5] {
+    let give = |email: &str, at: i64, user: UserId| {
+        format!("UPDATE users SET email = '{email}', created_at = {at} WHERE user_id = {user}")
+    };
+    [
+        drop_keys.to_owned(),
+        "DELETE FROM _sqlx_migrations WHERE version = 2".into(),
+        give("A@example.org", 30, ANN),
+        give("a@Example.org", 10, BEN),
+        give("a@example.org", 10, CLEO),
+    ]
+}
+
+/// The oldest has the address, and it is taken.
+pub async fn check_the_oldest_keeps_the_address(store: &Arc<dyn Store>) {
+    let emails = async |user| store.user(user).await.unwrap().unwrap().email;
+    assert_eq!((emails(ANN).await, emails(CLEO).await), (String::new(), String::new()));
+    assert_eq!((emails(BEN).await.as_str(), emails(DAN).await.as_str()), ("a@Example.org", ""));
+    let eve = |email: &str| User { email: email.into(), ..user(UserId(44), "eve") };
+    store.create_user(&eve("A@EXAMPLE.org"), None).await.unwrap_err();
+    store.create_user(&eve("eve@example.org"), None).await.unwrap();
+}

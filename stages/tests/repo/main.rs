@@ -10,6 +10,7 @@ mod bad_input;
 mod big_group;
 mod busy;
 mod cache;
+mod coded;
 mod contract;
 mod databases;
 mod fixtures;

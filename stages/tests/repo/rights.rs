@@ -44,8 +44,8 @@ async fn a_message_is_given_by_id_to_those_who_may_read_it() {
         repo.messages().get_message(request).await.map(|message| message.into_inner().seq_id)
     };
     assert_eq!((get(11, ben).await.unwrap(), get(21, ann).await.unwrap(), get(23, ben).await.unwrap()), (1, 1, 3));
-    assert_eq!(code(get(11, carl).await), ErrorCode::PermissionDenied);
-    assert_eq!(code(get(23, carl).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(get(11, carl).await), ErrorCode::ConversationNotFound);
+    assert_eq!(code(get(23, carl).await), ErrorCode::ConversationNotFound);
     assert_eq!(code(get(22, ben).await), ErrorCode::ConversationNotFound, "it was said before Ben joined");
     assert_eq!(code(get(99, ann).await), ErrorCode::ConversationNotFound);
     assert_eq!(code(get(11, -1).await), ErrorCode::InvalidInput);
@@ -79,8 +79,8 @@ async fn read_marks_are_shown_to_those_who_may_read() {
     };
     assert_eq!(get(pair, Some(ann)).await.unwrap(), [(ben, 2)]);
     assert_eq!(get(group, None).await.unwrap(), [(ben, 3)]);
-    assert_eq!(code(get(pair, Some(carl)).await), ErrorCode::PermissionDenied);
-    assert_eq!(code(get(group, Some(carl)).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(get(pair, Some(carl)).await), ErrorCode::ConversationNotFound);
+    assert_eq!(code(get(group, Some(carl)).await), ErrorCode::ConversationNotFound);
     assert_eq!(code(get(ConversationId::Group(GroupId(1)), Some(ann)).await), ErrorCode::ConversationNotFound);
 }
 

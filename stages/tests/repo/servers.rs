@@ -14,13 +14,17 @@ use stages::repo::store::{Class, Store, StoreError};
 use tokio::sync::watch;
 
 use crate::databases::{Database, Kind, OwnServer};
-use crate::fixtures::{ANN, BEN, check_reads_only, pair, text, write};
+use crate::fixtures::{
+    ANN, BEN, before_emails_were_unique, check_reads_only, check_the_oldest_keeps_the_address, pair, text, with_users,
+    write,
+};
 
 /// All tests of this module on a kind of server.
 macro_rules! server_tests {
     ($kind:expr) => {
         $crate::servers::server_tests!($kind, [
             of_many_processes_that_start_at_once_one_makes_the_tables,
+            of_users_with_one_email_address_the_oldest_keeps_it,
             a_tool_reads_beside_the_writer_and_changes_nothing,
             a_lock_that_is_held_too_long_is_waited_for_again,
             a_replica_is_read_only_while_it_has_everything,
@@ -50,6 +54,19 @@ pub async fn of_many_processes_that_start_at_once_one_makes_the_tables(kind: Kin
     for store in opening.join_all().await {
         write(&store, &[text(pair(), 1, ANN, "hi")]).await;
     }
+}
+
+pub async fn of_users_with_one_email_address_the_oldest_keeps_it(kind: Kind) {
+    let database = Database::new(kind).await;
+    with_users(&database.open().await).await;
+    let drop_keys = match kind {
+        Kind::MariaDb => "DROP TABLE user_emails",
+        Kind::Postgres => "DROP INDEX users_by_email",
+    };
+    for sql in before_emails_were_unique(drop_keys) {
+        kind.execute(&database.url, sql).await.unwrap();
+    }
+    check_the_oldest_keeps_the_address(&database.open().await).await;
 }
 
 pub async fn a_tool_reads_beside_the_writer_and_changes_nothing(kind: Kind) {

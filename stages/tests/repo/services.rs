@@ -126,7 +126,7 @@ async fn a_saved_message_is_on_the_topic_with_its_trace() {
     let carl = repo.user("carl").await;
     let with_nobody = ConversationId::single(UserId(ann), UserId(i64::MAX)).to_string();
     let refused = [
-        (pb::SaveMessageRequest { sender_id: carl, ..save.clone() }, ErrorCode::PermissionDenied),
+        (pb::SaveMessageRequest { sender_id: carl, ..save.clone() }, ErrorCode::ConversationNotFound),
         (pb::SaveMessageRequest { conversation_id: with_nobody, ..save.clone() }, ErrorCode::UserNotFound),
         (pb::SaveMessageRequest { conversation_id: "group_5".into(), ..save.clone() }, ErrorCode::ConversationNotFound),
         (pb::SaveMessageRequest { conversation_id: "single_2_1".into(), ..save.clone() }, ErrorCode::InvalidInput),
@@ -138,7 +138,7 @@ async fn a_saved_message_is_on_the_topic_with_its_trace() {
         assert_eq!(code(repo.messages().save_message(request.clone()).await), expected, "{request:?}");
     }
     let by_carl = pb::MarkAsReadRequest { user_id: carl, ..mark };
-    assert_eq!(code(repo.conversations().mark_as_read(by_carl).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(repo.conversations().mark_as_read(by_carl).await), ErrorCode::ConversationNotFound);
     assert_eq!(upstream_count(&repo.log).await, 2);
 }
 
@@ -199,7 +199,7 @@ async fn a_reader_sees_what_is_theirs_only() {
     assert_eq!((bens.first_seq, bens.messages.len(), bens.messages[0].seq_id), (3, 1, 3));
     let anns = conversations.get_conversation_messages(read(ann)).await.unwrap().into_inner();
     assert_eq!((anns.first_seq, anns.messages.len()), (1, 3));
-    assert_eq!(code(conversations.get_conversation_messages(read(carl)).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(conversations.get_conversation_messages(read(carl)).await), ErrorCode::ConversationNotFound);
     let access = |user_id| pb::GetAccessRequest { conversation_id: conversation.to_string(), user_id };
     let of = conversations.get_access(access(ann)).await.unwrap().into_inner();
     assert_eq!((of.member, of.role.as_str()), (true, "owner"));
@@ -288,11 +288,11 @@ async fn groups_are_made_changed_and_left() {
     assert_eq!(code(groups.add_group_member(nobody).await), ErrorCode::InvalidInput);
     let king = pb::SetGroupMemberRoleRequest { role: "king".into(), ..role };
     assert_eq!(code(groups.set_group_member_role(king).await), ErrorCode::InvalidInput);
-    assert_eq!(code(groups.get_group_members(list.clone()).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(groups.get_group_members(list.clone()).await), ErrorCode::ConversationNotFound);
     let forged = pb::GetGroupMembersRequest { cursor: "forged".into(), reader_id: None, ..list };
     assert_eq!(code(groups.get_group_members(forged).await), ErrorCode::InvalidInput);
     let by_carl = pb::DissolveGroupRequest { group_id, actor_id: carl };
-    assert_eq!(code(groups.dissolve_group(by_carl).await), ErrorCode::PermissionDenied);
+    assert_eq!(code(groups.dissolve_group(by_carl).await), ErrorCode::ConversationNotFound);
     groups.dissolve_group(pb::DissolveGroupRequest { group_id, actor_id: ann }).await.unwrap();
     let ended = groups.get_group(pb::GetGroupRequest { group_id, reader_id: Some(ann) }).await.unwrap().into_inner();
     assert_eq!((ended.dissolved, ended.version), (true, 6));

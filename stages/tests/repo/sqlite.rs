@@ -1,10 +1,15 @@
 //! The store in a SQLite file: the contract, and what only a file has.
 
-use sqlx::ConnectOptions;
+use std::sync::Arc;
+
 use sqlx::sqlite::SqliteConnectOptions;
+use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::contract::store_contract;
-use crate::fixtures::{ANN, check_reads_only, pair, sqlite_store, text, write};
+use crate::fixtures::{
+    ANN, before_emails_were_unique, check_reads_only, check_the_oldest_keeps_the_address, pair, sqlite_store, text,
+    with_users, write,
+};
 use schemas::ids::Seq;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::{Class, Store};
@@ -20,6 +25,21 @@ async fn what_was_written_is_there_after_opening_again() {
     let message = again.message_at(pair(), Seq(1)).await.unwrap().unwrap();
     assert_eq!(message.content, "still here");
     again.close().await;
+}
+
+#[tokio::test]
+async fn of_users_with_one_email_address_the_oldest_keeps_it() {
+    let test = sqlite_store().await;
+    with_users(&test.store).await;
+    drop(test.store);
+    let path = test.dir.path().join("repo.db");
+    let mut file = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    for sql in before_emails_were_unique("DROP INDEX users_by_email") {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut file).await.unwrap();
+    }
+    file.close().await.unwrap();
+    let again: Arc<dyn Store> = SqliteStore::open(&path, SqliteConfig::default()).await.unwrap();
+    check_the_oldest_keeps_the_address(&again).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -95,3 +95,12 @@ async fn a_group_that_does_not_exist_has_nobody_but_the_sender() {
     let presence = online([(ANN, 0), (BOB, 1)]);
     check(&mut driver(&presence), Kind::Text, ConversationId::Group(GroupId(404)), &[(0, &[1])]).await;
 }
+
+#[tokio::test]
+async fn read_marks_go_where_they_are_shown_only() {
+    let presence = online([(ANN, 0), (BOB, 1)]);
+    let mut driver = driver(&presence);
+    check(&mut driver, Kind::ReadMark, ConversationId::World, &[]).await;
+    check(&mut driver, Kind::ReadMark, ConversationId::Group(GroupId(404)), &[]).await;
+    check(&mut driver, Kind::ReadMark, pair(), &[(0, &[1]), (1, &[2])]).await;
+}

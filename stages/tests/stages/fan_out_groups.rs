@@ -80,6 +80,18 @@ async fn a_group_that_the_repo_calls_large_is_large_with_three_members() {
 }
 
 #[tokio::test]
+async fn read_marks_go_to_groups_where_they_are_shown_only() {
+    let mark = |sender| sequenced(Kind::ReadMark, ConversationId::Group(GROUP), sender, 0);
+    let small = Groups::with(GROUP, 3);
+    let mut in_small = driver(&small, &all_online(3));
+    assert_eq!(recipients(&mut in_small, vec![mark(ANN)]).await, [[1, 2, 3]]);
+    assert!(in_small.feed_values(0, [mark(UserId(9))]).await.unwrap().is_empty(), "no member any more");
+    let large = Groups::with(GROUP, 501);
+    let dispatches = driver(&large, &all_online(501)).feed_values(0, [mark(ANN)]).await.unwrap();
+    assert!(dispatches.is_empty(), "{dispatches:?}");
+}
+
+#[tokio::test]
 async fn members_are_loaded_once_for_the_whole_batch() {
     let groups = Groups::with(GROUP, 3);
     groups.set(GroupId(71), 1, [ANN]);

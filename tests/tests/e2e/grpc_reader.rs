@@ -45,6 +45,6 @@ async fn a_foreign_client_reads_users_groups_and_history_by_reflection() {
     assert_eq!(said, texts);
     let seqs: Vec<_> = history.iter().map(|message| message["seqId"].clone()).collect();
     assert_eq!(seqs, (1..=121).map(|seq: i32| json!(seq.to_string())).collect::<Vec<_>>());
-    assert_eq!(read["refused"], json!({"status": "PERMISSION_DENIED", "code": "1002"}));
+    assert_eq!(read["refused"], json!({"status": "NOT_FOUND", "code": "1004"}));
     assert!(server.stop().await.success());
 }

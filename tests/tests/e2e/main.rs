@@ -17,6 +17,8 @@ mod page_people;
 mod page_sign_in;
 mod page_text;
 mod readers;
+mod receipts;
+mod rights;
 mod sign_in;
 mod start;
 mod stores;

@@ -10,11 +10,12 @@ use std::time::Duration;
 use async_trait::async_trait;
 use rand::RngExt;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use stages::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
-    UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
+    User, UserPatch,
 };
 use stages::repo::store::{Store, StoreError};
 use tokio::time::sleep;
@@ -29,6 +30,27 @@ pub struct Rows(Mutex<Tables>);
 struct Tables {
     by_place: BTreeMap<(ConversationId, Seq), Sequenced>,
     by_id: BTreeMap<MessageId, (ConversationId, Seq)>,
+    last_seqs: BTreeMap<ConversationId, Seq>,
+    read: BTreeMap<(ConversationId, UserId), Seq>,
+}
+
+impl Tables {
+    fn raise<'a>(&mut self, marks: impl Iterator<Item = &'a Sequenced>) -> Vec<RaisedMark> {
+        let mut raised = BTreeMap::new();
+        for mark in marks {
+            let key = (mark.conversation_id, mark.sender_id);
+            let last = self.last_seqs.get(&mark.conversation_id).copied().unwrap_or_default();
+            let seq = mark.target_seq.unwrap_or_default().min(last);
+            let read = self.read.entry(key).or_default();
+            if seq > *read {
+                *read = seq;
+                raised.insert(key, seq);
+            }
+        }
+        let mark =
+            |((conversation_id, user_id), seq_id)| RaisedMark { conversation_id, mark: ReadMark { user_id, seq_id } };
+        raised.into_iter().map(mark).collect()
+    }
 }
 
 impl Rows {
@@ -43,7 +65,8 @@ impl Rows {
     }
 
     /// All of a batch or nothing; a row that is there must be the very message.
-    pub fn write(&self, batch: &[&Sequenced]) -> Result<(), StoreError> {
+    /// The read marks that it raised.
+    pub fn write(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         let mut tables = self.0.lock().unwrap();
         let rows = || batch.iter().filter(|message| message.kind.rules().sequenced);
         for message in rows() {
@@ -63,8 +86,11 @@ impl Rows {
             let place = (message.conversation_id, message.seq_id);
             tables.by_id.insert(message.message_id, place);
             tables.by_place.entry(place).or_insert_with(|| (*message).clone());
+            let last = tables.last_seqs.entry(message.conversation_id).or_default();
+            *last = message.seq_id.max(*last);
         }
-        Ok(())
+        let marks = batch.iter().filter(|message| message.kind == Kind::ReadMark);
+        Ok(tables.raise(marks.copied()))
     }
 }
 
@@ -125,17 +151,18 @@ fn not_kept(doing: &'static str) -> StoreError {
 
 #[async_trait]
 impl Store for SimStore {
-    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<(), StoreError> {
+    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         self.world.step(self.process).await;
         self.pass(Boundary::Before).await?;
         if self.answers == Answers::BeforeItIsWritten {
             self.write_later(batch);
-            return Ok(());
+            return Ok(Vec::new());
         }
         // The process dies while the store works on it: nobody but the store knows how it ended.
         let dies = self.world.strike(self.process, Boundary::Within, &[Fault::Crash]).is_some();
+        let mut raised = Vec::new();
         if !dies || self.world.draw(|random| random.random_bool(0.5)) {
-            self.rows.write(batch)?;
+            raised = self.rows.write(batch)?;
             self.world.note(Happening::Stored { by: self.process, rows: batch.len() });
         }
         if dies {
@@ -143,7 +170,8 @@ impl Store for SimStore {
             std::future::pending().await
         }
         self.world.step(self.process).await;
-        self.pass(Boundary::After).await
+        self.pass(Boundary::After).await?;
+        Ok(raised)
     }
 
     async fn messages(&self, _ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
@@ -221,7 +249,7 @@ impl Store for SimStore {
         Err(not_kept("rotate_token"))
     }
 
-    async fn revoke_family(&self, _token: TokenHash) -> Result<(), StoreError> {
+    async fn revoke_family(&self, _user: UserId, _family: i64) -> Result<(), StoreError> {
         Err(not_kept("revoke_family"))
     }
 

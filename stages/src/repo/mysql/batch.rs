@@ -11,8 +11,8 @@ use super::Session;
 use super::json::{self, given_user_seqs};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
-use crate::repo::sql::Fault;
 use crate::repo::sql::tables::{Batches, UserSeq};
+use crate::repo::sql::{Fault, RaisedRow};
 
 /// A row that is there already is written over with itself, if it is the very message; with NULL, which
 /// the column refuses, if it is another. (IGNORE would take errors for warnings, and the number of rows that
@@ -150,7 +150,16 @@ impl Batches for Session {
         each(self, SQL, rows).await
     }
 
-    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+    /// What rises is looked for before it does: MySQL tells no rows of an INSERT. A second writer at the same
+    /// time may be told the same.
+    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<Vec<RaisedRow>, Fault> {
+        const RISING: &str = concat!(
+            "SELECT given.user_id, given.conversation_id, least(given.seq_id, c.last_seq) FROM ",
+            given_user_seqs!(),
+            " STRAIGHT_JOIN conversations c ON c.conversation_id = given.conversation_id \
+             LEFT JOIN read_marks r ON r.user_id = given.user_id AND r.conversation_id = given.conversation_id \
+             WHERE c.last_seq > 0 AND least(given.seq_id, c.last_seq) > coalesce(r.seq_id, 0)"
+        );
         const SQL: &str = concat!(
             "INSERT INTO read_marks (user_id, conversation_id, seq_id) \
              SELECT given.user_id, given.conversation_id, least(given.seq_id, c.last_seq) FROM ",
@@ -158,7 +167,12 @@ impl Batches for Session {
             " STRAIGHT_JOIN conversations c ON c.conversation_id = given.conversation_id WHERE c.last_seq > 0 \
              ON DUPLICATE KEY UPDATE seq_id = greatest(read_marks.seq_id, least(given.seq_id, c.last_seq))"
         );
-        each(self, SQL, rows).await
+        if rows.is_empty() {
+            return Ok(Vec::new());
+        }
+        let rising = sqlx::query_as(RISING).bind(user_seqs(rows)).fetch_all(&mut *self).await?;
+        each(self, SQL, rows).await?;
+        Ok(rising)
     }
 }
 
@@ -228,9 +242,13 @@ async fn each(session: &mut Session, sql: &'static str, rows: &[UserSeq<'_>]) ->
     if rows.is_empty() {
         return Ok(());
     }
-    let rows = rows.iter().map(|row| [row.user.into(), row.conversation.into(), row.seq.into()]);
-    sqlx::query(sql).bind(json::rows(rows)).execute(session).await?;
+    sqlx::query(sql).bind(user_seqs(rows)).execute(session).await?;
     Ok(())
+}
+
+/// For `given_user_seqs`.
+fn user_seqs(rows: &[UserSeq<'_>]) -> String {
+    json::rows(rows.iter().map(|row| [row.user.into(), row.conversation.into(), row.seq.into()]))
 }
 
 fn text_of<'d>(digest: &'d Digest<'_>, row: &Row<'_>) -> &'d str {

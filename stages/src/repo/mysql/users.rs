@@ -17,14 +17,32 @@ macro_rules! select_users {
     };
 }
 
-/// What a name is found by.
-fn key_of(username: &str) -> Vec<u8> {
-    username.to_ascii_lowercase().into_bytes()
+/// What a name or an email address is found by.
+fn key_of(text: &str) -> Vec<u8> {
+    text.to_ascii_lowercase().into_bytes()
+}
+
+/// Whether the user's email address was nobody's.
+async fn insert_email(session: &mut Session, user: &User) -> Result<bool, Fault> {
+    let insert = sqlx::query("INSERT INTO user_emails (email_key, user_id) VALUES (?, ?)");
+    match insert.bind(key_of(&user.email)).bind(user.id.0).execute(session).await {
+        Ok(_) => Ok(true),
+        Err(error) if is_unique_violation(&error) => Ok(false),
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn is_unique_violation(error: &sqlx::Error) -> bool {
+    error.as_database_error().is_some_and(|error| error.is_unique_violation())
 }
 
 #[async_trait]
 impl Users for Session {
     async fn insert_user(&mut self, user: &User, password_hash: Option<&str>) -> Result<bool, Fault> {
+        // First, and given back where the name is taken: what was inserted before it could not be.
+        if !user.email.is_empty() && !insert_email(self, user).await? {
+            return Ok(false);
+        }
         let inserted = sqlx::query(
             "INSERT INTO users (user_id, username, username_key, display_name, avatar_url, email, status, created_at, \
              password_hash) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
@@ -42,12 +60,20 @@ impl Users for Session {
         .await;
         match inserted {
             Ok(_) => Ok(true),
-            // The name, if it is there now; otherwise the id.
-            Err(error) if error.as_database_error().is_some_and(|e| e.is_unique_violation()) => {
-                if self.credentials(&user.username).await?.is_some() { Ok(false) } else { Err(error.into()) }
+            // The name, or the id.
+            Err(error) if is_unique_violation(&error) => {
+                let delete = sqlx::query("DELETE FROM user_emails WHERE email_key = ?");
+                delete.bind(key_of(&user.email)).execute(self).await?;
+                Ok(false)
             }
             Err(error) => Err(error.into()),
         }
+    }
+
+    async fn has_email(&mut self, email: &str) -> Result<bool, Fault> {
+        let query = sqlx::query_as("SELECT EXISTS (SELECT 1 FROM user_emails WHERE email_key = ?)");
+        let (found,): (bool,) = query.bind(key_of(email)).fetch_one(self).await?;
+        Ok(found)
     }
 
     async fn user(&mut self, id: UserId) -> Result<Option<User>, Fault> {

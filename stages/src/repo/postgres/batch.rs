@@ -6,8 +6,8 @@ use sqlx::Executor;
 
 use super::Session;
 use crate::repo::digest::{Digest, Row};
-use crate::repo::sql::Fault;
 use crate::repo::sql::tables::{Batches, UserSeq};
+use crate::repo::sql::{Fault, RaisedRow};
 
 /// Rows a statement: more save nothing. A row of the longest content makes some 40 MB of them.
 const STATEMENT_ROWS_MAX: usize = 4_096;
@@ -139,19 +139,24 @@ impl Batches for Session {
         .await
     }
 
-    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
-        each(
-            self,
-            "INSERT INTO read_marks AS r (user_id, conversation_id, seq_id) \
+    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<Vec<RaisedRow>, Fault> {
+        const SQL: &str = "INSERT INTO read_marks AS r (user_id, conversation_id, seq_id) \
              SELECT given.user_id, given.conversation_id, least(given.seq_id, c.last_seq) \
              FROM UNNEST($1::bigint[], $2::text[], $3::bigint[]) AS given (user_id, conversation_id, seq_id) \
              JOIN conversations c USING (conversation_id) WHERE c.last_seq > 0 \
              ORDER BY given.user_id, given.conversation_id COLLATE \"C\" \
              ON CONFLICT (user_id, conversation_id) DO UPDATE SET seq_id = excluded.seq_id \
-             WHERE excluded.seq_id > r.seq_id",
-            rows,
-        )
-        .await
+             WHERE excluded.seq_id > r.seq_id RETURNING user_id, conversation_id, seq_id";
+        let mut raised = Vec::new();
+        for rows in rows.chunks(STATEMENT_ROWS_MAX) {
+            let upsert = sqlx::query_as(SQL)
+                .bind(column(rows, |row| row.user))
+                .bind(column(rows, |row| row.conversation))
+                .bind(column(rows, |row| row.seq));
+            let rose: Vec<RaisedRow> = upsert.fetch_all(&mut *self).await?;
+            raised.extend(rose);
+        }
+        Ok(raised)
     }
 }
 

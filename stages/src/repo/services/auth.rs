@@ -5,9 +5,9 @@ use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use rand::TryRng;
 use rand::rngs::SysRng;
-use schemas::admission::{self, PASSWORD_BYTES};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
+use schemas::names::{self, PASSWORD_BYTES};
 use schemas::pb;
 use schemas::token::Claims;
 use sha2::{Digest, Sha256};
@@ -36,7 +36,8 @@ impl AuthService for Repo {
     }
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::Empty>, Status> {
-        answer("Logout", self.sign_out(&request.into_inner().refresh_token).await)
+        let pb::LogoutRequest { user_id, session_id } = request.into_inner();
+        answer("Logout", self.sign_out(user_id, session_id).await)
     }
 
     async fn check_sign_in(&self, request: Request<pb::CheckSignInRequest>) -> Result<Response<pb::Empty>, Status> {
@@ -50,25 +51,31 @@ impl Repo {
         let pb::RegisterRequest { username, password, email, display_name } = request;
         // All that is cheap to refuse comes before the hash.
         check_new_user(&username, &email, &display_name)?;
-        admission::check_password(&password)?;
+        names::check_password(&password)?;
         if self.store.credentials(&username).await?.is_some() {
             return Err(Refusal::new(ErrorCode::UserExists, format!("the name {username} is taken")).into());
         }
-        let hash = self.passwords.hash(password).await?;
+        let hash = self.passwords.hash(names::prepared_password(&password)).await?;
         let user = self.make_user(username, email, display_name, Some(&hash)).await?;
         self.start_session(user.id, user.username).await
     }
 
     async fn sign_in(&self, request: pb::LoginRequest) -> Result<pb::SignedIn, CallError> {
         let wrong = || Refusal::new(ErrorCode::Unauthenticated, "the username or the password is wrong");
-        let form = admission::check_username(&request.username).is_ok();
-        if !form || !PASSWORD_BYTES.contains(&request.password.len()) {
+        let form = names::check_username(&request.username).is_ok();
+        let prepared = names::prepared_password(&request.password);
+        let length = |password: &str| PASSWORD_BYTES.contains(&password.len());
+        if !form || !(length(&prepared) || length(&request.password)) {
             return Err(wrong().into());
         }
         let known = self.store.credentials(&request.username).await?;
         let (user, hash) = known.map_or((None, None), |known| (Some(known.user), known.password_hash));
         // Worked out for nobody too, so that the time does not tell who exists.
-        let right = self.passwords.verify(request.password, hash).await?;
+        let mut right = self.passwords.verify(prepared.clone(), hash.clone()).await?;
+        if !right && prepared != request.password {
+            // Hashes from before passwords were prepared are of what was typed.
+            right = self.passwords.verify(request.password, hash).await?;
+        }
         let user = user.filter(|_| right).ok_or_else(wrong)?;
         match user.status {
             UserStatus::Active | UserStatus::Inactive => self.start_session(user.id, user.username).await,
@@ -90,10 +97,10 @@ impl Repo {
         }
     }
 
-    async fn sign_out(&self, token: &str) -> Result<pb::Empty, CallError> {
-        if let Some(token) = read_refresh_token(token) {
-            self.store.revoke_family(token).await?;
-        }
+    async fn sign_out(&self, user_id: i64, session_id: i64) -> Result<pb::Empty, CallError> {
+        let user = input::user_id("user_id", user_id)?;
+        let family = input::positive("session_id", session_id)?;
+        self.store.revoke_family(user, family).await?;
         Ok(pb::Empty {})
     }
 
@@ -152,6 +159,6 @@ fn unknown_token() -> Refusal {
     )
 }
 
-fn banned() -> Refusal {
+pub(super) fn banned() -> Refusal {
     Refusal::new(ErrorCode::PermissionDenied, "this account is banned")
 }

@@ -6,15 +6,15 @@ use std::sync::Arc;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use futures::{Stream, StreamExt, stream};
-use schemas::admission::{self, DESCRIPTION_BYTES_MAX};
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, UserId};
+use schemas::names;
 use schemas::pb;
 use tonic::{Request, Response, Status};
 
 use super::auth::random;
 use super::{CallError, Repo, answer, input, status_of};
-use crate::repo::group_rules::no_group;
+use crate::repo::group_rules::no_conversation;
 use crate::repo::grpc::group_repo_server::GroupRepo;
 use crate::repo::model::{Act, Group, GroupChange, Member, Membership, NewGroup, Role};
 
@@ -96,12 +96,11 @@ impl GroupRepo for Repo {
 impl Repo {
     pub(super) async fn make_group(&self, request: pb::CreateGroupRequest) -> Result<pb::Group, CallError> {
         let owner = input::user_id("owner_id", request.owner_id)?;
-        admission::check_name("name", &request.name)?;
-        admission::check_text("description", &request.description, DESCRIPTION_BYTES_MAX)?;
+        let (name, description) = (names::name("name", &request.name)?, names::description(&request.description)?);
         let group = NewGroup {
             id: GroupId(self.new_id()?),
-            name: request.name,
-            description: request.description,
+            name,
+            description,
             member_ids: input::user_ids("member_ids", &request.member_ids, USER_IDS_MAX)?,
             max_members: self.config.group_members_max,
         };
@@ -126,12 +125,8 @@ impl Repo {
 
     async fn rename(&self, request: pb::UpdateGroupRequest) -> Result<pb::Group, CallError> {
         let pb::UpdateGroupRequest { group_id, actor_id, name, description } = request;
-        if let Some(name) = &name {
-            admission::check_name("name", name)?;
-        }
-        if let Some(description) = &description {
-            admission::check_text("description", description, DESCRIPTION_BYTES_MAX)?;
-        }
+        let name = name.map(|name| names::name("name", &name)).transpose()?;
+        let description = description.map(|description| names::description(&description)).transpose()?;
         self.change(group_id, actor_id, GroupChange::Rename { name, description }).await.map(group_to_pb)
     }
 
@@ -159,7 +154,7 @@ impl Repo {
         if let Some(reader) = reader_id {
             self.reads_from(ConversationId::Group(id), input::user_id("reader_id", reader)?).await?;
         }
-        Ok(self.store.group(id).await?.ok_or_else(|| no_group(id))?)
+        Ok(self.store.group(id).await?.ok_or_else(no_conversation)?)
     }
 
     async fn members(&self, request: pb::GetGroupMembersRequest) -> Result<pb::GetGroupMembersResponse, CallError> {

@@ -55,15 +55,17 @@ impl Repo {
             }
             None => return Err(Refusal::invalid("message_id or position is to be set").into()),
         };
-        let missing = || Refusal::new(ErrorCode::ConversationNotFound, "there is no such message");
-        let found = found.ok_or_else(missing)?;
-        if let Some(reader) = request.reader_id {
-            let first = self.reads_from(found.conversation_id, input::user_id("reader_id", reader)?).await?;
-            if found.seq_id < first {
-                return Err(missing().into());
+        let reader = request.reader_id.map(|reader| input::user_id("reader_id", reader)).transpose()?;
+        let shown = match (found, reader) {
+            (Some(found), Some(reader)) => {
+                let standing = self.store.standing(found.conversation_id, reader).await?;
+                let first = standing.and_then(|standing| standing.reads_from);
+                first.is_some_and(|first| found.seq_id >= first).then_some(found)
             }
-        }
-        Ok(message_to_pb(found))
+            (found, _) => found,
+        };
+        let missing = || Refusal::new(ErrorCode::ConversationNotFound, "there is no such message");
+        Ok(message_to_pb(shown.ok_or_else(missing)?))
     }
 
     async fn messages(&self, request: pb::GetMessagesRequest) -> Result<pb::GetMessagesResponse, CallError> {

@@ -8,7 +8,9 @@ use topics::catalogue::UPSTREAM;
 use topics::codec::Encoder;
 use topics::headers::{Headers, HopTimes, TRACE_HEADER, TraceParent};
 
+use super::auth::banned;
 use super::{CallError, Repo};
+use crate::repo::group_rules::no_conversation;
 use crate::repo::model::Standing;
 
 /// The trace that a call belongs to.
@@ -21,8 +23,12 @@ impl Repo {
     /// once it is durable.
     pub(super) async fn say(&self, record: &Upstream, trace: Option<TraceParent>) -> Result<(), CallError> {
         self.backlog.check()?;
-        if !self.standing(record.conversation_id, record.sender_id).await?.may_speak {
-            return Err(denied().into());
+        let standing = self.standing(record.conversation_id, record.sender_id).await?;
+        if standing.banned {
+            return Err(banned().into());
+        }
+        if !standing.may_speak {
+            return Err(Refusal::new(ErrorCode::PermissionDenied, "the group was dissolved").into());
         }
         let headers = Headers { trace, hops: Some(HopTimes::starting(self.clock.now_ms())), ..Headers::default() };
         let mut encoder = Encoder::default();
@@ -33,23 +39,18 @@ impl Repo {
         Ok(())
     }
 
-    /// What a user may do in a conversation.
+    /// What a user may do in a conversation. One that they may not read is not there for them.
     pub(super) async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Standing, CallError> {
-        let absent = match conversation {
-            ConversationId::Single { .. } => Refusal::new(ErrorCode::UserNotFound, "there is no such user"),
-            ConversationId::Group(_) | ConversationId::World => {
-                Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
-            }
-        };
-        Ok(self.store.standing(conversation, user).await?.ok_or(absent)?)
+        let known = self.store.standing(conversation, user).await?;
+        let theirs = known.filter(|standing| standing.banned || standing.reads_from.is_some());
+        Ok(theirs.ok_or_else(|| match conversation.peer_of(user) {
+            Some(_) => Refusal::new(ErrorCode::UserNotFound, "there is no such user"),
+            None => no_conversation(),
+        })?)
     }
 
     /// From where on a user may read a conversation.
     pub(super) async fn reads_from(&self, conversation: ConversationId, user: UserId) -> Result<Seq, CallError> {
-        Ok(self.standing(conversation, user).await?.reads_from.ok_or_else(denied)?)
+        Ok(self.standing(conversation, user).await?.reads_from.ok_or_else(banned)?)
     }
-}
-
-fn denied() -> Refusal {
-    Refusal::new(ErrorCode::PermissionDenied, "you have no part in this conversation")
 }

@@ -1,10 +1,9 @@
 //! `UserRepo`.
 
-use schemas::admission::{self, ADDRESS_BYTES_MAX};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
+use schemas::names;
 use schemas::pb;
-use schemas::web_address::check_web_address;
 use tonic::{Request, Response, Status};
 
 use super::{CallError, Repo, answer, input};
@@ -60,10 +59,10 @@ impl Repo {
         display_name: String,
         password_hash: Option<&str>,
     ) -> Result<User, CallError> {
-        check_new_user(&username, &email, &display_name)?;
+        let display_name = check_new_user(&username, &email, &display_name)?;
         let user = User {
             id: UserId(self.new_id()?),
-            display_name: if display_name.is_empty() { username.clone() } else { display_name },
+            display_name,
             username,
             avatar_url: String::new(),
             email,
@@ -80,7 +79,7 @@ impl Repo {
     }
 
     async fn user_by_name(&self, request: pb::GetUserByUsernameRequest) -> Result<pb::User, CallError> {
-        admission::check_username(&request.username)?;
+        names::check_username(&request.username)?;
         let found = self.store.credentials(&request.username).await?;
         let missing = || Refusal::new(ErrorCode::UserNotFound, format!("there is no user named {}", request.username));
         Ok(user_to_pb(found.ok_or_else(missing)?.user))
@@ -88,16 +87,14 @@ impl Repo {
 
     async fn patch_user(&self, request: pb::UpdateUserRequest) -> Result<pb::User, CallError> {
         let id = input::user_id("user_id", request.user_id)?;
-        if let Some(name) = &request.display_name {
-            admission::check_name("display_name", name)?;
-        }
+        let display_name = request.display_name.map(|name| names::name("display_name", &name)).transpose()?;
         if let Some(url) = &request.avatar_url {
-            check_web_address("avatar_url", url)?;
+            names::check_avatar_url("avatar_url", url)?;
         }
         let unknown = || Refusal::invalid("status is active, inactive or banned");
         let named = |name: &str| UserStatus::named(name).ok_or_else(unknown);
         let status = request.status.as_deref().map(named).transpose()?;
-        let patch = UserPatch { display_name: request.display_name, avatar_url: request.avatar_url, status };
+        let patch = UserPatch { display_name, avatar_url: request.avatar_url, status };
         Ok(self.store.update_user(id, &patch).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
     }
 
@@ -111,18 +108,23 @@ impl Repo {
 
     async fn keep_session(&self, session: pb::UserSession) -> Result<pb::Empty, CallError> {
         let id = input::user_id("user_id", session.user_id)?;
-        admission::check_text("gateway_id", &session.gateway_id, GATEWAY_ID_BYTES_MAX)?;
+        if session.gateway_id.len() > GATEWAY_ID_BYTES_MAX || session.gateway_id.contains('\0') {
+            let message = format!("gateway_id has at most {GATEWAY_ID_BYTES_MAX} bytes of UTF-8 without NUL");
+            return Err(Refusal::invalid(message).into());
+        }
         let pb::UserSession { user_id: _, gateway_id, login_at, last_seen } = session;
         self.cache.put_session(&UserSession { user_id: id, gateway_id, login_at, last_seen }).await?;
         Ok(pb::Empty {})
     }
 }
 
-/// Judges what a new user says of themselves.
-pub(super) fn check_new_user(username: &str, email: &str, display_name: &str) -> Result<(), Refusal> {
-    admission::check_username(username)?;
-    admission::check_text("email", email, ADDRESS_BYTES_MAX)?;
-    if display_name.is_empty() { Ok(()) } else { admission::check_name("display_name", display_name) }
+/// Judges what a new user says of themselves, and answers with the name that others see.
+pub(super) fn check_new_user(username: &str, email: &str, display_name: &str) -> Result<String, Refusal> {
+    names::check_username(username)?;
+    if !email.is_empty() {
+        names::check_email(email)?;
+    }
+    if display_name.is_empty() { Ok(username.to_owned()) } else { names::name("display_name", display_name) }
 }
 
 fn user_to_pb(user: User) -> pb::User {

@@ -10,12 +10,14 @@ use schemas::kind::EventClass;
 use schemas::records::Sequenced;
 
 use super::Fault;
+use super::rows::raised_mark_of;
 use super::tables::{Tables, UserSeq};
 use crate::repo::digest::{Digest, Row};
+use crate::repo::model::RaisedMark;
 use crate::repo::store::StoreError;
 
-/// Writes a batch on a connection with an open transaction.
-pub(super) async fn write(tables: &mut dyn Tables, batch: &[&Sequenced]) -> Result<(), Fault> {
+/// Writes a batch on a connection with an open transaction, and answers with the read marks that it raised.
+pub(super) async fn write(tables: &mut dyn Tables, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, Fault> {
     let digest = Digest::of(batch)?;
     tables.advance_conversations(&digest).await?;
     insert_messages(tables, &digest).await?;
@@ -24,7 +26,8 @@ pub(super) async fn write(tables: &mut dyn Tables, batch: &[&Sequenced]) -> Resu
     }
     tables.add_participants(&in_order(&digest.participants, &digest)).await?;
     tables.raise_speakers(&in_order(&digest.group_speakers, &digest)).await?;
-    tables.raise_read_marks(&in_order(&digest.read_marks, &digest)).await
+    let raised = tables.raise_read_marks(&in_order(&digest.read_marks, &digest)).await?;
+    raised.into_iter().map(raised_mark_of).collect()
 }
 
 /// By place, which is how the rows lie: neighbours are written together.

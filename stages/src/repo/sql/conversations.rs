@@ -87,7 +87,10 @@ pub(super) async fn standing(
         UserStatus::Active | UserStatus::Inactive => true,
         UserStatus::Banned => false,
     };
-    let open = Standing { reads_from: active.then_some(Seq(1)), may_speak: active, role: None };
+    if !active {
+        return Ok(Some(Standing { banned: true, ..NOTHING }));
+    }
+    let open = Standing { reads_from: Some(Seq(1)), may_speak: true, role: None, banned: false };
     match conversation {
         ConversationId::World => Ok(Some(open)),
         ConversationId::Single { .. } => match conversation.peer_of(user) {
@@ -95,17 +98,15 @@ pub(super) async fn standing(
             Some(peer) if peer == user || tables.user(peer).await?.is_some() => Ok(Some(open)),
             Some(_) => Ok(None),
         },
-        ConversationId::Group(group) => {
-            let standing = in_group(tables, group, user).await?;
-            Ok(standing.map(|standing| if active { standing } else { NOTHING }))
-        }
+        ConversationId::Group(group) => in_group(tables, group, user).await,
     }
 }
 
-const NOTHING: Standing = Standing { reads_from: None, may_speak: false, role: None };
+const NOTHING: Standing = Standing { reads_from: None, may_speak: false, role: None, banned: false };
 
 async fn in_group(tables: &mut dyn Tables, group: GroupId, user: UserId) -> Result<Option<Standing>, Fault> {
     let Some((dissolved, role, joined)) = tables.place_in_group(group, user).await? else { return Ok(None) };
     let Some(role) = role else { return Ok(Some(NOTHING)) };
-    Ok(Some(Standing { reads_from: Some(Seq(joined)), may_speak: !dissolved, role: Some(role_named(&role)?) }))
+    let role = Some(role_named(&role)?);
+    Ok(Some(Standing { reads_from: Some(Seq(joined)), may_speak: !dissolved, role, banned: false }))
 }

@@ -9,7 +9,7 @@ use schemas::records::GroupEvent;
 
 use super::Fault;
 use super::tables::Tables;
-use crate::repo::group_rules::{Situation, check_room, event_kind, judge, made_before, no_group, no_user};
+use crate::repo::group_rules::{Situation, check_room, event_kind, judge, made_before, no_conversation, no_user};
 use crate::repo::model::{Act, Group, GroupChange, NewGroup, Role, SMALL_GROUP_MEMBERS_MAX};
 
 pub(super) async fn create(tables: &mut dyn Tables, new: &NewGroup, act: &Act) -> Result<Group, Fault> {
@@ -22,7 +22,7 @@ pub(super) async fn create(tables: &mut dyn Tables, new: &NewGroup, act: &Act) -
     check_room(everybody.len(), new.max_members)?;
     if !tables.insert_group(new, act).await? {
         // The same call at the same time has come first.
-        let group = tables.group(new.id).await?.ok_or_else(|| no_group(new.id))?;
+        let group = tables.group(new.id).await?.ok_or_else(no_conversation)?;
         return Ok(made_before(group, act.actor)?);
     }
     tables.insert_members(new.id, &[act.actor], Role::Owner, act.at).await?;
@@ -37,7 +37,7 @@ pub(super) async fn change(
     change: &GroupChange,
     act: &Act,
 ) -> Result<Group, Fault> {
-    let group = tables.lock_group(id).await?.ok_or_else(|| no_group(id))?;
+    let group = tables.lock_group(id).await?.ok_or_else(no_conversation)?;
     let target = match change {
         GroupChange::Remove { user_id } | GroupChange::SetRole { user_id, .. } => Some(*user_id),
         GroupChange::Rename { .. } | GroupChange::Add { .. } | GroupChange::Dissolve => None,
@@ -100,7 +100,7 @@ struct Told {
 /// Raises the version, counts the members again, and leaves the event in the outbox.
 async fn finish(tables: &mut dyn Tables, id: GroupId, told: Told, act: &Act) -> Result<Group, Fault> {
     tables.raise_version(id, SMALL_GROUP_MEMBERS_MAX).await?;
-    let group = tables.group(id).await?.ok_or_else(|| no_group(id))?;
+    let group = tables.group(id).await?.ok_or_else(no_conversation)?;
     let event = GroupEvent {
         group_id: id,
         version: group.version,

@@ -15,13 +15,14 @@ mod store;
 pub mod tables;
 mod token_table;
 mod tokens;
+mod users;
 
 pub use fault::Fault;
 pub use pools::{Pools, ServerConfig};
 pub(super) use rows::message_columns;
 use rows::parsed;
 pub use rows::{
-    GroupRow, MemberRow, MessageRow, OutboxColumns, UserRow, credentials_of, group_of, limit_of, member_of,
+    GroupRow, MemberRow, MessageRow, OutboxColumns, RaisedRow, UserRow, credentials_of, group_of, limit_of, member_of,
     membership_of, message_of, messages_of, outbox_row_of, read_mark_of, role_named, sign_in_of, sliced_of, user_of,
 };
 pub(super) use store::explain;

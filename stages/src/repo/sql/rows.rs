@@ -6,7 +6,7 @@ use schemas::kind::Kind;
 use super::Fault;
 use super::tables::Sliced;
 use crate::repo::model::{
-    Credentials, Group, Member, Membership, Message, OutboxRow, ReadMark, Role, SignIn, User, UserStatus,
+    Credentials, Group, Member, Membership, Message, OutboxRow, RaisedMark, ReadMark, Role, SignIn, User, UserStatus,
 };
 
 /// The columns of message `m` in the order of [`MessageRow`], but for the first. What an edit said is withheld as soon
@@ -83,6 +83,13 @@ pub fn sign_in_of((status, goes_on): (String, bool)) -> Result<SignIn, Fault> {
 /// From user_id and seq_id.
 pub fn read_mark_of((user, seq): (i64, i64)) -> ReadMark {
     ReadMark { user_id: UserId(user), seq_id: Seq(seq) }
+}
+
+/// user_id, conversation_id, seq_id.
+pub type RaisedRow = (i64, String, i64);
+
+pub fn raised_mark_of((user, conversation, seq): RaisedRow) -> Result<RaisedMark, Fault> {
+    Ok(RaisedMark { conversation_id: parsed(&conversation)?, mark: read_mark_of((user, seq)) })
 }
 
 /// group_id, name, description, owner_id, member_count, max_members, version, large, dissolved,

@@ -20,11 +20,12 @@ use tokio::time::timeout;
 
 use super::pools::{InUse, Pools};
 use super::tables::{Conversations, Groups, Members, Messages, Outbox, Tables, Tokens, Users};
+use super::users::{self, Created};
 use super::{Fault, batch, conversations, groups, messages, tokens};
 use crate::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
-    UserPatch,
+    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
+    User, UserPatch,
 };
 use crate::repo::store::{Store, StoreError};
 
@@ -184,7 +185,7 @@ impl<DB: Dialect> SqlStore<DB> {
 
 #[async_trait]
 impl<DB: Dialect> Store for SqlStore<DB> {
-    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<(), StoreError> {
+    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         writing!(self, "write a batch of messages", tables => batch::write(tables, batch))
     }
 
@@ -243,11 +244,12 @@ impl<DB: Dialect> Store for SqlStore<DB> {
     }
 
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
-        let inserted = writing!(self, "create a user", tables => tables.insert_user(user, password_hash))?;
-        if inserted {
-            return Ok(());
-        }
-        Err(Refusal::new(ErrorCode::UserExists, format!("the name {} is taken", user.username)).into())
+        let taken = match writing!(self, "create a user", tables => users::create(tables, user, password_hash))? {
+            Created::Yes => return Ok(()),
+            Created::NameTaken => format!("the name {} is taken", user.username),
+            Created::EmailTaken => format!("the email address {} is taken", user.email),
+        };
+        Err(Refusal::new(ErrorCode::UserExists, taken).into())
     }
 
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
@@ -273,8 +275,8 @@ impl<DB: Dialect> Store for SqlStore<DB> {
         writing!(self, "rotate a refresh token", tables => tokens::rotate(tables, used, next, now))
     }
 
-    async fn revoke_family(&self, token: TokenHash) -> Result<(), StoreError> {
-        writing!(self, "revoke a refresh token", tables => tokens::revoke(tables, token))
+    async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError> {
+        writing!(self, "end a sign-in", tables => tokens::revoke(tables, user, family))
     }
 
     async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 
 use super::Fault;
+use super::rows::RaisedRow;
 use crate::repo::digest::{Digest, Row};
 use crate::repo::model::{
     Act, ConversationsAfter, Credentials, Group, Member, Membership, Message, NewGroup, NewToken, OutboxRow, ReadMark,
@@ -23,8 +24,10 @@ impl<T: Users + Tokens + Groups + Members + Conversations + Messages + Outbox + 
 /// Users.
 #[async_trait]
 pub trait Users: Send {
-    /// Whether it was inserted; not when the name is taken.
+    /// Whether it was inserted; not when the name, the email address or the id is taken.
     async fn insert_user(&mut self, user: &User, password_hash: Option<&str>) -> Result<bool, Fault>;
+    /// Whether somebody has this email address, whatever the case of its letters.
+    async fn has_email(&mut self, email: &str) -> Result<bool, Fault>;
     async fn user(&mut self, id: UserId) -> Result<Option<User>, Fault>;
     async fn lock_user(&mut self, id: UserId) -> Result<Option<User>, Fault>;
     async fn credentials(&mut self, username: &str) -> Result<Option<Credentials>, Fault>;
@@ -193,6 +196,6 @@ pub trait Batches: Send {
     /// How far members spoke; who has left does not get the conversation back by an old message.
     async fn raise_speakers(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault>;
     /// Read marks, forward only. Nobody has read what is not there: a mark beyond the last seq is taken
-    /// for the last seq, one in a conversation without a message for none.
-    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault>;
+    /// for the last seq, one in a conversation without a message for none. Those that rose, as they are now.
+    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<Vec<RaisedRow>, Fault>;
 }

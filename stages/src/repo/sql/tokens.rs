@@ -52,9 +52,7 @@ pub(super) async fn rotate(
 }
 
 /// Without its rows, no token of the family is known any more.
-pub(super) async fn revoke(tables: &mut dyn Tables, token: TokenHash) -> Result<(), Fault> {
-    let Some(owner) = tables.token_owner(token).await? else { return Ok(()) };
-    tables.lock_user(owner).await?;
-    let Some(kept) = tables.token(token).await? else { return Ok(()) };
-    tables.delete_family(owner, kept.family).await
+pub(super) async fn revoke(tables: &mut dyn Tables, user: UserId, family: i64) -> Result<(), Fault> {
+    tables.lock_user(user).await?;
+    tables.delete_family(user, family).await
 }

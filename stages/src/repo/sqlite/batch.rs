@@ -6,11 +6,11 @@ use async_trait::async_trait;
 use schemas::ids::{MessageId, Seq};
 
 use super::Session;
-use super::values::{Values, first, run};
+use super::values::{Values, all, first, run};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
-use crate::repo::sql::Fault;
 use crate::repo::sql::tables::{Batches, UserSeq};
+use crate::repo::sql::{Fault, RaisedRow};
 
 static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(
@@ -69,7 +69,7 @@ static UPSERT_READ_MARKS: LazyLock<MultiRow> = LazyLock::new(|| {
          SELECT column1, column2, min(column3, c.last_seq) FROM (VALUES {rows}) \
          JOIN conversations c ON c.conversation_id = column2 WHERE c.last_seq > 0 \
          ON CONFLICT (user_id, conversation_id) DO UPDATE SET seq_id = excluded.seq_id \
-         WHERE excluded.seq_id > read_marks.seq_id",
+         WHERE excluded.seq_id > read_marks.seq_id RETURNING user_id, conversation_id, seq_id",
         3,
     )
 });
@@ -153,18 +153,19 @@ impl Batches for Session {
         each(&UPDATE_GROUP_SPEAKERS, self, rows).await
     }
 
-    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
-        each(&UPSERT_READ_MARKS, self, rows).await
+    async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<Vec<RaisedRow>, Fault> {
+        Ok(all(&UPSERT_READ_MARKS, self, rows, bind).await?)
     }
 }
 
 /// Runs a statement over users, conversations and seqs.
 async fn each(statement: &MultiRow, session: &mut Session, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
-    let bind = |values: &mut Values, row: &UserSeq<'_>| {
-        values.add(row.user).add(Arc::<str>::from(row.conversation)).add(row.seq);
-    };
     run(statement, session, rows, bind).await?;
     Ok(())
+}
+
+fn bind(values: &mut Values, row: &UserSeq<'_>) {
+    values.add(row.user).add(Arc::<str>::from(row.conversation)).add(row.seq);
 }
 
 fn text_of(digest: &Digest<'_>, row: &Row<'_>) -> Arc<str> {

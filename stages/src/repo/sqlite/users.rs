@@ -23,7 +23,7 @@ impl Users for Session {
         let inserted = sqlx::query(
             "INSERT INTO users \
              (user_id, username, display_name, avatar_url, email, status, created_at, password_hash) \
-             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT (username) DO NOTHING",
+             VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8) ON CONFLICT DO NOTHING",
         )
         .bind(user.id.0)
         .bind(&user.username)
@@ -36,6 +36,12 @@ impl Users for Session {
         .execute(self)
         .await?;
         Ok(inserted.rows_affected() == 1)
+    }
+
+    async fn has_email(&mut self, email: &str) -> Result<bool, Fault> {
+        let query = sqlx::query_as("SELECT EXISTS (SELECT 1 FROM users WHERE lower(email) = ?1 AND email <> '')");
+        let (found,): (bool,) = query.bind(email.to_ascii_lowercase()).fetch_one(self).await?;
+        Ok(found)
     }
 
     async fn user(&mut self, id: UserId) -> Result<Option<User>, Fault> {

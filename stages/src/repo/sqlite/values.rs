@@ -40,6 +40,25 @@ where
     Ok(None)
 }
 
+/// Runs a query over all rows and returns every row of its answers, decoded.
+pub(super) async fn all<T, O>(
+    statement: &MultiRow,
+    conn: &mut SqliteConnection,
+    rows: &[T],
+    bind: impl Fn(&mut Values, &T),
+) -> Result<Vec<O>, sqlx::Error>
+where
+    O: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
+{
+    let mut answers = Vec::new();
+    for (sql, given) in statement.statements(rows) {
+        let values = values(statement, given, &bind)?;
+        let rows: Vec<O> = sqlx::query_as_with(AssertSqlSafe(sql), values).fetch_all(&mut *conn).await?;
+        answers.extend(rows);
+    }
+    Ok(answers)
+}
+
 fn values<T>(
     statement: &MultiRow,
     rows: &[T],

@@ -79,9 +79,9 @@ pub async fn each_actor_may_do_what_the_rules_say(store: Dyn) {
     with_group(&store, &[BEN, CLEO, DAN], 10).await;
     change(&store, ANN, role(BEN, Role::Admin)).await.unwrap();
     let refused = [
-        (stranger, add(&[stranger]), PermissionDenied),
-        (stranger, remove(stranger), PermissionDenied),
-        (stranger, rename("x"), PermissionDenied),
+        (stranger, add(&[stranger]), ConversationNotFound),
+        (stranger, remove(stranger), ConversationNotFound),
+        (stranger, rename("x"), ConversationNotFound),
         (CLEO, rename("x"), PermissionDenied),
         (CLEO, remove(DAN), PermissionDenied),
         (CLEO, role(CLEO, Role::Admin), PermissionDenied),

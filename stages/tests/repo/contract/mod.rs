@@ -35,6 +35,8 @@ macro_rules! store_contract {
             ]);
             $crate::contract::store_tests!($factory, users: [
                 a_name_is_taken_whatever_its_case,
+                an_email_address_is_one_users_whatever_its_case,
+                of_two_registrations_with_one_address_at_once_one_wins,
                 of_two_registrations_at_once_one_wins,
                 a_profile_changes_where_it_is_told_to,
                 a_refresh_token_works_once_and_its_reuse_ends_the_family,
@@ -62,6 +64,7 @@ macro_rules! store_contract {
                 both_marks_of_a_pair_are_shown,
                 marks_of_present_members_of_a_group_are_shown,
                 in_large_groups_and_the_world_no_marks_are_shown,
+                a_batch_tells_which_marks_it_raised,
             ]);
             $crate::contract::store_tests!($factory, concurrent: [
                 writers_of_the_same_conversations_lose_nothing,

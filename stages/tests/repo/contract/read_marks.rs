@@ -3,7 +3,8 @@
 use std::sync::Arc;
 
 use schemas::ids::{ConversationId, Seq, UserId};
-use stages::repo::model::{GroupChange, ReadMark};
+use schemas::records::Sequenced;
+use stages::repo::model::{GroupChange, RaisedMark, ReadMark};
 use stages::repo::store::Store;
 
 use crate::fixtures::{
@@ -51,4 +52,33 @@ pub async fn in_large_groups_and_the_world_no_marks_are_shown(store: Dyn) {
     write(&store, &[read_mark(ConversationId::World, BEN, 1)]).await;
     check(&store, group(), &[]).await;
     check(&store, ConversationId::World, &[]).await;
+}
+
+pub async fn a_batch_tells_which_marks_it_raised(store: Dyn) {
+    with_users(&store).await;
+    let raised = async |batch: &[Sequenced]| {
+        let mut raised = store.write_batch(&batch.iter().collect::<Vec<_>>()).await.unwrap();
+        raised.sort_by_key(|raised| (raised.conversation_id, raised.mark.user_id));
+        raised
+    };
+    let expected =
+        |conversation_id, user_id, seq| RaisedMark { conversation_id, mark: ReadMark { user_id, seq_id: Seq(seq) } };
+    let world = ConversationId::World;
+    let said: Vec<_> = (1..=5).map(|seq| text(pair(), seq, ANN, "hi")).collect();
+    assert_eq!(raised(&said).await, []);
+    let marks = [read_mark(pair(), BEN, 2), read_mark(pair(), BEN, 4), read_mark(pair(), BEN, 3)];
+    assert_eq!(raised(&marks).await, [expected(pair(), BEN, 4)]);
+    assert_eq!(raised(&marks).await, [], "a repeat raises nothing");
+    assert_eq!(raised(&[read_mark(pair(), BEN, 1)]).await, []);
+    let batch = [
+        text(world, 1, ANN, "hi"),
+        read_mark(pair(), BEN, i64::MAX),
+        read_mark(pair(), ANN, 3),
+        read_mark(world, BEN, 1),
+        read_mark(group(), BEN, 1),
+    ];
+    let all = [expected(pair(), ANN, 3), expected(pair(), BEN, 5), expected(world, BEN, 1)];
+    assert_eq!(raised(&batch).await, all, "no further than what was said, and nothing where nothing was");
+    let many: Vec<_> = (1..=700).map(|user| read_mark(world, UserId(user), 1)).collect();
+    assert_eq!(raised(&many).await.len(), 699, "Ben's is there");
 }

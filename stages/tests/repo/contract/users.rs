@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use schemas::error::ErrorCode;
 use schemas::ids::{ConversationId, UserId};
-use stages::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserPatch, UserStatus};
+use stages::repo::model::{NewToken, Rotation, SignIn, TokenHash, User, UserPatch, UserStatus};
 use stages::repo::store::{Class, Store, StoreError};
 
-use crate::fixtures::{ANN, BEN, DAN, GROUP, NOW, user, with_group, with_users};
+use crate::fixtures::{ANN, BEN, CLEO, DAN, GROUP, NOW, user, with_group, with_users};
 
 type Dyn = Arc<dyn Store>;
 
@@ -34,6 +34,45 @@ pub async fn a_name_is_taken_whatever_its_case(store: Dyn) {
     let found = store.credentials("ANN").await.unwrap().unwrap();
     assert_eq!((found.user, found.password_hash.as_deref()), (user(ANN, "Ann"), Some("hash")));
     assert!(store.credentials("an").await.unwrap().is_none());
+}
+
+fn with_email(id: UserId, username: &str, email: &str) -> User {
+    User { email: email.into(), ..user(id, username) }
+}
+
+pub async fn an_email_address_is_one_users_whatever_its_case(store: Dyn) {
+    store.create_user(&with_email(ANN, "ann", "Ann@Example.org"), None).await.unwrap();
+    let error = store.create_user(&with_email(BEN, "ben", "aNN@example.ORG"), None).await.unwrap_err();
+    assert_eq!(code_of(&error), ErrorCode::UserExists);
+    assert!(error.to_string().contains("email address"), "{error}");
+    let error = store.create_user(&with_email(BEN, "ANN", "ann@example.org"), None).await.unwrap_err();
+    assert!(error.to_string().contains("the name"), "the name comes first: {error}");
+    let error = store.create_user(&with_email(BEN, "ANN", "ben@example.org"), None).await.unwrap_err();
+    assert!(error.to_string().contains("the name"), "{error}");
+    assert!(store.user(BEN).await.unwrap().is_none());
+    store.create_user(&with_email(BEN, "ben", "ben@example.org"), None).await.unwrap();
+    assert_eq!(store.user(BEN).await.unwrap().unwrap().email, "ben@example.org");
+    for (id, name) in [(CLEO, "cleo"), (DAN, "dan")] {
+        store.create_user(&with_email(id, name, ""), None).await.unwrap();
+    }
+}
+
+pub async fn of_two_registrations_with_one_address_at_once_one_wins(store: Dyn) {
+    let tasks: Vec<_> = (1..=8)
+        .map(|id| {
+            let store = Arc::clone(&store);
+            let user = with_email(UserId(id), &format!("user{id}"), "a@example.org");
+            tokio::spawn(async move { store.create_user(&user, None).await })
+        })
+        .collect();
+    let mut won = 0;
+    for task in tasks {
+        match task.await.unwrap() {
+            Ok(()) => won += 1,
+            Err(error) => assert_eq!(code_of(&error), ErrorCode::UserExists),
+        }
+    }
+    assert_eq!(won, 1);
 }
 
 pub async fn of_two_registrations_at_once_one_wins(store: Dyn) {
@@ -105,8 +144,9 @@ pub async fn a_logout_ends_the_family_and_no_other(store: Dyn) {
     store.start_family(ANN, 70, token(1), NOW).await.unwrap();
     store.start_family(ANN, 71, token(2), NOW).await.unwrap();
     store.rotate_token(hash(1), token(3), NOW).await.unwrap();
-    store.revoke_family(hash(1)).await.unwrap();
-    store.revoke_family(hash(99)).await.unwrap();
+    store.revoke_family(ANN, 70).await.unwrap();
+    store.revoke_family(ANN, 99).await.unwrap();
+    store.revoke_family(BEN, 71).await.unwrap();
     assert_eq!(store.rotate_token(hash(3), token(4), NOW).await.unwrap(), Rotation::Unknown);
     assert!(matches!(store.rotate_token(hash(2), token(5), NOW).await.unwrap(), Rotation::Rotated { .. }));
 }
@@ -120,7 +160,7 @@ pub async fn a_sign_in_goes_on_until_it_is_ended(store: Dyn) {
     assert!(!store.sign_in(BEN, 70, NOW).await.unwrap().unwrap().goes_on, "it is another's");
     store.rotate_token(hash(1), token(3), NOW).await.unwrap();
     assert!(goes_on(70, NOW + 999).await && !goes_on(70, NOW + 1_000).await, "until its newest token expires");
-    store.revoke_family(hash(3)).await.unwrap();
+    store.revoke_family(ANN, 70).await.unwrap();
     assert!(!goes_on(70, NOW).await && goes_on(71, NOW).await);
     store.rotate_token(hash(2), token(4), NOW).await.unwrap();
     store.rotate_token(hash(2), token(5), NOW).await.unwrap();
