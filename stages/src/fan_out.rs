@@ -95,17 +95,17 @@ impl Stage for FanOut {
         &mut self,
         batch: Vec<Input<Sequenced>>,
         out: &mut Outputs<Dispatch, ()>,
-        cx: &Context,
+        _cx: &Context,
     ) -> Result<(), StageError> {
         let presence = read(&self.presence);
         self.audiences.at(presence.version());
-        let live: Vec<(u32, i64)> = presence.live_slots(cx.now_ms).collect();
+        let live: Vec<(u32, i64)> = presence.live_slots().collect();
         out.records.reserve(batch.len());
         for Input { source, headers, value: message } in batch {
             if !is_sent(&message) {
                 continue;
             }
-            let to = Sending { presence: &presence, now_ms: cx.now_ms, source, headers: &headers };
+            let to = Sending { presence: &presence, source, headers: &headers };
             match message.conversation_id {
                 ConversationId::World => {
                     to.each(live.iter().map(|&(slot, epoch)| (slot, epoch, Vec::new())), message, &mut out.records);
