@@ -11,7 +11,7 @@ mod stage;
 mod store;
 
 use crate::cli::BenchCommand;
-use crate::commands::CommandError;
+use crate::commands::{CommandError, stop_signal};
 
 /// Measures until it is done, or until Ctrl-C: what it keeps on disk is then removed all the same.
 ///
@@ -30,10 +30,7 @@ pub async fn run(command: BenchCommand) -> Result<(), CommandError> {
     };
     tokio::select! {
         measured = measured => measured,
-        interrupted = tokio::signal::ctrl_c() => {
-            interrupted?;
-            Err("interrupted: nothing was measured to the end".into())
-        }
+        () = stop_signal()? => Err("interrupted: nothing was measured to the end".into()),
     }
 }
 
