@@ -12,6 +12,7 @@ mod kafka;
 mod kafka_bad_input;
 mod page;
 mod readers;
+mod replaced;
 mod sign_in;
 mod start;
 mod stores;
