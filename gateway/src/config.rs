@@ -44,7 +44,7 @@ pub struct GatewayConfig {
     /// new sockets of somebody who was banned, or signed out elsewhere, still be taken; open sockets are
     /// closed with the next `heads`.
     pub sign_in_cache_ms: u64,
-    /// Rights that are remembered, and sign-ins.
+    /// Rights that are remembered, sign-ins, and messages by their clientMsgId.
     pub access_cache_entries_max: u64,
     /// Milliseconds that a call to the repo may take; then the client hears Busy.
     pub repo_timeout_ms: u64,

@@ -11,15 +11,15 @@ use schemas::kind::Kind;
 use schemas::records::{Delivery, Sequenced};
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::DELIVERIES;
-use topics::clock::Clock;
 use topics::dead_letter::{self, Reason, dead_letter};
 use topics::headers::{HopTimes, Origin};
 use topics::log::{Class, Incoming, Log, LogError, Outgoing, Reader, StartAt};
 
+use crate::edge::Edge;
 use crate::frames::frame;
 use crate::presence::SlotLease;
 use crate::receipts::Receipts;
-use crate::sessions::{Sessions, Socket};
+use crate::sessions::Socket;
 use crate::views::{MessageView, ReadReceiptView, StoredView};
 
 const READ_WAIT: Duration = Duration::from_secs(1);
@@ -43,11 +43,10 @@ pub async fn open(log: &dyn Log, lease: &SlotLease) -> Result<Box<dyn Reader>, L
 pub async fn run(
     log: &dyn Log,
     mut reader: Box<dyn Reader>,
-    lease: &SlotLease,
-    sessions: &Sessions,
-    clock: &Clock,
+    edge: &Edge,
     stop: &CancellationToken,
 ) -> Result<(), LogError> {
+    let lease = &edge.lease;
     let mut receipts = Receipts::new();
     loop {
         let Some(read) = stop.run_until_cancelled(reader.next(READ_WAIT)).await else { return Ok(()) };
@@ -55,11 +54,13 @@ pub async fn run(
             Ok(Some(batch)) => {
                 let mut dead = Vec::new();
                 for turn in batch.records.chunks(TURN_DELIVERIES) {
-                    dead.extend(turn.iter().filter_map(|record| deliver(record, lease, sessions, &mut receipts)));
+                    for record in turn {
+                        dead.extend(deliver(record, edge, &mut receipts).await);
+                    }
                     tokio::task::yield_now().await;
                 }
                 dead_letter::append(log, dead).await;
-                observe(&batch.records, clock.now_ms());
+                observe(&batch.records, edge.clock.now_ms());
             }
             Ok(None) => {}
             Err(error) => {
@@ -91,7 +92,8 @@ async fn reopened(
 }
 
 /// Hands a delivery to its recipients' sockets. Bytes that are none are given back as a dead letter.
-fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions, receipts: &mut Receipts) -> Option<Outgoing> {
+async fn deliver(record: &Incoming, edge: &Edge, receipts: &mut Receipts) -> Option<Outgoing> {
+    let (lease, sessions) = (&edge.lease, &edge.sessions);
     let delivery = match Delivery::decode(&record.value) {
         Ok(delivery) => delivery,
         Err(error) => {
@@ -106,6 +108,7 @@ fn deliver(record: &Incoming, lease: &SlotLease, sessions: &Sessions, receipts: 
     if !receipts.is_news(&delivery.message) {
         return None;
     }
+    edge.rights.heard(&delivery).await;
     let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
     let origin = record.headers.origin.filter(own).map(|origin| origin.socket);
     let frames = Frames::of(&delivery.message, origin);

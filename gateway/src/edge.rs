@@ -19,8 +19,9 @@ use topics::headers::TraceParent;
 use crate::appender::Appender;
 use crate::config::GatewayConfig;
 use crate::failed_logins::FailedLogins;
-use crate::presence::{PresencePublisher, SlotLease};
+use crate::presence::{IsOnline, PresencePublisher, SlotLease};
 use crate::rate::RateLimiter;
+use crate::repeats::Taken;
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::Sessions;
@@ -41,10 +42,12 @@ pub struct Edge {
     pub(crate) repo: Repo,
     pub(crate) rights: Rights,
     pub(crate) sign_ins: SignIns,
+    pub(crate) taken: Taken,
     pub(crate) appender: Appender,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) sessions: Sessions,
     pub(crate) presence: PresencePublisher,
+    pub(crate) is_online_elsewhere: IsOnline,
     pub(crate) signals: Signals,
     pub(crate) rates: Rates,
     pub(crate) heads_permits: Semaphore,
@@ -102,6 +105,11 @@ impl Edge {
         self.key
             .verify(token, self.clock.now_ms())
             .map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
+    }
+
+    /// Whether a user is connected to this gateway or another.
+    pub(crate) fn is_online(&self, user: UserId) -> bool {
+        self.sessions.is_online(user) || (self.is_online_elsewhere)(user)
     }
 
     /// A number that no other socket of this process has.

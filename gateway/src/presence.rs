@@ -1,4 +1,5 @@
-//! Tells the chain who is online here, so that messages come to this slot.
+//! Tells the chain who is online here, so that messages come to this slot; and those who follow a user
+//! how the user is, here and at the other gateways.
 //!
 //! What is published is the present state of users whose state has changed, read when the batch is
 //! made: a user who came and left meanwhile costs one record, and order can't go wrong.
@@ -10,7 +11,7 @@ use std::time::Duration;
 use schemas::avro::PresenceEvent;
 use schemas::ids::UserId;
 use schemas::records::{Heartbeat, Presence};
-use tokio::sync::{Notify, watch};
+use tokio::sync::{Notify, broadcast, watch};
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::{PRESENCE, PresenceKey};
 use topics::clock::Clock;
@@ -18,6 +19,7 @@ use topics::codec::Encoder;
 use topics::headers::Headers;
 use topics::log::Log;
 
+use crate::edge::Edge;
 use crate::sessions::{Sessions, locked};
 
 /// A slot that was silent for three of these is dead to fan-out.
@@ -33,6 +35,39 @@ pub struct SlotLease {
     pub epoch: i64,
     /// Cancelled when the lease is lost.
     pub lost: CancellationToken,
+}
+
+/// What the presence topic tells of the other gateways; somebody else reads it.
+pub struct OtherGateways {
+    /// Whether a user is connected to one of them.
+    pub is_online: IsOnline,
+    /// What has become other since.
+    pub changes: broadcast::Receiver<PresenceChange>,
+}
+
+/// Says it of a user.
+pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
+
+/// What has become other in the presence topic.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PresenceChange {
+    /// A user came to a gateway, or left it.
+    User(UserId),
+    /// A gateway came, was replaced or died, with all of its users.
+    Slots,
+}
+
+/// Tells those who follow users what happens to these at other gateways, until `stop`.
+pub async fn tell_of_others(edge: &Edge, mut changes: broadcast::Receiver<PresenceChange>, stop: CancellationToken) {
+    use broadcast::error::RecvError;
+    while let Some(change) = stop.run_until_cancelled(changes.recv()).await {
+        let (is_online, now_ms) = (|user: UserId| edge.is_online(user), edge.clock.now_ms());
+        match change {
+            Ok(PresenceChange::User(user)) => edge.signals.presence(user, is_online, now_ms),
+            Ok(PresenceChange::Slots) | Err(RecvError::Lagged(_)) => edge.signals.presences(is_online, now_ms),
+            Err(RecvError::Closed) => return,
+        }
+    }
 }
 
 /// Publishes presence.

@@ -119,7 +119,6 @@ calls! {
         Read get_user(GetUserRequest) -> User;
         Read get_user_by_username(GetUserByUsernameRequest) -> User;
         Change update_user(UpdateUserRequest) -> User;
-        Read get_user_session(GetUserSessionRequest) -> UserSession;
     }
     message_repo_client, MessageRepoClient: {
         Read get_message(GetMessageRequest) -> Message;

@@ -1,4 +1,5 @@
-//! What somebody may do in a conversation, asked of the repo and believed for at most five seconds.
+//! What somebody may do in a conversation, asked of the repo and believed for at most five seconds; of a
+//! group that this gateway hears of, until the event that takes it away.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,7 +9,7 @@ use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::{EventClass, Kind};
 use schemas::pb::{self, get_message_request::By};
-use schemas::records::Upstream;
+use schemas::records::{Delivery, GroupEvent, Upstream};
 
 use crate::repo::Repo;
 
@@ -62,12 +63,46 @@ impl Rights {
         Ok(())
     }
 
+    /// Forgets what a delivery says is not so any more: who left a group, was removed, or lost it.
+    pub async fn heard(&self, delivery: &Delivery) {
+        let message = &delivery.message;
+        let ConversationId::Group(group) = message.conversation_id else { return };
+        // It goes to everybody who was a member, and is online here.
+        let everybody = || delivery.recipients.clone();
+        let gone = match &message.kind {
+            Kind::Left | Kind::Removed => {
+                let event = serde_json::from_str::<GroupEvent>(&message.content);
+                event.map_or_else(|_of_a_newer_version| everybody(), |event| event.user_ids)
+            }
+            Kind::Dissolved => everybody(),
+            Kind::Joined | Kind::GroupCreated => Vec::new(),
+            Kind::Text
+            | Kind::Image
+            | Kind::File
+            | Kind::System
+            | Kind::Edit
+            | Kind::Recall
+            | Kind::Reaction
+            | Kind::Renamed
+            | Kind::ReadMark
+            | Kind::Typing
+            | Kind::Online
+            | Kind::Offline
+            | Kind::Unknown(_) => return,
+        };
+        self.members.invalidate(&group).await;
+        for user in gone {
+            self.granted.invalidate(&(user, message.conversation_id)).await;
+        }
+    }
+
     /// Whether the message that an edit, recall or reaction is about is there, and may be changed by
     /// this sender. Says yes to every other kind.
     ///
     /// # Errors
     /// ConversationNotFound when it is not there, or the sender may not read it; PermissionDenied when it is not the
-    /// sender's own; InvalidInput when it is recalled or nothing that somebody said.
+    /// sender's own; InvalidInput when it is recalled or nothing that somebody said, or has the clientMsgId of the
+    /// record.
     pub async fn check_target(&self, record: &Upstream) -> Result<(), Refusal> {
         let (Kind::Edit | Kind::Recall | Kind::Reaction) = record.kind else { return Ok(()) };
         let Some(seq) = record.target_seq else { return Err(Refusal::invalid("targetSeqId is missing")) };
@@ -77,6 +112,12 @@ impl Rights {
             self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id }).await?;
         if Kind::named(&target.kind).class() != EventClass::Message {
             return Err(Refusal::invalid("targetSeqId is not of a message that somebody sent"));
+        }
+        if target.sender_id == record.sender_id.0 && *target.client_msg_id == *record.client_msg_id {
+            // The chain would drop it as a repeat of the message.
+            return Err(Refusal::invalid(
+                "this clientMsgId is that of the message itself: give each edit, recall and reaction a new one",
+            ));
         }
         if target.recalled {
             return Err(Refusal::invalid("the message was recalled"));

@@ -8,7 +8,7 @@ use std::time::Duration;
 use axum::serve::ListenerExt;
 use schemas::token::VerifyingKey;
 use tokio::net::TcpListener;
-use tokio::sync::Semaphore;
+use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -20,7 +20,8 @@ use topics::log::{Log, LogError, Reader};
 use crate::appender::{AppendTask, appender};
 use crate::config::GatewayConfig;
 use crate::edge::{Edge, HealthOfComponents, Rates, RenderMetrics};
-use crate::presence::{PresencePublisher, SlotLease};
+use crate::presence::{self, OtherGateways, PresenceChange, PresencePublisher, SlotLease};
+use crate::repeats::Taken;
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::{CloseReason, Sessions};
@@ -40,6 +41,8 @@ pub struct GatewayParts {
     pub verifying_key: VerifyingKey,
     /// The slot it serves.
     pub slot: SlotLease,
+    /// Who is online at the other gateways.
+    pub others: OtherGateways,
     /// Tells the time.
     pub clock: Clock,
     /// Knows how far the chain is behind; somebody else looks.
@@ -53,8 +56,11 @@ pub struct GatewayParts {
 /// Why a gateway ended other than by being told to.
 #[derive(Debug, thiserror::Error)]
 pub enum GatewayError {
-    /// Another process may own the slot now.
-    #[error("the lease of gateway slot {slot} was lost: lease a slot anew and serve with it")]
+    /// Another process owns the slot now.
+    #[error(
+        "another process has begun to serve gateway slot {slot}: deliveries go there, so this one ends. Give each \
+         gateway a --slot of its own"
+    )]
     LeaseLost {
         /// The slot.
         slot: u32,
@@ -93,15 +99,15 @@ pub async fn serve(
         .await
         .map_err(|source| GatewayError::Deliveries { slot, source })?;
     let log = parts.log.clone();
-    let (edge, append_task) = assemble(parts);
-    let tasks = Tasks::start(&edge, &log, append_task, reader);
+    let (edge, append_task, changes) = assemble(parts);
+    let tasks = Tasks::start(&edge, &log, append_task, reader, changes);
     let ended = until_the_end(&edge, listener, &shutdown, &tasks).await;
     tasks.stop(&edge).await;
     ended
 }
 
-fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
-    let GatewayParts { config, log, repo, verifying_key, slot, clock, backlog, render_metrics, health } = parts;
+fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<PresenceChange>) {
+    let GatewayParts { config, log, repo, verifying_key, slot, others, clock, backlog, render_metrics, health } = parts;
     let repo = Repo::new(repo, Duration::from_millis(config.repo_timeout_ms));
     let access_age = Duration::from_millis(config.access_cache_ms);
     let append_timeout = Duration::from_millis(config.append_timeout_ms);
@@ -109,9 +115,11 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
     let edge = Edge {
         rights: Rights::new(repo.clone(), access_age, config.access_cache_entries_max, config.typing_members_max),
         sign_ins: SignIns::new(Duration::from_millis(config.sign_in_cache_ms), config.access_cache_entries_max),
+        taken: Taken::new(config.access_cache_entries_max, Duration::from_secs(config.resend_window_s)),
         backlog,
         sessions: Sessions::new(config.sockets_a_user_max),
         presence: PresencePublisher::new(slot.clone()),
+        is_online_elsewhere: others.is_online,
         signals: Signals::default(),
         rates: Rates::new(&config),
         heads_permits: Semaphore::new(config.heads_concurrent_max.max(1)),
@@ -127,7 +135,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
         render_metrics,
         health,
     };
-    (Arc::new(edge), append_task)
+    (Arc::new(edge), append_task, others.changes)
 }
 
 /// Accepts connections until shutdown, the loss of the lease, or a failure.
@@ -179,7 +187,13 @@ struct Tasks {
 }
 
 impl Tasks {
-    fn start(edge: &Arc<Edge>, log: &Arc<dyn Log>, append_task: AppendTask, reader: Box<dyn Reader>) -> Self {
+    fn start(
+        edge: &Arc<Edge>,
+        log: &Arc<dyn Log>,
+        append_task: AppendTask,
+        reader: Box<dyn Reader>,
+        changes: broadcast::Receiver<PresenceChange>,
+    ) -> Self {
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());
         let mut running = JoinSet::new();
         running.spawn(append_task.run(drain.clone()));
@@ -187,7 +201,7 @@ impl Tasks {
         running.spawn({
             let (edge, log, stop) = (edge.clone(), log.clone(), stop.clone());
             async move {
-                let done = delivery::run(log.as_ref(), reader, &edge.lease, &edge.sessions, &edge.clock, &stop).await;
+                let done = delivery::run(log.as_ref(), reader, &edge, &stop).await;
                 if let Err(error) = done {
                     // Without a receiver the gateway is ending anyway.
                     let _ = failed.send(error);
@@ -197,6 +211,10 @@ impl Tasks {
         running.spawn({
             let (edge, log, drain) = (edge.clone(), log.clone(), drain.clone());
             async move { edge.presence.run(log, &edge.sessions, &edge.clock, drain).await }
+        });
+        running.spawn({
+            let (edge, stop) = (edge.clone(), stop.clone());
+            async move { presence::tell_of_others(&edge, changes, stop).await }
         });
         running.spawn(queues::tell(edge.clone(), stop.clone()));
         Self { running, stop, drain, delivery: tokio::sync::Mutex::new(delivery) }

@@ -1,4 +1,5 @@
-//! What is told and forgotten: who types, who comes and goes. Lossy by design; never in the log.
+//! What is told and forgotten: who types, who comes and goes. Lossy by design. Typing is told to sockets
+//! of this gateway only; presence is that of all gateways.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -12,7 +13,15 @@ use crate::sessions::{Sessions, Socket, locked};
 #[derive(Debug, Default)]
 pub struct Signals {
     /// Who wants to hear of a user's presence. Bounded by what each socket may follow.
-    followers: Mutex<HashMap<UserId, Vec<Arc<Socket>>>>,
+    followed: Mutex<HashMap<UserId, Followed>>,
+}
+
+/// A user whom somebody follows.
+#[derive(Debug)]
+struct Followed {
+    /// What the followers were told last.
+    online: bool,
+    followers: Vec<Arc<Socket>>,
 }
 
 impl Signals {
@@ -24,39 +33,68 @@ impl Signals {
         }
     }
 
-    /// Tells whoever follows a user that they came or left.
-    pub fn presence(&self, user: UserId, online: bool, now_ms: i64) {
-        if let Some(followers) = locked(&self.followers).get(&user) {
-            let frame = frames::presence(None, user, online, Some(now_ms));
-            followers.iter().for_each(|socket| socket.push(frame.clone()));
+    /// Tells whoever follows a user that they came or left, if so it is.
+    pub fn presence(&self, user: UserId, is_online: impl Fn(UserId) -> bool, now_ms: i64) {
+        if let Some(followed) = locked(&self.followed).get_mut(&user) {
+            followed.tell(user, is_online(user), now_ms);
         }
     }
 
-    /// From now on a socket hears of these users in place of those it followed before.
-    pub fn follow(&self, socket: &Arc<Socket>, before: &[UserId], users: &[UserId]) {
-        let mut followers = locked(&self.followers);
+    /// The same of every user whom somebody follows.
+    pub fn presences(&self, is_online: impl Fn(UserId) -> bool, now_ms: i64) {
+        for (&user, followed) in locked(&self.followed).iter_mut() {
+            followed.tell(user, is_online(user), now_ms);
+        }
+    }
+
+    /// From now on a socket hears of these users in place of those it followed before. Returns how they
+    /// are now.
+    pub fn follow(
+        &self,
+        socket: &Arc<Socket>,
+        before: &[UserId],
+        users: &[UserId],
+        is_online: impl Fn(UserId) -> bool,
+        now_ms: i64,
+    ) -> Vec<(UserId, bool)> {
+        let mut all = locked(&self.followed);
         for user in before {
-            forget(&mut followers, *user, socket);
+            forget(&mut all, *user, socket);
         }
-        for &user in users {
-            followers.entry(user).or_default().push(socket.clone());
-        }
+        let add = |&user: &UserId| {
+            let online = is_online(user);
+            let followed = all.entry(user).or_insert_with(|| Followed { online, followers: Vec::new() });
+            followed.tell(user, online, now_ms);
+            followed.followers.push(socket.clone());
+            (user, online)
+        };
+        users.iter().map(add).collect()
     }
 
     /// A socket that followed these users is gone.
     pub fn unfollow(&self, socket: &Socket, users: &[UserId]) {
-        let mut followers = locked(&self.followers);
+        let mut all = locked(&self.followed);
         for user in users {
-            forget(&mut followers, *user, socket);
+            forget(&mut all, *user, socket);
         }
     }
 }
 
-fn forget(followers: &mut HashMap<UserId, Vec<Arc<Socket>>>, user: UserId, socket: &Socket) {
-    if let Some(sockets) = followers.get_mut(&user) {
-        sockets.retain(|other| other.identity.socket != socket.identity.socket);
-        if sockets.is_empty() {
-            followers.remove(&user);
+impl Followed {
+    fn tell(&mut self, user: UserId, online: bool, now_ms: i64) {
+        if self.online != online {
+            self.online = online;
+            let frame = frames::presence(None, user, online, Some(now_ms));
+            self.followers.iter().for_each(|socket| socket.push(frame.clone()));
+        }
+    }
+}
+
+fn forget(all: &mut HashMap<UserId, Followed>, user: UserId, socket: &Socket) {
+    if let Some(followed) = all.get_mut(&user) {
+        followed.followers.retain(|other| other.identity.socket != socket.identity.socket);
+        if followed.followers.is_empty() {
+            all.remove(&user);
         }
     }
 }

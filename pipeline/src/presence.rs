@@ -1,11 +1,12 @@
-//! Follows the presence topic into the table that fan-out, large-group and the repo share.
+//! Follows the presence topic into the table that fan-out, large-group, the repo and the gateway share.
 
 use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
+use gateway::PresenceChange;
 use schemas::avro::{PresenceEvent, Record};
-use stages::presence::SharedPresence;
-use tokio::sync::oneshot;
+use stages::presence::{Change, SharedPresence};
+use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::PRESENCE;
 use topics::dead_letter::{self, Reason, dead_letter};
@@ -16,14 +17,18 @@ use crate::runner::work::causes;
 /// How long one read waits for news.
 const READ_WAIT: Duration = Duration::from_secs(5);
 
+/// Changes that a gateway has not taken in yet; one that is further behind looks at all it wants to know.
+pub const CHANGES_MAX: usize = 4_096;
+
 /// Reads presence from its start and goes on until `shutdown`; tells `caught_up` once the table
-/// holds all that was known when it began.
+/// holds all that was known when it began, and `changes` what becomes other in it.
 ///
 /// # Errors
 /// When the log can't be read.
 pub async fn follow(
     log: Arc<dyn Log>,
     presence: SharedPresence,
+    changes: broadcast::Sender<PresenceChange>,
     caught_up: oneshot::Sender<()>,
     shutdown: CancellationToken,
 ) -> Result<(), LogError> {
@@ -48,7 +53,7 @@ pub async fn follow(
         let Some(batch) = batch else { continue };
         // What lay there at the start was met by an earlier run.
         let known = ends.iter().find(|(partition, _)| *partition == batch.partition).map_or(0, |(_, end)| *end);
-        let mut dead = apply(&presence, &batch);
+        let mut dead = apply(&presence, &changes, &batch);
         dead.retain(|(offset, _)| *offset >= known);
         let dead = dead.into_iter().map(|(_, letter)| letter).collect();
         dead_letter::append(&*log, dead).await;
@@ -56,12 +61,24 @@ pub async fn follow(
 }
 
 /// Applies what a batch tells; returns the dead letters of what is no record, with their offsets.
-fn apply(presence: &SharedPresence, batch: &PartitionBatch) -> Vec<(u64, Outgoing)> {
+fn apply(
+    presence: &SharedPresence,
+    changes: &broadcast::Sender<PresenceChange>,
+    batch: &PartitionBatch,
+) -> Vec<(u64, Outgoing)> {
     let mut table = presence.write().unwrap_or_else(PoisonError::into_inner);
     let mut dead = Vec::new();
     for record in &batch.records {
         match PresenceEvent::decode(&record.value) {
-            Ok(event) => table.apply(&event),
+            Ok(event) => {
+                let change = match table.apply(&event, record.time_ms) {
+                    Change::Nothing => continue,
+                    Change::User(user) => PresenceChange::User(user),
+                    Change::Slots => PresenceChange::Slots,
+                };
+                // Without a gateway here nobody wants to know.
+                let _ = changes.send(change);
+            }
             Err(e) => {
                 tracing::error!(
                     offset = record.offset,

@@ -4,13 +4,13 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway::{GatewayParts, SlotLease};
+use gateway::{GatewayParts, OtherGateways, SlotLease};
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
 use stages::repo::store::Store;
 use stages::repo::{RepoParts, keys, outbox};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -21,10 +21,11 @@ use topics::log::Log;
 use crate::cli::Role;
 use crate::commands::stop_signal;
 use crate::config::Config;
-use crate::coordination::Local;
+use crate::coordination::{Local, watch_slot};
 use crate::health::Health;
 use crate::log::OpenLog;
 use crate::runner::Surroundings;
+use crate::runner::work::causes;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
@@ -83,7 +84,7 @@ fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> Proc
     move |source| ProcessError::Start { part, source: source.into() }
 }
 
-/// Runs the given roles until the process is told to stop (Ctrl-C, SIGTERM) or a part fails.
+/// Runs the given roles until the process is told to stop (Ctrl-C, SIGTERM, SIGHUP) or a part fails.
 ///
 /// # Errors
 /// [`ProcessError`]; each says what to do.
@@ -177,14 +178,12 @@ impl Process {
             let listener = listen(config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
             let changed = Arc::new(Notify::new());
-            let (online, now) = (presence.clone(), clock.clone());
+            let online = presence.clone();
             let parts = RepoParts {
                 store: store.clone(),
                 cache,
                 log: log.clone(),
-                is_online: Arc::new(move |user| {
-                    online.read().unwrap_or_else(std::sync::PoisonError::into_inner).is_online(user, now.now_ms())
-                }),
+                is_online: Arc::new(move |user| stages::presence::read(&online).is_online(user)),
                 signing_key: Arc::new(signing_key),
                 clock: clock.clone(),
                 config: config.repo.limits.clone(),
@@ -204,7 +203,9 @@ impl Process {
             .connect_lazy();
 
         let (caught_up, table_is_full) = oneshot::channel();
-        supervisor.start(PRESENCE, presence::follow(log.clone(), presence.clone(), caught_up, stops.chain.clone()));
+        let (changes, _) = broadcast::channel(presence::CHANGES_MAX);
+        let follow = presence::follow(log.clone(), presence.clone(), changes.clone(), caught_up, stops.chain.clone());
+        supervisor.start(PRESENCE, follow);
         // When the follower fails its error is reported by the supervisor.
         let _ = table_is_full.await;
 
@@ -212,7 +213,7 @@ impl Process {
             log: log.clone(),
             clock: clock.clone(),
             store: store.map(|(store, _)| store),
-            presence,
+            presence: presence.clone(),
             members: members::from_repo(channel.clone()),
         };
         chain.start(config, roles, &mut supervisor, &stops.chain).await?;
@@ -221,19 +222,32 @@ impl Process {
             let listener = listen(config.gateway.listen, "--http").await?;
             let address = listener.local_addr().map_err(start_error(GATEWAY))?;
             let slot = config.gateway.slot;
-            let epoch = Local::new(&config.data_dir).lease_slot(slot, &clock).map_err(start_error(GATEWAY))?;
+            let newest = stages::presence::read(&presence).newest_epoch(slot);
+            let leased = Local::new(&config.data_dir).lease_slot(slot, newest, &clock);
+            let lease =
+                SlotLease { slot, epoch: leased.map_err(start_error(GATEWAY))?, lost: CancellationToken::new() };
+            let watch = watch_slot(lease.clone(), presence.clone(), changes.subscribe());
+            let is_online =
+                Arc::new(move |user| stages::presence::read(&presence).slots_of(user).any(|(at, _)| at != slot));
             let parts = GatewayParts {
                 config: config.gateway.limits.clone(),
                 log: log.clone(),
                 repo: channel,
                 verifying_key,
-                slot: SlotLease { slot, epoch, lost: CancellationToken::new() },
+                slot: lease,
+                others: OtherGateways { is_online, changes: changes.subscribe() },
                 clock,
                 backlog,
                 render_metrics: Arc::new(move || rendered.render()),
                 health: Arc::new(move || health.report()),
             };
-            supervisor.start(GATEWAY, gateway::serve(parts, listener, stops.edge.clone()));
+            let serve = gateway::serve(parts, listener, stops.edge.clone());
+            supervisor.start(GATEWAY, async move {
+                tokio::select! {
+                    served = serve => served,
+                    never = watch => match never {},
+                }
+            });
             Some(address)
         } else {
             None
@@ -245,7 +259,10 @@ impl Process {
     pub async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
         let mut outcome = tokio::select! {
             () = stop => Ok(()),
-            ended = self.supervisor.unexpected_end() => Err(ended),
+            ended = self.supervisor.unexpected_end() => {
+                tracing::error!(error = causes(&ended), "a part has ended");
+                Err(ended)
+            }
         };
         tracing::info!(grace_seconds = config.grace_seconds, "stopping");
         let deadline = Instant::now() + config.grace();
@@ -285,7 +302,7 @@ impl Chain {
         if fused && roles.contains(&Role::Dedupe) {
             nothing_waits_between(&*self.log).await?;
         }
-        // Names the members of groups: two processes of one name would fence each other without end.
+        // Names the members of groups: of two processes of one name the older one ends (`InstanceTaken`).
         let instance = config.instance.to_string();
         let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());

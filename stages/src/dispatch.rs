@@ -54,13 +54,13 @@ impl Audience {
 
     /// Adds a delivery for each live slot.
     pub(crate) fn send(self, to: &Sending<'_>, message: Sequenced, out: &mut Vec<Output<Dispatch>>) {
-        let live = self.slots.into_iter().filter(|on| to.presence.is_live(on.slot, on.epoch, to.now_ms));
+        let live = self.slots.into_iter().filter(|on| to.presence.is_live(on.slot, on.epoch));
         to.each(live.map(|on| (on.slot, on.epoch, on.users)), message, out);
     }
 
     /// As [`send`](Self::send), to be sent to again.
     pub(crate) fn send_again(&self, to: &Sending<'_>, message: Sequenced, out: &mut Vec<Output<Dispatch>>) {
-        let live = self.slots.iter().filter(|on| to.presence.is_live(on.slot, on.epoch, to.now_ms));
+        let live = self.slots.iter().filter(|on| to.presence.is_live(on.slot, on.epoch));
         to.each(live.map(|on| (on.slot, on.epoch, on.users.clone())), message, out);
     }
 }
@@ -75,7 +75,6 @@ pub(crate) struct AudienceOf {
 /// What all deliveries of one input share.
 pub(crate) struct Sending<'a> {
     pub(crate) presence: &'a Presence,
-    pub(crate) now_ms: i64,
     pub(crate) source: Source,
     pub(crate) headers: &'a Headers,
 }

@@ -97,18 +97,18 @@ impl Stage for FanOut {
         &mut self,
         batch: Vec<Input<Sequenced>>,
         out: &mut Outputs<Dispatch, ()>,
-        cx: &Context,
+        _cx: &Context,
     ) -> Result<(), StageError> {
         let presence = read(&self.presence);
         self.audiences.at(presence.version());
-        let live: Vec<(u32, i64)> = presence.live_slots(cx.now_ms).collect();
+        let live: Vec<(u32, i64)> = presence.live_slots().collect();
         out.records.reserve(batch.len());
         for Input { source, headers, value: message } in batch {
             if !is_sent(&message) {
                 continue;
             }
             let receipt = message.kind == Kind::ReadMark;
-            let to = Sending { presence: &presence, now_ms: cx.now_ms, source, headers: &headers };
+            let to = Sending { presence: &presence, source, headers: &headers };
             match message.conversation_id {
                 // Nobody's marks are shown there.
                 ConversationId::World if receipt => {}

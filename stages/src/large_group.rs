@@ -193,7 +193,7 @@ impl Stage for LargeGroup {
         &mut self,
         batch: Vec<Input<GroupTask>>,
         out: &mut Outputs<Dispatch, GroupTask>,
-        cx: &Context,
+        _cx: &Context,
     ) -> Result<(), StageError> {
         let presence = self.presence.clone();
         let presence = read(&presence);
@@ -203,7 +203,7 @@ impl Stage for LargeGroup {
             let pages = if pages == 0 { self.pages_for(source.partition, group)? } else { pages };
             self.members.divide(group, pages)?;
             let users = self.recipients(group, page, &task.message)?;
-            let to = Sending { presence: &presence, now_ms: cx.now_ms, source, headers: &headers };
+            let to = Sending { presence: &presence, source, headers: &headers };
             let audience = Audience::of(&presence, users);
             match (Place { page, pages }).next(&task)? {
                 Some(next) => {

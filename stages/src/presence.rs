@@ -2,7 +2,11 @@
 //!
 //! A gateway holds a slot under a lease; the lease's revision is the epoch. Users come and go on
 //! (slot, epoch). An epoch older than the newest seen of its slot is dead, and so is a slot that was
-//! silent for [`SLOT_SILENT_MS_MAX`]: what is sent to the dead is read by nobody.
+//! silent for [`SLOT_SILENT_MS_MAX`] while others were heard: what is sent to the dead is read by nobody.
+//!
+//! Time is the topic's: the log-append times of its records, whatever the clocks of gateways and of
+//! this machine say. It stands still while nobody is heard, since that is how a log that is away looks
+//! from here. So the only gateway there is never dies, and what is sent to it costs nothing.
 
 use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
@@ -10,8 +14,11 @@ use std::sync::{Arc, PoisonError, RwLock, RwLockReadGuard};
 use schemas::avro::PresenceEvent;
 use schemas::ids::UserId;
 
-/// A slot that was not heard of for longer is dead. Gateways beat every 5 s.
+/// A slot that was not heard of for longer is dead, while others are. Gateways beat every 5 s.
 pub const SLOT_SILENT_MS_MAX: i64 = 15_000;
+
+/// Longer gaps between two records are everybody's silence, and not counted as anybody's.
+const GAP_MS_MAX: i64 = SLOT_SILENT_MS_MAX / 2;
 
 /// Users of dead epochs that one event cleans up at most: a gateway of a million users that comes
 /// again does not make anybody wait.
@@ -28,11 +35,33 @@ pub struct Presence {
     /// Epochs that ended, with users that are still to be forgotten.
     ended: VecDeque<Ended>,
     version: u64,
+    time: TopicTime,
+}
+
+/// What an event means for those who ask who is online.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Change {
+    /// Nobody came or left.
+    Nothing,
+    /// One user came to a slot, or left it.
+    User(UserId),
+    /// A slot died, came back or got another epoch: all of its users may have come or left.
+    Slots,
+}
+
+/// Time as the topic tells it.
+#[derive(Debug, Default)]
+struct TopicTime {
+    /// Milliseconds in which somebody was heard.
+    passed_ms: i64,
+    /// Log-append time of the newest record.
+    appended_ms: Option<i64>,
 }
 
 #[derive(Debug)]
 struct Slot {
     epoch: i64,
+    /// By the topic's time.
     heard_at: i64,
     users: HashSet<UserId>,
 }
@@ -58,7 +87,7 @@ struct Places {
 }
 
 /// Reads what is shared. A writer that panicked has left it between two events at worst.
-pub(crate) fn read(presence: &SharedPresence) -> RwLockReadGuard<'_, Presence> {
+pub fn read(presence: &SharedPresence) -> RwLockReadGuard<'_, Presence> {
     presence.read().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -73,53 +102,56 @@ impl Presence {
         Arc::default()
     }
 
-    /// Takes an event of the topic in. What comes from a dead epoch is ignored.
-    pub fn apply(&mut self, event: &PresenceEvent) {
+    /// Takes an event of the topic in, with its log-append time. What comes from a dead epoch is ignored.
+    pub fn apply(&mut self, event: &PresenceEvent, appended_ms: i64) -> Change {
         self.clean();
-        match event {
-            PresenceEvent::Slot(beat) => {
-                let Ok(slot) = u32::try_from(beat.slot) else { return };
-                self.hear(slot, beat.epoch, beat.at);
-            }
-            PresenceEvent::User(presence) => {
-                let Ok(slot) = u32::try_from(presence.slot) else { return };
-                let Some(held) = self.hear(slot, presence.epoch, presence.at) else { return };
-                let place = Place { slot, epoch: presence.epoch };
-                if presence.online && held.users.insert(presence.user_id) {
-                    self.enter(presence.user_id, place);
-                    self.version += 1;
-                } else if !presence.online && held.users.remove(&presence.user_id) {
-                    self.leave(presence.user_id, place);
-                    self.version += 1;
-                }
-            }
+        let before = self.time.passed_ms;
+        self.time.pass_to(appended_ms);
+        let now = self.time.passed_ms;
+        let died = self.slots.values().any(|held| held.is_live(before) && !held.is_live(now));
+        let (heard, moved) = match event {
+            PresenceEvent::Slot(beat) => (self.hear(beat.slot, beat.epoch), None),
+            PresenceEvent::User(presence) => match self.hear(presence.slot, presence.epoch) {
+                Heard::Outdated => (Heard::Outdated, None),
+                heard @ (Heard::Again | Heard::Anew) => (heard, self.place(presence)),
+            },
+        };
+        if died || heard == Heard::Anew {
+            return Change::Slots;
         }
+        moved.map_or(Change::Nothing, Change::User)
     }
 
     /// The slots that are alive, in order, with their epochs.
-    pub fn live_slots(&self, now_ms: i64) -> impl Iterator<Item = (u32, i64)> {
-        let live = self.slots.iter().filter(move |(_, held)| held.is_live(now_ms));
+    pub fn live_slots(&self) -> impl Iterator<Item = (u32, i64)> {
+        let now = self.time.passed_ms;
+        let live = self.slots.iter().filter(move |(_, held)| held.is_live(now));
         live.map(|(&slot, held)| (slot, held.epoch))
     }
 
     /// Whether the newest epoch of a slot is this one, and alive.
-    pub fn is_live(&self, slot: u32, epoch: i64, now_ms: i64) -> bool {
-        self.slots.get(&slot).is_some_and(|held| held.epoch == epoch && held.is_live(now_ms))
+    pub fn is_live(&self, slot: u32, epoch: i64) -> bool {
+        self.slots.get(&slot).is_some_and(|held| held.epoch == epoch && held.is_live(self.time.passed_ms))
+    }
+
+    /// The newest epoch that was heard of a slot.
+    pub fn newest_epoch(&self, slot: u32) -> Option<i64> {
+        self.slots.get(&slot).map(|held| held.epoch)
     }
 
     /// The live slots where a user is, with their epochs.
-    pub fn slots_of(&self, user: UserId, now_ms: i64) -> impl Iterator<Item = (u32, i64)> {
-        self.places_of(user).filter(move |&(slot, epoch)| self.is_live(slot, epoch, now_ms))
+    pub fn slots_of(&self, user: UserId) -> impl Iterator<Item = (u32, i64)> {
+        self.places_of(user).filter(move |&(slot, epoch)| self.is_live(slot, epoch))
     }
 
     /// Whether a user is on a live slot.
-    pub fn is_online(&self, user: UserId, now_ms: i64) -> bool {
-        self.slots_of(user, now_ms).next().is_some()
+    pub fn is_online(&self, user: UserId) -> bool {
+        self.slots_of(user).next().is_some()
     }
 
     /// How many users are on a live slot; each is counted once. Walks over all users.
-    pub fn online_count(&self, now_ms: i64) -> usize {
-        self.users.keys().filter(|&&user| self.is_online(user, now_ms)).count()
+    pub fn online_count(&self) -> usize {
+        self.users.keys().filter(|&&user| self.is_online(user)).count()
     }
 
     /// How many users are held in memory, those of ended epochs that are still to be cleaned up among
@@ -142,20 +174,41 @@ impl Presence {
         self.version
     }
 
-    /// The slot, when `epoch` is its newest.
-    fn hear(&mut self, slot: u32, epoch: i64, at: i64) -> Option<&mut Slot> {
-        let held = self.slots.entry(slot).or_insert_with(|| Slot { epoch, heard_at: at, users: HashSet::new() });
+    fn hear(&mut self, slot: i32, epoch: i64) -> Heard {
+        let Ok(slot) = u32::try_from(slot) else { return Heard::Outdated };
+        let heard_at = self.time.passed_ms;
+        let fresh = || Slot { epoch, heard_at, users: HashSet::new() };
+        let Some(held) = self.slots.get_mut(&slot) else {
+            self.slots.insert(slot, fresh());
+            return Heard::Anew;
+        };
+        if epoch < held.epoch {
+            return Heard::Outdated;
+        }
         if epoch > held.epoch {
-            let fresh = Slot { epoch, heard_at: at, users: HashSet::new() };
-            let Slot { epoch, users, .. } = std::mem::replace(held, fresh);
+            let Slot { epoch, users, .. } = std::mem::replace(held, fresh());
             self.ended.push_back(Ended { slot, epoch, users: users.into_iter().collect() });
             self.version += 1;
+            return Heard::Anew;
         }
-        if epoch < held.epoch {
-            return None;
+        let was_live = held.is_live(heard_at);
+        held.heard_at = heard_at;
+        if was_live { Heard::Again } else { Heard::Anew }
+    }
+
+    /// The user, when they were not there already, or not gone already.
+    fn place(&mut self, presence: &schemas::records::Presence) -> Option<UserId> {
+        let slot = u32::try_from(presence.slot).ok()?;
+        let held = self.slots.get_mut(&slot)?;
+        let (user, place) = (presence.user_id, Place { slot, epoch: presence.epoch });
+        let changed = if presence.online { held.users.insert(user) } else { held.users.remove(&user) };
+        match (changed, presence.online) {
+            (true, true) => self.enter(user, place),
+            (true, false) => self.leave(user, place),
+            (false, _) => return None,
         }
-        held.heard_at = held.heard_at.max(at);
-        Some(held)
+        self.version += 1;
+        Some(user)
     }
 
     fn enter(&mut self, user: UserId, place: Place) {
@@ -182,10 +235,32 @@ impl Presence {
     }
 }
 
+impl TopicTime {
+    /// A record was appended at this time. Another broker's clock may be behind that of the one before.
+    fn pass_to(&mut self, appended_ms: i64) {
+        let gap_ms = self.appended_ms.map_or(0, |before| appended_ms.saturating_sub(before));
+        if (0..=GAP_MS_MAX).contains(&gap_ms) {
+            self.passed_ms += gap_ms;
+        }
+        self.appended_ms = Some(appended_ms);
+    }
+}
+
 impl Slot {
     fn is_live(&self, now_ms: i64) -> bool {
         now_ms - self.heard_at <= SLOT_SILENT_MS_MAX
     }
+}
+
+/// What a record says of its slot.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Heard {
+    /// An older epoch, or no slot at all.
+    Outdated,
+    /// It is alive still.
+    Again,
+    /// It is new, or alive again.
+    Anew,
 }
 
 /// What is left of a user's places.

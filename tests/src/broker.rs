@@ -94,16 +94,22 @@ impl Broker {
     /// One of them, counted from 1, dies at once. Until it is gone, which takes a while on a busy machine, it may
     /// still take a record.
     pub async fn kill_node(&self, node: u16) {
-        let pid_file = self.infra().join(format!("kafka-{node}/pid"));
-        let pid = std::fs::read_to_string(&pid_file).unwrap_or_else(|e| panic!("{}: {e}", pid_file.display()));
-        let killed = Command::new("kill").args(["-9", pid.trim()]).status().await.expect("kill is there");
-        assert!(killed.success());
+        let pid = self.signal("KILL", node).await;
         let gone = async {
-            while is_alive(pid.trim()) {
+            while is_alive(&pid) {
                 tokio::time::sleep(DEATH_LOOKED_AT_EVERY).await;
             }
         };
         tokio::time::timeout(DEATH_TIME_MAX, gone).await.expect("a broker that was killed is gone");
+    }
+
+    /// Sends a signal, by name, to one of them; its process id.
+    pub async fn signal(&self, name: &str, node: u16) -> String {
+        let pid_file = self.infra().join(format!("kafka-{node}/pid"));
+        let pid = std::fs::read_to_string(&pid_file).unwrap_or_else(|e| panic!("{}: {e}", pid_file.display()));
+        let told = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status().await;
+        assert!(told.expect("kill is there").success());
+        pid.trim().to_owned()
     }
 
     /// Their addresses.

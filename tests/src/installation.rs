@@ -113,22 +113,28 @@ impl Installation {
 
     /// Starts a process, on these addresses where it has a gateway or a repo.
     pub async fn start(&self, part: Part, http: SocketAddr, grpc: SocketAddr) -> Server {
-        self.starting_at(part, http, grpc)
-            .ready()
-            .await
-            .unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
+        Self::ready(self.starting_at(part, http, grpc, None)).await
+    }
+
+    /// Starts a process on free ports, or with a repo at this address, and its log in this file.
+    pub async fn start_logged(&self, part: Part, grpc: SocketAddr, log: PathBuf) -> Server {
+        Self::ready(self.starting_at(part, any_port(), grpc, Some(log))).await
+    }
+
+    async fn ready(starting: Starting) -> Server {
+        starting.ready().await.unwrap_or_else(|refused| panic!("it does not start: {refused:?}"))
     }
 
     /// Starts everything in one process, on free ports.
     pub fn starting(&self) -> Starting {
-        self.starting_at(EVERYTHING, any_port(), any_port())
+        self.starting_at(EVERYTHING, any_port(), any_port(), None)
     }
 
-    fn starting_at(&self, part: Part, http: SocketAddr, grpc: SocketAddr) -> Starting {
+    fn starting_at(&self, part: Part, http: SocketAddr, grpc: SocketAddr, log: Option<PathBuf>) -> Starting {
         let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-        let launch = Launch { args: args.map(str::to_owned).into(), ..Launch::default() };
+        let launch = Launch { args: args.map(str::to_owned).into(), log, ..Launch::default() };
         Starting::new(&self.data(), http, grpc, &launch)
     }
 

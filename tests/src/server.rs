@@ -28,6 +28,8 @@ pub struct Server {
     child: Child,
     /// Its newest warnings and errors, for a test that fails.
     complaints: Complaints,
+    /// Writes its log until its output ends.
+    logging: JoinHandle<()>,
     /// Where it answers HTTP; of no use where it has no gateway.
     pub http: SocketAddr,
     /// Where it answers gRPC; of no use where it has no repo.
@@ -105,6 +107,13 @@ impl Server {
     /// How it ended, if it has.
     pub fn ended(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("a child can be asked")
+    }
+
+    /// Waits until it ends by itself, and all that it said is in its log.
+    pub async fn ends(mut self) -> ExitStatus {
+        let ended = timeout(STOP_TIME_MAX, self.child.wait()).await.expect("it ends in time").expect("it ends");
+        (&mut self.logging).await.expect("its log is written");
+        ended
     }
 
     /// Sends it a signal, by name.
@@ -188,7 +197,7 @@ impl Starting {
         let Self { child, mut lines, mut log, said, http, grpc } = self;
         let complaints = log.complaints.clone();
         // Its log goes on; nobody may block on a full pipe.
-        tokio::spawn(async move {
+        let logging = tokio::spawn(async move {
             while let Ok(Some(line)) = lines.next_line().await {
                 log.write(&line);
             }
@@ -198,6 +207,7 @@ impl Starting {
         Ok(Server {
             child,
             complaints,
+            logging,
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),

@@ -88,6 +88,16 @@ pub enum LogError {
         /// The member.
         instance: String,
     },
+    /// Another process has the name of this member.
+    #[error("another process ({by}) is {instance} of group {group} now: give each process names of its own")]
+    Replaced {
+        /// The group.
+        group: String,
+        /// The member.
+        instance: String,
+        /// Which process, and where.
+        by: String,
+    },
     /// Another process has the log open.
     #[error("{path} is in use by another process: stop it, or choose another data directory")]
     InUse {
@@ -229,6 +239,7 @@ impl LogError {
             | Self::NoSuchPartition { .. }
             | Self::TopicDiffers { .. }
             | Self::OffsetOutOfRange { .. }
+            | Self::Replaced { .. }
             | Self::InUse { .. }
             | Self::Unusable { .. }
             | Self::Corrupt { .. }

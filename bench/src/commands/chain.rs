@@ -13,7 +13,7 @@ use crate::workload::Workload;
 use clap::ValueEnum;
 use schemas::avro::PresenceEvent;
 use schemas::ids::GroupId;
-use schemas::records::{Heartbeat, Presence};
+use schemas::records::Presence;
 use stages::membership::{Membership, MembershipSource};
 use stages::presence::SharedPresence;
 use tokio_util::sync::CancellationToken;
@@ -93,9 +93,9 @@ async fn through_the_stages(
     let log = open.log();
     let clock = Clock::system();
     let presence = SharedPresence::default();
-    everybody_online(&presence, workload, &clock);
+    everybody_online(&presence, workload, clock.now_ms());
     let config = RunnerConfig { batch_records_max: args.batch, ..RunnerConfig::default() };
-    let around = Surroundings { log: log.clone(), clock: clock.clone(), config, instance: "bench".into() };
+    let around = Surroundings { log: log.clone(), clock, config, instance: "bench".into() };
     let stop = CancellationToken::new();
     let mut tasks = StageTasks::new(around, args.tasks, stop.clone());
     let parts = topology::Parts {
@@ -104,7 +104,7 @@ async fn through_the_stages(
         first_instance: 0,
         store: Some(store.open().await?),
         persist_tasks_max: store.persist_tasks_max(),
-        presence: presence.clone(),
+        presence,
         members: members(),
         large_group: stages::large_group::Config::default(),
     };
@@ -137,7 +137,6 @@ async fn through_the_stages(
             ended.transpose()?;
             return Err("a stage ended before the work was done".into());
         }
-        () = keep_beating(&presence, &clock) => unreachable!("beats until dropped"),
     };
     stop.cancel();
     while let Some(ended) = tasks.ended().await {
@@ -147,28 +146,11 @@ async fn through_the_stages(
     Ok(measured)
 }
 
-fn everybody_online(presence: &SharedPresence, workload: &Workload, clock: &Clock) {
-    beat(presence, clock);
+fn everybody_online(presence: &SharedPresence, workload: &Workload, at: i64) {
     let mut table = presence.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     for user_id in workload.users() {
         let slot = i32::try_from(user_id.0 % i64::from(BENCHED_SLOTS)).unwrap_or(0);
-        let at = clock.now_ms();
-        table.apply(&PresenceEvent::User(Presence { user_id, slot, epoch: 1, online: true, at }));
-    }
-}
-
-fn beat(presence: &SharedPresence, clock: &Clock) {
-    let mut table = presence.write().unwrap_or_else(std::sync::PoisonError::into_inner);
-    for slot in 0..i32::try_from(BENCHED_SLOTS).unwrap_or(1) {
-        table.apply(&PresenceEvent::Slot(Heartbeat { slot, epoch: 1, at: clock.now_ms() }));
-    }
-}
-
-async fn keep_beating(presence: &SharedPresence, clock: &Clock) {
-    let mut ticks = tokio::time::interval(std::time::Duration::from_secs(2));
-    loop {
-        ticks.tick().await;
-        beat(presence, clock);
+        table.apply(&PresenceEvent::User(Presence { user_id, slot, epoch: 1, online: true, at }), at);
     }
 }
 

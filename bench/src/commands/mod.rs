@@ -10,6 +10,8 @@ mod sockets;
 mod stage;
 mod store;
 
+use pipeline::commands::stop_signal;
+
 use crate::args::Command;
 
 /// What went wrong, with its causes.
@@ -23,10 +25,7 @@ pub fn run(command: Command) -> Result<(), CommandError> {
     tokio::runtime::Builder::new_multi_thread().enable_all().build()?.block_on(async {
         tokio::select! {
             measured = measured(command) => measured,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                Err("interrupted: nothing was measured to the end".into())
-            }
+            () = stop_signal()? => Err("interrupted: nothing was measured to the end".into()),
         }
     })
 }

@@ -147,12 +147,11 @@ fn online(users: impl Iterator<Item = UserId>) -> SharedPresence {
     let presence = SharedPresence::default();
     let mut table = presence.write().unwrap_or_else(std::sync::PoisonError::into_inner);
     for slot in 0..SLOTS {
-        // Alive for as long as the bench's own time runs.
-        table.apply(&PresenceEvent::Slot(Heartbeat { slot, epoch: 1, at: START_MS + 3_600_000 }));
+        table.apply(&PresenceEvent::Slot(Heartbeat { slot, epoch: 1, at: START_MS }), START_MS);
     }
     for user_id in users {
         let slot = i32::try_from(user_id.0 % i64::from(SLOTS)).unwrap_or(0);
-        table.apply(&PresenceEvent::User(Presence { user_id, slot, epoch: 1, online: true, at: START_MS }));
+        table.apply(&PresenceEvent::User(Presence { user_id, slot, epoch: 1, online: true, at: START_MS }), START_MS);
     }
     drop(table);
     presence

@@ -5,12 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
-use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
 use schemas::admission;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
-use schemas::pb;
 
 use crate::admit::{Request, admit};
 use crate::appender::{Receipt, durable};
@@ -18,9 +16,6 @@ use crate::edge::Edge;
 use crate::frames::{self, ClientFrame};
 use crate::sessions::Socket;
 use crate::sync;
-
-/// Sessions of users on other gateways that one `subscribe-presence` asks for at the same time.
-const SESSIONS_AT_ONCE: usize = 16;
 
 /// An answer, which may have to wait for the log.
 #[derive(Debug)]
@@ -123,7 +118,8 @@ pub fn answer(
                 let max = edge.config.presence_users_a_socket_max;
                 return Err(refused(&Refusal::invalid(format!("userIds has at most {max} ids")), id.as_deref()));
             }
-            Ok(subscribe(edge, socket, following.clone(), user_ids, id).boxed())
+            let following = following.clone();
+            Ok(async move { subscribe(&edge, &socket, &following, user_ids, id.as_deref()) }.boxed())
         }
         ClientFrame::Sync { positions, limit } => {
             let limit = limit.unwrap_or(sync::LIMIT_DEFAULT);
@@ -148,31 +144,19 @@ async fn typing(edge: &Edge, user: UserId, conversation: &str) -> Result<(), Ref
 }
 
 /// Follows these users in place of those before, and tells how they are now.
-async fn subscribe(
-    edge: Arc<Edge>,
-    socket: Arc<Socket>,
-    before: Arc<[UserId]>,
+fn subscribe(
+    edge: &Edge,
+    socket: &Arc<Socket>,
+    before: &[UserId],
     mut users: Vec<UserId>,
-    id: Option<String>,
+    id: Option<&str>,
 ) -> Outcome {
     users.sort_unstable();
     users.dedup();
-    edge.signals.follow(&socket, &before, &users);
-    let states = users.clone().into_iter().map(|user| {
-        let edge = edge.clone();
-        async move {
-            if edge.sessions.is_online(user) {
-                return (user, true, Some(edge.clock.now_ms()));
-            }
-            // NOT_FOUND: connected nowhere. So it is taken, too, while the repo does not answer.
-            match edge.repo.get_user_session(pb::GetUserSessionRequest { user_id: user.0 }).await {
-                Ok(session) => (user, true, Some(session.last_seen).filter(|&at| at > 0)),
-                Err(_) => (user, false, None),
-            }
-        }
-    });
-    let states: Vec<_> = futures::stream::iter(states).buffered(SESSIONS_AT_ONCE).collect().await;
-    let frame = |(user, online, last_seen)| Answer::Ready(frames::presence(id.as_deref(), user, online, last_seen));
+    let now_ms = edge.clock.now_ms();
+    let states = edge.signals.follow(socket, before, &users, |user| edge.is_online(user), now_ms);
+    let frame =
+        |(user, online): (UserId, bool)| Answer::Ready(frames::presence(id, user, online, online.then_some(now_ms)));
     Outcome { following: Some(users.into()), ..Outcome::answers(states.into_iter().map(frame).collect()) }
 }
 

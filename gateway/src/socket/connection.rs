@@ -9,14 +9,12 @@ use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
 use futures::future::{BoxFuture, FutureExt};
 use futures::{SinkExt, StreamExt};
 use schemas::ids::UserId;
-use schemas::pb::GetHeadsRequest;
 use tokio::time::{Instant, sleep_until};
 
 use crate::edge::Edge;
-use crate::frames;
 use crate::sessions::{CloseReason, Identity, Socket};
-use crate::sign_ins::is_over;
 use crate::socket::answers::{self, Answer, Outcome};
+use crate::socket::heads::{Heads, HeadsAsked, heads};
 
 /// Frames for which a quiet socket keeps room: memory that a burst took is given back.
 const ROOM_FRAMES: usize = 32;
@@ -37,7 +35,7 @@ pub(super) struct Connection<'a> {
     /// Answers in the order of the frames; the front may still wait for the log.
     answers: VecDeque<Answer>,
     heads: Option<BoxFuture<'static, Heads>>,
-    heads_since: i64,
+    heads_asked: HeadsAsked,
     heads_at: Instant,
     /// What goes out next.
     out: VecDeque<Utf8Bytes>,
@@ -69,7 +67,7 @@ impl<'a> Connection<'a> {
             work: None,
             answers: VecDeque::new(),
             heads: None,
-            heads_since: 0,
+            heads_asked: HeadsAsked::not_yet(now),
             heads_at: now + Duration::from_secs(heads_after),
             out: VecDeque::new(),
             following: Arc::from([]),
@@ -178,11 +176,11 @@ impl<'a> Connection<'a> {
             Wake::Heads(heads) => {
                 self.heads = None;
                 match heads {
-                    Heads::Changed { frame, as_of } => {
-                        self.heads_since = as_of;
-                        self.out.push_back(frame);
+                    Heads::Answer { frame, asked } => {
+                        self.heads_asked = asked;
+                        self.out.extend(frame);
                     }
-                    Heads::Nothing => {}
+                    Heads::NoAnswer => {}
                     Heads::SignInIsOver => return Err(End::ByServer(CloseReason::LoggedOut)),
                 }
             }
@@ -235,7 +233,7 @@ impl<'a> Connection<'a> {
             self.heads_at = now + Duration::from_secs(self.edge.config.heads_every_s);
             if self.heads.is_none() {
                 let Identity { user, session_id, .. } = self.socket.identity;
-                self.heads = Some(heads(self.edge.clone(), user, session_id, self.heads_since));
+                self.heads = Some(heads(self.edge.clone(), user, session_id, self.heads_asked));
             }
         }
         Ok(())
@@ -286,29 +284,4 @@ async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
     };
     answers.pop_front();
     frame
-}
-
-/// What the repo says of a socket's user from time to time.
-enum Heads {
-    /// A frame for the client, and from when on to ask next time.
-    Changed { frame: Utf8Bytes, as_of: i64 },
-    /// Nothing has changed; or there was no answer, and the next one says it.
-    Nothing,
-    /// The user is banned, or has signed out elsewhere.
-    SignInIsOver,
-}
-
-fn heads(edge: Arc<Edge>, user: UserId, session_id: i64, since: i64) -> BoxFuture<'static, Heads> {
-    async move {
-        let Ok(_permit) = edge.heads_permits.acquire().await else { return Heads::Nothing };
-        let request = GetHeadsRequest { user_id: user.0, changed_since: since, session_id: Some(session_id) };
-        match edge.repo.get_heads(request).await {
-            Ok(answer) if since == 0 || !answer.heads.is_empty() => {
-                Heads::Changed { frame: frames::heads(&answer.heads), as_of: answer.as_of }
-            }
-            Err(refusal) if is_over(&refusal) => Heads::SignInIsOver,
-            Ok(_) | Err(_) => Heads::Nothing,
-        }
-    }
-    .boxed()
 }

@@ -18,7 +18,7 @@ use schemas::time::rfc3339;
 /// task of every socket larger.
 pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge>) {
     metrics::counter!("gochat_sockets_opened_total").increment(1);
-    announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user, true);
+    announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user);
     if edge.closing.is_cancelled() {
         // It came after all others were told.
         socket.close(CloseReason::GoingAway);
@@ -27,7 +27,7 @@ pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge
         Ok(()) => Connection::new(&mut stream, socket.clone(), edge.clone()).serve().await,
         Err(end) => end,
     };
-    announce(&edge, edge.sessions.remove(&socket), socket.identity.user, false);
+    announce(&edge, edge.sessions.remove(&socket), socket.identity.user);
     match reason {
         End::ByServer(reason) => Box::pin(close(*stream, reason, &edge)).await,
         End::ByClient => {
@@ -57,11 +57,11 @@ async fn drain(stream: &mut WebSocket) {
     while let Some(Ok(_)) = stream.next().await {}
 }
 
-fn announce(edge: &Edge, change: UserChange, user: UserId, online: bool) {
+fn announce(edge: &Edge, change: UserChange, user: UserId) {
     match change {
         UserChange::Changed => {
             edge.presence.changed(user);
-            edge.signals.presence(user, online, edge.clock.now_ms());
+            edge.signals.presence(user, |user| edge.is_online(user), edge.clock.now_ms());
         }
         UserChange::Unchanged => {}
     }

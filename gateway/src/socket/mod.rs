@@ -5,6 +5,7 @@
 
 mod answers;
 mod connection;
+mod heads;
 mod lifecycle;
 
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use schemas::records::Sequenced;
 use serde_json::json;
 use topics::catalogue::PRESENCE;
 
-use crate::harness::{EPOCH, Gateway, NOW, SLOT, gateway, gateway_with, message, single};
+use crate::harness::{Client, EPOCH, Gateway, NOW, SLOT, gateway, gateway_with, message, single, within};
 
 #[tokio::test]
 async fn the_sending_socket_gets_message_stored_and_every_other_one_message() {
@@ -123,6 +123,34 @@ async fn whoever_follows_a_user_hears_of_their_coming_and_going() {
 }
 
 #[tokio::test]
+async fn whoever_follows_a_user_hears_of_them_at_other_gateways_too() {
+    let gateway = gateway().await;
+    gateway.elsewhere(2, true);
+    let mut follower = gateway.connect(1).await;
+    follower.send(json!({"type": "subscribe-presence", "data": {"userIds": ["2", "3"]}})).await;
+    let is = |user: &str, online: bool| (json!(user), json!(online));
+    let told = async |follower: &mut Client| {
+        let frame = follower.frame().await;
+        assert_eq!(frame["type"], "presence", "{frame}");
+        (frame["data"]["userId"].clone(), frame["data"]["online"].clone())
+    };
+    assert_eq!([told(&mut follower).await, told(&mut follower).await], [is("2", true), is("3", false)]);
+    gateway.elsewhere(3, true);
+    assert_eq!(told(&mut follower).await, is("3", true));
+    // Here and there: they are gone when they are gone from both.
+    let mut here = gateway.connect(2).await;
+    here.stream.close(None).await.unwrap();
+    gateway.elsewhere(2, true);
+    gateway.elsewhere(2, false);
+    assert_eq!(told(&mut follower).await, is("2", false));
+    // A gateway that dies takes all of its users along.
+    gateway.elsewhere.lock().unwrap().clear();
+    gateway.changes.send(gateway::PresenceChange::Slots).unwrap();
+    assert_eq!(told(&mut follower).await, is("3", false));
+    follower.nothing_came().await;
+}
+
+#[tokio::test]
 async fn heads_come_after_hello_newest_first() {
     let gateway = gateway_with(GatewayConfig { heads_after_s: 0, ..Default::default() }).await;
     let head = |id: &str, last_seq| pb::ConversationHead { conversation_id: id.into(), last_seq };
@@ -130,6 +158,29 @@ async fn heads_come_after_hello_newest_first() {
     let mut client = gateway.connect(1).await;
     let heads = client.frame().await;
     assert_eq!(heads.to_string(), json!({"type": "heads", "data": {"heads": {"group_5": 4, "world": 9}}}).to_string());
+}
+
+#[tokio::test]
+async fn each_heads_asks_from_the_one_before_by_a_clock_that_is_never_set() {
+    let config = GatewayConfig { heads_after_s: 0, heads_every_s: 1, ..Default::default() };
+    let gateway = gateway_with(config).await;
+    let mut client = gateway.connect(1).await;
+    assert_eq!(client.frame().await["type"], "heads");
+    let asked = within(async {
+        loop {
+            let asked = gateway.repo.heads_asked.lock().unwrap().clone();
+            if asked.len() > 2 {
+                return asked;
+            }
+            tokio::task::yield_now().await;
+        }
+    })
+    .await;
+    assert_eq!(asked.iter().map(|asked| asked.changed_since).collect::<Vec<_>>()[..3], [0, 1, 2]);
+    // The gateway's wall clock stands still here.
+    let elapsed: Vec<_> = asked.iter().map(|asked| asked.elapsed_ms.unwrap()).collect();
+    assert!(elapsed[1..3].iter().all(|ms| (900..5_000).contains(ms)), "{elapsed:?}");
+    client.nothing_came().await;
 }
 
 #[tokio::test]

@@ -1,10 +1,11 @@
 //! A running gateway, and clients of it.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use gateway::{GatewayConfig, GatewayError, GatewayParts, SlotLease, serve};
+use gateway::{GatewayConfig, GatewayError, GatewayParts, OtherGateways, PresenceChange, SlotLease, serve};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -12,6 +13,7 @@ use schemas::records::{Delivery, Sequenced, Upstream};
 use schemas::token::{Claims, SigningKey};
 use serde_json::{Value, json};
 use tokio::net::TcpStream;
+use tokio::sync::broadcast;
 use tokio::task::JoinHandle;
 use tokio_tungstenite::tungstenite::Message;
 use tokio_tungstenite::tungstenite::client::IntoClientRequest;
@@ -42,6 +44,9 @@ pub struct Gateway {
     pub repo: Arc<FakeRepo>,
     pub key: SigningKey,
     pub lease_lost: CancellationToken,
+    /// Who is connected to other gateways.
+    pub elsewhere: Arc<Mutex<HashSet<UserId>>>,
+    pub changes: broadcast::Sender<PresenceChange>,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), GatewayError>>,
 }
@@ -59,6 +64,9 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
     let backlog = Arc::new(Backlog::new(config.busy_lag_records_max));
+    let elsewhere = Arc::new(Mutex::new(HashSet::new()));
+    let (changes, of_others) = broadcast::channel(8);
+    let known = elsewhere.clone();
     let (watched, stopped) = (log.clone(), shutdown.clone());
     let parts = GatewayParts {
         config,
@@ -66,6 +74,10 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
         repo: repo::start(repo.clone()).await,
         verifying_key: key.verifying_key(),
         slot: SlotLease { slot: SLOT, epoch: EPOCH, lost: lease_lost.clone() },
+        others: OtherGateways {
+            is_online: Arc::new(move |user| known.lock().unwrap().contains(&user)),
+            changes: of_others,
+        },
         clock,
         backlog: backlog.clone(),
         render_metrics: Arc::new(|| "gochat_up 1\n".into()),
@@ -73,7 +85,7 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     };
     let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
     tokio::spawn(async move { backlog.watch(watched, &LAG_OF, stopped.cancelled_owned()).await });
-    Gateway { address, log, repo, key, lease_lost, shutdown, serving }
+    Gateway { address, log, repo, key, lease_lost, elsewhere, changes, shutdown, serving }
 }
 
 impl Gateway {
@@ -113,6 +125,19 @@ impl Gateway {
         let status = response.status().as_u16();
         let text = within(response.text()).await.unwrap();
         (status, serde_json::from_str(&text).unwrap_or(Value::String(text)))
+    }
+
+    /// A user comes to another gateway, or leaves it.
+    pub fn elsewhere(&self, user: i64, online: bool) {
+        let user = UserId(user);
+        let mut elsewhere = self.elsewhere.lock().unwrap();
+        if online {
+            elsewhere.insert(user)
+        } else {
+            elsewhere.remove(&user)
+        };
+        drop(elsewhere);
+        self.changes.send(PresenceChange::User(user)).unwrap();
     }
 
     /// Puts a message on the gateway's slot.

@@ -1,5 +1,6 @@
 //! A repo that knows a few users, one group and what a test puts into it; asked over real gRPC.
 
+use std::collections::HashSet;
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
@@ -31,6 +32,9 @@ pub const LATE_READS_FROM: i64 = 3;
 pub struct FakeRepo {
     pub messages: Mutex<Vec<pb::Message>>,
     pub heads: Mutex<Vec<pb::ConversationHead>>,
+    /// Members of group 5 who are none any more.
+    pub former_members: Mutex<HashSet<i64>>,
+    pub heads_asked: Mutex<Vec<pb::GetHeadsRequest>>,
     pub access_calls: AtomicUsize,
     /// What is said of every sign-in; `None`: it goes on.
     pub sign_ins_are: Mutex<Option<ErrorCode>>,
@@ -196,7 +200,11 @@ impl ConversationService for FakeRepo {
             }
             Ok(ConversationId::Single { .. }) => Err(refused(ErrorCode::UserNotFound, "no such user")),
             Ok(ConversationId::World) => Ok(Response::new(pb::Access { member: true, role: String::new() })),
-            Ok(ConversationId::Group(group)) if group.0 == 5 && MEMBERS.contains(&request.user_id) => {
+            Ok(ConversationId::Group(group))
+                if group.0 == 5
+                    && MEMBERS.contains(&request.user_id)
+                    && !self.former_members.lock().unwrap().contains(&request.user_id) =>
+            {
                 Ok(Response::new(pb::Access { member: true, role: "member".into() }))
             }
             _ => Err(refused(ErrorCode::ConversationNotFound, "no such conversation")),
@@ -213,10 +221,13 @@ impl ConversationService for FakeRepo {
     }
 
     async fn get_heads(&self, request: Request<pb::GetHeadsRequest>) -> Answer<pb::GetHeadsResponse> {
-        assert!(request.into_inner().session_id.is_some());
+        let request = request.into_inner();
+        assert!(request.session_id.is_some());
+        self.heads_asked.lock().unwrap().push(request);
         self.judge_sign_in()?;
         let heads = self.heads.lock().unwrap().clone();
-        Ok(Response::new(pb::GetHeadsResponse { heads, as_of: 1 }))
+        let as_of = i64::try_from(self.heads_asked.lock().unwrap().len()).unwrap();
+        Ok(Response::new(pb::GetHeadsResponse { heads, as_of }))
     }
 
     async fn get_conversations(&self, _: Request<pb::GetConversationsRequest>) -> Answer<pb::GetConversationsResponse> {

@@ -3,12 +3,14 @@
 use std::sync::atomic::Ordering;
 
 use gateway::GatewayConfig;
+use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
 use schemas::pb;
+use schemas::records::{GroupEvent, Sequenced};
 use serde_json::json;
 use topics::headers::Origin;
 
-use crate::harness::{EPOCH, NOW, SLOT, gateway, gateway_with, say, within};
+use crate::harness::{EPOCH, NOW, SLOT, gateway, gateway_with, message, say, within};
 use crate::log::Gate;
 
 #[tokio::test]
@@ -153,6 +155,89 @@ async fn edits_recalls_reactions_and_read_marks_reach_the_log() {
     assert_eq!(kinds, ["edit", "reaction", "recall", "read-mark"]);
     assert!(records.iter().all(|record| record.target_seq.unwrap().0 == 4));
     assert!(records[1].remove);
+}
+
+#[tokio::test]
+async fn what_dedupe_would_take_for_a_repeat_of_something_else_is_refused_before_the_ack() {
+    let gateway = gateway().await;
+    let stored = |seq_id, sender_id, key: &str| pb::Message {
+        conversation_id: "group_5".into(),
+        seq_id,
+        sender_id,
+        kind: "text".into(),
+        client_msg_id: key.into(),
+        ..Default::default()
+    };
+    gateway.repo.messages.lock().unwrap().extend([stored(4, 1, "own"), stored(5, 2, "of another")]);
+    let mut client = gateway.connect(1).await;
+    let about = |name: &str, key: &str, seq: i64, more: serde_json::Value| {
+        let mut frame =
+            json!({"type": name, "data": {"clientMsgId": key, "conversationId": "group_5", "targetSeqId": seq}});
+        frame["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        frame
+    };
+    let edit = json!({"content": "better"});
+    let refused = [
+        about("edit-message", "own", 4, edit.clone()),
+        about("recall-message", "own", 4, json!({})),
+        about("react", "own", 4, json!({"emoji": "👍"})),
+    ];
+    for frame in refused {
+        client.send(frame.clone()).await;
+        let error = client.frame().await;
+        assert_eq!((&error["type"], &error["data"]["code"]), (&json!("error"), &json!(1000)), "{frame}");
+        assert!(error["data"]["message"].as_str().unwrap().contains("new one"), "{error}");
+    }
+    // The keys of others are theirs; the same request again is a repeat.
+    client.send(about("react", "of another", 5, json!({"emoji": "👍"}))).await;
+    assert_eq!(client.frame().await["type"], "message-ack");
+    for _ in 0..2 {
+        client.send(about("edit-message", "e", 4, edit.clone())).await;
+        assert_eq!(client.frame().await["type"], "message-ack");
+    }
+    let others = [
+        about("edit-message", "e", 4, json!({"content": "best"})),
+        about("recall-message", "e", 4, json!({})),
+        say("group_5", "e", "better"),
+    ];
+    for frame in others {
+        client.send(frame.clone()).await;
+        let error = client.frame().await;
+        assert_eq!((&error["data"]["code"], &error["data"]["clientMsgId"]), (&json!(1000), &json!("e")), "{frame}");
+    }
+    client.say("world", "e").await;
+    assert_eq!(client.frame().await["type"], "message-ack", "another conversation has keys of its own");
+    assert_eq!(gateway.upstream(4).await.len(), 4);
+}
+
+#[tokio::test]
+async fn who_was_removed_from_a_group_is_refused_as_soon_as_the_gateway_hears_of_it() {
+    let gateway = gateway().await;
+    let group = ConversationId::Group(GroupId(5));
+    let (mut removed, mut member) = (gateway.connect(1).await, gateway.connect(2).await);
+    for (n, kind) in [Kind::Removed, Kind::Left, Kind::Dissolved].into_iter().enumerate() {
+        gateway.repo.former_members.lock().unwrap().clear();
+        removed.say("group_5", &format!("before-{n}")).await;
+        assert_eq!(removed.frame_of("message-ack").await["data"]["status"], "accepted");
+        gateway.repo.former_members.lock().unwrap().insert(1);
+        let about = if kind == Kind::Dissolved { vec![] } else { vec![UserId(1)] };
+        let event = GroupEvent {
+            group_id: GroupId(5),
+            version: 9,
+            actor_id: UserId(2),
+            user_ids: about,
+            name: None,
+            role: None,
+        };
+        let content = serde_json::to_string(&event).unwrap();
+        let event = Sequenced { kind, ..message(group, 2, 10 + i64::try_from(n).unwrap(), &content) };
+        gateway.deliver(EPOCH, &[1, 2], &[event], None).await;
+        removed.frame_of("message").await;
+        removed.say("group_5", &format!("after-{n}")).await;
+        assert_eq!(removed.frame().await["data"]["code"], 1004);
+    }
+    member.say("group_5", "mine").await;
+    assert_eq!(member.frame_of("message-ack").await["data"]["clientMsgId"], "mine");
 }
 
 #[tokio::test]

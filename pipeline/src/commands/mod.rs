@@ -5,6 +5,7 @@ pub mod check;
 pub mod output;
 pub mod rebuild;
 pub mod rebuild_cache;
+mod stop;
 pub mod topics;
 
 use std::process::ExitCode;
@@ -13,6 +14,7 @@ use clap::ValueEnum;
 use tokio::time::Instant;
 
 use self::rebuild::RebuildCommand;
+pub use self::stop::stop_signal;
 use crate::cli::{Cli, Command, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::{process, telemetry};
@@ -47,18 +49,6 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
 /// An error and its causes on one line, as the user is told.
 pub fn explained(error: &CommandError) -> String {
     format!("gochat: {}", crate::runner::work::causes(&**error))
-}
-
-/// Done at Ctrl-C or SIGTERM.
-pub(crate) fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
-    Ok(async move {
-        tokio::select! {
-            _ = interrupt.recv() => {}
-            _ = terminate.recv() => {}
-        }
-    })
 }
 
 async fn run(args: RunArgs, started: Instant) -> Result<(), CommandError> {

@@ -13,7 +13,7 @@ use stages::repo::cache::{Cache, CacheKind, Lifetimes};
 use stages::repo::store::Store;
 use tokio::time::Instant;
 
-use crate::commands::CommandError;
+use crate::commands::{CommandError, stop_signal};
 use crate::config::Config;
 use crate::store;
 
@@ -56,7 +56,7 @@ pub async fn rebuild_cache(args: RebuildCacheArgs) -> Result<(), CommandError> {
     let store = store::open(&config).await?;
     tokio::select! {
         rebuilt = refill(&cache, &store) => rebuilt,
-        _ = tokio::signal::ctrl_c() => {
+        () = stop_signal()? => {
             Err("interrupted: what is not in the cache yet is read from the store; run it again to fill it".into())
         }
     }

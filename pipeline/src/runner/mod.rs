@@ -74,6 +74,16 @@ pub enum RunError {
         #[source]
         source: LogError,
     },
+    /// Another process has the names of this one's tasks.
+    #[error(
+        "another process ({by}) runs as instance {instance}, so this one stops: give each process an --instance of its own"
+    )]
+    InstanceTaken {
+        /// The instance that both were given.
+        instance: String,
+        /// Which process, and where.
+        by: String,
+    },
     /// The stage can't go on.
     #[error("stage {stage} stops")]
     Stage {

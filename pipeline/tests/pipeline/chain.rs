@@ -52,12 +52,12 @@ impl Installation {
         let layout = Layout { chain_partitions: PARTITIONS, gateway_slots: 1 };
         let log = EmbeddedLog::open(EmbeddedConfig::new(dir.path().join("log"), layout), Clock::system()).unwrap();
         let presence = SharedPresence::default();
-        let at = Clock::system().now_ms() + 3_600_000;
+        let at = Clock::system().now_ms();
         let mut table = presence.write().unwrap();
-        table.apply(&PresenceEvent::Slot(Heartbeat { slot: 0, epoch: 5, at }));
+        table.apply(&PresenceEvent::Slot(Heartbeat { slot: 0, epoch: 5, at }), at);
         for user in 1..=LARGE_MEMBERS {
             let came = Presence { user_id: UserId(user), slot: 0, epoch: 5, online: true, at };
-            table.apply(&PresenceEvent::User(came));
+            table.apply(&PresenceEvent::User(came), at);
         }
         drop(table);
         Self { dir, log, presence }

@@ -33,7 +33,8 @@ use super::store::{Class, Store, StoreError};
 const BATCH_EVENTS_MAX: usize = 500;
 /// The outbox is looked at so often even when nobody calls: another process may have written to it.
 const FALLBACK_TICK: Duration = Duration::from_secs(5);
-/// By how much the clocks of the repo and of the log may differ.
+/// A search begins so long before the time that a row has by the log's clock: the log may have been idle, and
+/// its brokers' clocks may differ.
 const CLOCK_SKEW_MS: i64 = 60_000;
 /// How long one look into the topic waits for its next records before it is given up and begun anew.
 const SEARCH_WAIT: Duration = Duration::from_secs(10);
@@ -129,7 +130,7 @@ async fn drain(
         let before = std::mem::replace(knowledge, Knowledge::Unknown);
         let missing = match before {
             Knowledge::Unpublished => rows.iter().collect(),
-            Knowledge::Unknown => not_published_yet(store, log, &rows).await?,
+            Knowledge::Unknown => not_published_yet(store, log, clock.now_ms(), &rows).await?,
         };
         publish(log, clock, &missing).await?;
         let ids: Vec<_> = rows.iter().map(|row| row.id).collect();
@@ -165,9 +166,10 @@ async fn publish(log: &dyn Log, clock: &Clock, rows: &[&OutboxRow]) -> Result<()
 async fn not_published_yet<'a>(
     store: &dyn Store,
     log: &dyn Log,
+    now_ms: i64,
     rows: &'a [OutboxRow],
 ) -> Result<Vec<&'a OutboxRow>, OutboxError> {
-    let there = published_already(log, rows).await?;
+    let there = published_already(log, now_ms, rows).await?;
     let waiting: HashSet<i64> = store.outbox(BATCH_EVENTS_MAX).await?.iter().map(|row| row.id).collect();
     let is_missing = |row: &&OutboxRow| waiting.contains(&row.id) && !there.contains(row.client_msg_id.as_str());
     Ok(rows.iter().filter(is_missing).collect())
@@ -175,18 +177,42 @@ async fn not_published_yet<'a>(
 
 /// The keys of those rows that are in the topic: it is read from the oldest row's time on, in the
 /// partitions where they would be.
-async fn published_already<'a>(log: &dyn Log, rows: &'a [OutboxRow]) -> Result<HashSet<&'a str>, OutboxError> {
+async fn published_already<'a>(
+    log: &dyn Log,
+    now_ms: i64,
+    rows: &'a [OutboxRow],
+) -> Result<HashSet<&'a str>, OutboxError> {
     let mut since: BTreeMap<u32, i64> = BTreeMap::new();
     for row in rows {
         let from = since.entry(partition_in(log, row.conversation_id)).or_insert(i64::MAX);
-        *from = row.created_at.saturating_sub(CLOCK_SKEW_MS).min(*from);
+        *from = row.created_at.min(*from);
     }
     let wanted: HashSet<&str> = rows.iter().map(|row| row.client_msg_id.as_str()).collect();
     let mut there = HashSet::new();
-    for (partition, time_ms) in since {
+    for (partition, created_at) in since {
+        let Some(newest_ms) = newest_time(log, partition).await? else { continue };
+        // The repo's clock may be ahead of the log's: how old the row is counts by the log's.
+        let by_log = newest_ms.saturating_sub(now_ms.saturating_sub(created_at).max(0));
+        let time_ms = created_at.min(by_log).saturating_sub(CLOCK_SKEW_MS);
         search(log, partition, time_ms, &wanted, &mut there).await?;
     }
     Ok(there)
+}
+
+/// When the log took the newest record of a partition, or an older one; `None`: it is empty.
+async fn newest_time(log: &dyn Log, partition: u32) -> Result<Option<i64>, OutboxError> {
+    let bounds = log.bounds(&UPSTREAM.spec, partition).await?;
+    if bounds.start == bounds.end {
+        return Ok(None);
+    }
+    // The newest offset may be a mark that ends a transaction: nothing is read from there on.
+    for from in [bounds.end - 1, bounds.start] {
+        let mut reader = log.read(&UPSTREAM.spec, &[(partition, StartAt::Offset(from))]).await?;
+        if let Some(batch) = reader.next(SEARCH_WAIT).await? {
+            return Ok(batch.records.last().map(|record| record.time_ms));
+        }
+    }
+    Err(OutboxError::SearchTimedOut { partition })
 }
 
 async fn search<'a>(

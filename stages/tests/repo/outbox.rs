@@ -32,10 +32,15 @@ struct Fixture {
 
 impl Fixture {
     async fn new() -> Self {
+        let clock = Clock::manual(NOW);
+        Self::with_clocks(clock.clone(), &clock).await
+    }
+
+    /// The repo has a clock, and the log one of its own.
+    async fn with_clocks(clock: Clock, of_log: &Clock) -> Self {
         let files = sqlite_store().await;
         with_users(&files.store).await;
-        let clock = Clock::manual(NOW);
-        let log = log_in(files.dir.path(), &clock);
+        let log = log_in(files.dir.path(), of_log);
         Self { files, log, clock, wake: Arc::new(Notify::new()), shutdown: CancellationToken::new() }
     }
 
@@ -137,6 +142,23 @@ async fn what_was_published_before_a_crash_is_not_published_again() {
     test.stop(running).await;
     assert!(test.store().outbox(10).await.unwrap().is_empty());
     assert_eq!(upstream_count(&test.log).await, 5);
+}
+
+#[tokio::test]
+async fn what_was_published_is_found_whatever_the_clocks_of_repo_and_log_are_apart() {
+    const HOUR: i64 = 3_600_000;
+    for ahead_ms in [HOUR, -HOUR] {
+        let (clock, of_log) = (Clock::manual(NOW + ahead_ms), Clock::manual(NOW));
+        let test = Fixture::with_clocks(clock, &of_log).await;
+        test.group(1).await;
+        test.append_as_before_a_crash(0).await;
+        test.rename(1, 1).await;
+        [&test.clock, &of_log].into_iter().for_each(|clock| clock.advance_ms(12 * HOUR));
+        let running = test.start();
+        assert_eq!(versions(&upstream(&test.log, 2).await, 1), [1, 2]);
+        test.stop(running).await;
+        assert_eq!(upstream_count(&test.log).await, 2, "{ahead_ms} ms ahead");
+    }
 }
 
 #[tokio::test]

@@ -104,7 +104,7 @@ async fn who_is_banned_reads_and_says_nothing_until_the_ban_is_lifted() {
         };
         assert_eq!(code(repo.messages().save_message(say).await), ErrorCode::PermissionDenied);
     }
-    let heads = pb::GetHeadsRequest { user_id: ann, changed_since: 0, session_id: Some(1) };
+    let heads = pb::GetHeadsRequest { user_id: ann, changed_since: 0, session_id: Some(1), elapsed_ms: None };
     assert_eq!(code(repo.conversations().get_heads(heads).await), ErrorCode::PermissionDenied);
     assert_eq!(code(set("king").await), ErrorCode::InvalidInput);
     assert_eq!(set("active").await.unwrap(), "active");

@@ -246,12 +246,44 @@ async fn conversations_page_by_cursor_and_forged_cursors_are_refused() {
         assert_eq!(code(conversations.get_conversations(request).await), ErrorCode::InvalidInput);
     }
     let heads = conversations
-        .get_heads(pb::GetHeadsRequest { user_id: ann, changed_since: 0, session_id: None })
+        .get_heads(pb::GetHeadsRequest { user_id: ann, changed_since: 0, session_id: None, elapsed_ms: None })
         .await
         .unwrap();
     let heads = heads.into_inner();
     assert_eq!(heads.heads.len(), 9, "nobody has said anything in world");
     assert!(heads.as_of <= NOW && heads.as_of > 0);
+}
+
+#[tokio::test]
+async fn heads_tell_of_what_is_said_after_the_clock_was_set_back() {
+    const HOUR: i64 = 3_600_000;
+    let repo = Served::start().await;
+    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let world = Sequenced { created_at: NOW, ..text(ConversationId::World, 1, UserId(ben), "before") };
+    write(&repo.store, &[world]).await;
+    let ask = |changed_since, elapsed_ms| pb::GetHeadsRequest {
+        user_id: ann,
+        changed_since,
+        session_id: None,
+        elapsed_ms: Some(elapsed_ms),
+    };
+    let mut conversations = repo.conversations();
+    let first = conversations.get_heads(ask(0, 0)).await.unwrap().into_inner();
+    assert_eq!(first.heads.len(), 1);
+    repo.clock.advance_ms(-HOUR);
+    let pair = ConversationId::single(UserId(ann), UserId(ben));
+    let new = Sequenced { created_at: NOW - HOUR + 1_000, ..text(pair, 1, UserId(ben), "after") };
+    write(&repo.store, &[new]).await;
+    repo.clock.advance_ms(30_000);
+    let second = conversations.get_heads(ask(first.as_of, 30_000)).await.unwrap().into_inner();
+    assert!(second.heads.iter().any(|head| head.conversation_id == pair.to_string()), "{second:?}");
+    // And after it was set right again.
+    repo.clock.advance_ms(HOUR + 30_000);
+    let third = conversations.get_heads(ask(second.as_of, 30_000)).await.unwrap().into_inner();
+    assert!(third.heads.iter().any(|head| head.conversation_id == pair.to_string()), "{third:?}");
+    repo.clock.advance_ms(300_000);
+    let fourth = conversations.get_heads(ask(NOW + 200_000, 30_000)).await.unwrap().into_inner();
+    assert_eq!(fourth.heads, [], "nothing was said since");
 }
 
 #[tokio::test]

@@ -44,8 +44,13 @@ async fn nobody_online_no_output() {
 #[tokio::test]
 async fn the_world_is_one_delivery_a_live_slot() {
     let presence = online([(UserId(8), 2), (UserId(9), 2)]);
-    presence.write().unwrap().apply(&beat(5, 9, NOW));
-    presence.write().unwrap().apply(&beat(6, 1, NOW - SLOT_SILENT_MS_MAX - 1));
+    let mut table = presence.write().unwrap();
+    table.apply(&beat(6, 1), NOW);
+    for at in (0..=SLOT_SILENT_MS_MAX + 5_000).step_by(5_000) {
+        table.apply(&beat(2, 1), NOW + at);
+        table.apply(&beat(5, 9), NOW + at);
+    }
+    drop(table);
     check(&mut driver(&presence), Kind::Text, ConversationId::World, &[(2, &[]), (5, &[])]).await;
 }
 
@@ -62,19 +67,30 @@ async fn read_marks_and_unknown_kinds_go_out_too() {
 async fn dead_slots_and_old_epochs_get_nothing() {
     let presence = online([(ANN, 0), (BOB, 1)]);
     let mut driver = driver(&presence);
-    presence.write().unwrap().apply(&beat(1, 2, NOW));
+    presence.write().unwrap().apply(&beat(1, 2), NOW);
     check(&mut driver, Kind::Text, pair(), &[(0, &[1])]).await;
-    driver.clock().advance_ms(SLOT_SILENT_MS_MAX + 1);
+    for at in (0..=SLOT_SILENT_MS_MAX + 5_000).step_by(5_000) {
+        presence.write().unwrap().apply(&beat(1, 2), NOW + at);
+    }
     check(&mut driver, Kind::Text, pair(), &[]).await;
-    let now = driver.clock().now_ms();
-    presence.write().unwrap().apply(&user_on(BOB, 1, 2, true, now));
+    presence.write().unwrap().apply(&user_on(BOB, 1, 2, true), NOW + SLOT_SILENT_MS_MAX + 5_000);
     check(&mut driver, Kind::Text, pair(), &[(1, &[2])]).await;
+}
+
+#[tokio::test]
+async fn no_clock_of_this_machine_decides_who_is_alive() {
+    let presence = online([(ANN, 0), (BOB, 1)]);
+    let mut driver = driver(&presence);
+    for ms in [SLOT_SILENT_MS_MAX * 4, -SLOT_SILENT_MS_MAX * 400] {
+        driver.clock().advance_ms(ms);
+        check(&mut driver, Kind::Text, pair(), &[(0, &[1]), (1, &[2])]).await;
+    }
 }
 
 #[tokio::test]
 async fn every_delivery_carries_the_epoch_the_message_and_the_headers() {
     let presence = online([(ANN, 0), (BOB, 1)]);
-    presence.write().unwrap().apply(&user_on(BOB, 1, 44, true, NOW));
+    presence.write().unwrap().apply(&user_on(BOB, 1, 44, true), NOW);
     let mut driver = driver(&presence);
     let message = sequenced(Kind::Text, pair(), ANN, 5);
     let mut batch = driver.inputs(0, [message.clone()]);

@@ -253,7 +253,7 @@ async fn whatever_happens_it_sends_to_whom_the_model_says() {
         for round in 0..100 {
             for _ in 0..3 {
                 let (user, online) = (*users.choose(&mut random).unwrap(), random.random_bool(0.6));
-                presence.write().unwrap().apply(&user_on(user, random.random_range(0..3), 1, online, NOW));
+                presence.write().unwrap().apply(&user_on(user, random.random_range(0..3), 1, online), NOW);
             }
             if random.random_bool(0.1) {
                 driver.crash();
@@ -281,7 +281,7 @@ async fn whatever_happens_it_sends_to_whom_the_model_says() {
                 for slot in 0..3 {
                     let there: Vec<i64> = to
                         .iter()
-                        .filter(|&&user| held.slots_of(user, NOW).any(|(found, _)| found == slot))
+                        .filter(|&&user| held.slots_of(user).any(|(found, _)| found == slot))
                         .map(|user| user.0)
                         .collect();
                     if !there.is_empty() {

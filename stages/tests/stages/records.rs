@@ -36,21 +36,21 @@ pub fn sequenced(kind: Kind, conversation: ConversationId, sender: UserId, seq: 
     of_kind(kind, conversation, sender, &seq.to_string()).identified(MessageId(1_000 + seq), Seq(seq), seq, NOW)
 }
 
-/// A user comes to a slot, or leaves it.
-pub fn user_on(user: UserId, slot: i32, epoch: i64, online: bool, at: i64) -> PresenceEvent {
-    PresenceEvent::User(Presence { user_id: user, slot, epoch, online, at })
+/// A user comes to a slot, or leaves it, by the clock of a gateway that nobody may believe.
+pub fn user_on(user: UserId, slot: i32, epoch: i64, online: bool) -> PresenceEvent {
+    PresenceEvent::User(Presence { user_id: user, slot, epoch, online, at: NOW / 2 * i64::from(slot) })
 }
 
-/// A slot beats.
-pub fn beat(slot: i32, epoch: i64, at: i64) -> PresenceEvent {
-    PresenceEvent::Slot(Heartbeat { slot, epoch, at })
+/// A slot beats, by a clock of the same kind.
+pub fn beat(slot: i32, epoch: i64) -> PresenceEvent {
+    PresenceEvent::Slot(Heartbeat { slot, epoch, at: NOW / 2 * i64::from(slot) })
 }
 
 /// Each of the users on its slot, with epoch 1, since [`NOW`].
 pub fn online(places: impl IntoIterator<Item = (UserId, i32)>) -> SharedPresence {
     let shared = stages::presence::Presence::shared();
     for (user, slot) in places {
-        shared.write().unwrap().apply(&user_on(user, slot, 1, true, NOW));
+        shared.write().unwrap().apply(&user_on(user, slot, 1, true), NOW);
     }
     shared
 }

@@ -18,6 +18,7 @@ mod page_sign_in;
 mod page_text;
 mod readers;
 mod receipts;
+mod replaced;
 mod rights;
 mod sign_in;
 mod start;

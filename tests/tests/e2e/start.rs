@@ -2,6 +2,8 @@
 
 use std::net::{SocketAddr, TcpListener};
 
+use tests::api::Api;
+use tests::client::{connect, receive, receive_type};
 use tests::server::{Launch, Refused, Server, Starting, refusal};
 
 fn any() -> SocketAddr {
@@ -20,6 +22,23 @@ async fn it_is_ready_within_a_second_and_stops_in_good_order() {
         assert!(metrics.contains("gochat_"), "{metrics}");
         assert!(server.stop().await.success());
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_hangup_stops_it_in_good_order() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    let account = Api::new(server.http).register("ann").await;
+    let mut socket = connect(server.http, &account.token).await.unwrap();
+    receive_type(&mut socket, "hello").await.unwrap();
+    server.signal("HUP").await;
+    let end = loop {
+        if let Err(end) = receive(&mut socket).await {
+            break end;
+        }
+    };
+    assert_eq!(end, "closed: 1001");
+    assert!(server.ends().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]

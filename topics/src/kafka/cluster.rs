@@ -31,6 +31,12 @@ pub(super) struct Topic {
     pub partitions: u32,
 }
 
+/// A member of a group.
+pub(super) struct GroupMember {
+    pub client_id: String,
+    pub host: String,
+}
+
 pub(super) struct Cluster {
     pub config: KafkaConfig,
     topics: HashMap<&'static str, Arc<Topic>>,
@@ -130,6 +136,20 @@ impl Cluster {
             _ => None,
         });
         Ok(known.collect())
+    }
+
+    /// The members of a group, as brokers know them.
+    pub fn members(&self, group: &str) -> Result<Vec<GroupMember>, LogError> {
+        let name = format!("{}{group}", self.config.group_prefix);
+        self.look_up("looking up the members of a group", |lookup, timeout| {
+            let groups = lookup.client().fetch_group_list(Some(&name), timeout)?;
+            let members = groups.groups().iter().flat_map(|group| group.members());
+            let member = |member: &rdkafka::groups::GroupMemberInfo| GroupMember {
+                client_id: member.client_id().to_owned(),
+                host: member.client_host().to_owned(),
+            };
+            Ok(members.map(member).collect())
+        })
     }
 
     /// The same of a group, past what transactions are about to commit.

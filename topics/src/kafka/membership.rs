@@ -168,10 +168,12 @@ impl Membership {
                 }
                 Ok(Signal::Start { partition, offset, reply }) => {
                     self.called();
-                    let _owner_gone = reply.send(self.start(partition, offset));
+                    let started = self.start(partition, offset).map_err(|e| self.judged(e));
+                    let _owner_gone = reply.send(started);
                 }
                 Ok(Signal::Commit { commit, reply }) => {
-                    let _owner_gone = reply.send(self.commit(&commit));
+                    let committed = self.commit(&commit).map_err(|e| self.judged(e));
+                    let _owner_gone = reply.send(committed);
                     self.called();
                 }
                 Ok(Signal::Committed { partition, reply }) => {
@@ -195,7 +197,7 @@ impl Membership {
                 && let Some(event) = self.look()
             {
                 self.asked = false;
-                let _owner_gone = self.events.try_send(event);
+                let _owner_gone = self.events.try_send(event.map_err(|e| self.judged(e)));
             }
         }
     }

@@ -22,6 +22,7 @@ mod ownership;
 mod reader;
 mod rebalance;
 mod record;
+mod replaced;
 mod setup;
 mod versions;
 

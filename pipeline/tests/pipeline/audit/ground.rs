@@ -265,11 +265,11 @@ pub fn assert_broken(findings: &Findings, invariant: Invariant, at: &Location, s
 
 fn both_are_online() -> SharedPresence {
     let presence = SharedPresence::default();
-    let at = Clock::system().now_ms() + 3_600_000;
+    let at = Clock::system().now_ms();
     let mut table = presence.write().unwrap();
-    table.apply(&PresenceEvent::Slot(Heartbeat { slot: 0, epoch: EPOCH, at }));
+    table.apply(&PresenceEvent::Slot(Heartbeat { slot: 0, epoch: EPOCH, at }), at);
     for user_id in [ANN, BOB] {
-        table.apply(&PresenceEvent::User(Presence { user_id, slot: 0, epoch: EPOCH, online: true, at }));
+        table.apply(&PresenceEvent::User(Presence { user_id, slot: 0, epoch: EPOCH, online: true, at }), at);
     }
     drop(table);
     presence

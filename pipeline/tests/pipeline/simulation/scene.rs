@@ -106,16 +106,15 @@ impl Groups {
 }
 
 /// Everybody is online all the time.
-pub fn presence(now_ms: i64) -> SharedPresence {
+pub fn presence(at: i64) -> SharedPresence {
     let presence = SharedPresence::default();
-    let at = now_ms + 1_000_000_000;
     let mut table = presence.write().unwrap();
     for slot in 0..SLOTS.cast_signed() {
-        table.apply(&PresenceEvent::Slot(Heartbeat { slot, epoch: EPOCH, at }));
+        table.apply(&PresenceEvent::Slot(Heartbeat { slot, epoch: EPOCH, at }), at);
     }
     for user in (1..=USERS).map(UserId) {
         let slot = slot_of(user).cast_signed();
-        table.apply(&PresenceEvent::User(Presence { user_id: user, slot, epoch: EPOCH, online: true, at }));
+        table.apply(&PresenceEvent::User(Presence { user_id: user, slot, epoch: EPOCH, online: true, at }), at);
     }
     drop(table);
     presence

@@ -102,8 +102,10 @@ impl Repo {
         if let Some(session) = request.session_id {
             self.check_sign_in_of(user.0, session).await?;
         }
-        let as_of = (self.clock.now_ms() - HEADS_OVERLAP_MS).max(request.changed_since);
-        let heads = self.store.heads(user, request.changed_since, HEADS_MAX).await?;
+        let as_of = self.clock.now_ms() - HEADS_OVERLAP_MS;
+        // Where the clock was set back, what was said since has earlier times than what was said before.
+        let by_clock = request.elapsed_ms.map_or(i64::MAX, |elapsed| as_of.saturating_sub(elapsed));
+        let heads = self.store.heads(user, request.changed_since.min(by_clock), HEADS_MAX).await?;
         let head = |(id, seq): (ConversationId, schemas::ids::Seq)| pb::ConversationHead {
             conversation_id: id.to_string(),
             last_seq: seq.0,

@@ -7,6 +7,7 @@ mod outage;
 #[path = "../../../../tests/src/ports.rs"]
 mod ports;
 mod rebalance;
+mod replaced;
 mod setup;
 mod transactions;
 

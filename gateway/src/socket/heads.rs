@@ -1,0 +1,64 @@
+//! `heads`: in which conversations something was said since a socket was told last.
+
+use std::sync::Arc;
+
+use axum::extract::ws::Utf8Bytes;
+use futures::future::{BoxFuture, FutureExt};
+use schemas::ids::UserId;
+use schemas::pb::GetHeadsRequest;
+use tokio::time::Instant;
+
+use crate::edge::Edge;
+use crate::frames;
+use crate::sign_ins::is_over;
+
+/// When the repo was asked for heads last.
+#[derive(Clone, Copy)]
+pub(super) struct HeadsAsked {
+    /// By the repo's clock; 0: not yet.
+    as_of: i64,
+    /// By this process's, which is never set.
+    at: Instant,
+}
+
+impl HeadsAsked {
+    /// Never, and the socket was opened now.
+    pub(super) fn not_yet(now: Instant) -> Self {
+        Self { as_of: 0, at: now }
+    }
+}
+
+/// What the repo says of a socket's user from time to time.
+pub(super) enum Heads {
+    /// A frame for the client, if anything has changed, and when that was asked.
+    Answer { frame: Option<Utf8Bytes>, asked: HeadsAsked },
+    /// The next one says it.
+    NoAnswer,
+    /// The user is banned, or has signed out elsewhere.
+    SignInIsOver,
+}
+
+/// Asks for what has changed since `before`.
+pub(super) fn heads(edge: Arc<Edge>, user: UserId, session_id: i64, before: HeadsAsked) -> BoxFuture<'static, Heads> {
+    async move {
+        let Ok(_permit) = edge.heads_permits.acquire().await else { return Heads::NoAnswer };
+        let at = Instant::now();
+        let elapsed_ms = i64::try_from(at.duration_since(before.at).as_millis()).unwrap_or(i64::MAX);
+        let request = GetHeadsRequest {
+            user_id: user.0,
+            changed_since: before.as_of,
+            session_id: Some(session_id),
+            elapsed_ms: Some(elapsed_ms),
+        };
+        match edge.repo.get_heads(request).await {
+            Ok(answer) => {
+                let tells = before.as_of == 0 || !answer.heads.is_empty();
+                let frame = tells.then(|| frames::heads(&answer.heads));
+                Heads::Answer { frame, asked: HeadsAsked { as_of: answer.as_of, at } }
+            }
+            Err(refusal) if is_over(&refusal) => Heads::SignInIsOver,
+            Err(_) => Heads::NoAnswer,
+        }
+    }
+    .boxed()
+}
