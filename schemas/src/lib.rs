@@ -12,6 +12,7 @@ pub mod json;
 pub mod kind;
 pub mod pb;
 pub mod records;
+pub mod setting;
 pub mod snowflake;
 pub mod time;
 pub mod token;

@@ -12,6 +12,7 @@ mod busy;
 mod cache;
 mod contract;
 mod databases;
+mod file_names;
 mod fixtures;
 mod guarded;
 mod hooked_log;

@@ -22,9 +22,8 @@ use topics::clock::Clock;
 
 use super::baseline::{self, feed};
 use super::installation::{BenchedLog, BenchedStore};
-use super::print;
 use crate::cli::{ChainBenchArgs, Role};
-use crate::commands::CommandError;
+use crate::commands::{CommandError, output};
 use crate::log::OpenLog;
 use crate::runner::{RunnerConfig, Surroundings};
 use crate::tasks::StageTasks;
@@ -58,9 +57,9 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     } else {
         &[&UPSTREAM.spec, &SEQUENCED.spec, &PERSISTED.spec, &DELIVERIES.spec]
     };
-    eprintln!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1);
+    output::note(format_args!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1));
     let (bytes, bare) = baseline::copied(&dir.path().join("copy"), &args, &workload, hops).await?;
-    eprintln!("chain: {} messages through all stages …", args.messages);
+    output::note(format_args!("chain: {} messages through all stages …", args.messages));
     let store = BenchedStore::make(args.store.as_ref(), dir.path()).await?;
     let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload, &store).await?;
 
@@ -79,9 +78,9 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
         .setting("messages ahead, not counted", warm_up(&args))
         .row(baseline::named(args.log), args.messages, bare)
         .row("chain, upstream to downstream", args.messages, took);
-    eprintln!("every message was delivered, in order, without a gap\n");
-    print(&report);
-    print(&threads);
+    output::note("every message was delivered, in order, without a gap\n");
+    output::line(&report)?;
+    output::line(&threads)?;
     Ok(())
 }
 

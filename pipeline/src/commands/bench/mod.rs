@@ -36,8 +36,3 @@ pub async fn run(command: BenchCommand) -> Result<(), CommandError> {
         }
     }
 }
-
-#[allow(clippy::print_stdout, reason = "the report is what the command is for")]
-fn print(report: &impl std::fmt::Display) {
-    println!("{report}");
-}

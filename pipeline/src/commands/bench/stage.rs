@@ -17,7 +17,7 @@ use stages::presence::SharedPresence;
 use stages::stage::Stage;
 
 use crate::cli::{BenchedStage, StageBenchArgs};
-use crate::commands::CommandError;
+use crate::commands::{CommandError, output};
 
 const START_MS: i64 = 1_800_000_000_000;
 const PARTITIONS: u32 = 8;
@@ -53,7 +53,7 @@ pub async fn stage(args: &StageBenchArgs) -> Result<(), CommandError> {
         }
         BenchedStage::LargeGroup => add("large-group, pages of 500", large_group(args).await?),
     }
-    super::print(&report);
+    output::line(&report)?;
     Ok(())
 }
 

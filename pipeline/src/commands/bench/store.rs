@@ -13,7 +13,7 @@ use stages::repo::store::Store;
 
 use super::installation::BenchedStore;
 use crate::cli::StoreBenchArgs;
-use crate::commands::CommandError;
+use crate::commands::{CommandError, output};
 
 const SEED: u64 = 1;
 
@@ -41,11 +41,11 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
     };
     let mut contest = Contest::new(store, bare, workload);
     let each = args.messages / 2;
-    eprintln!("storing {} messages …", args.messages);
+    output::note(format_args!("storing {} messages …", args.messages));
     let wrote = contest.write(each, args.batch).await?;
-    eprintln!("reading {} pages …", args.reads);
+    output::note(format_args!("reading {} pages …", args.reads));
     let read = contest.read(args.reads, args.page).await?;
-    eprintln!("storing {} messages one by one …", args.singles);
+    output::note(format_args!("storing {} messages one by one …", args.singles));
     let singles = contest.write_singly(args.singles).await?;
 
     let mut writing = Report::new("gochat bench store: batches");
@@ -65,9 +65,9 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
     let p99 = singles.store.quantile(0.99);
     let mut alone = Latencies::default();
     alone.row("one message, bare SQL", singles.bare).row("one message, store", singles.store);
-    super::print(&writing);
-    super::print(&reading);
-    super::print(&alone);
+    output::line(&writing)?;
+    output::line(&reading)?;
+    output::line(&alone)?;
     judge(args, wrote, read, p99)
 }
 
