@@ -34,5 +34,5 @@ mod web;
 pub use address::{InvalidNetwork, Network};
 pub use config::GatewayConfig;
 pub use edge::{HealthOfComponents, RenderMetrics};
-pub use presence::SlotLease;
+pub use presence::{HEARTBEAT_EVERY, SlotLease};
 pub use serve::{GatewayError, GatewayParts, serve};

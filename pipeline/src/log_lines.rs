@@ -11,8 +11,6 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-use crate::commands::output::note;
-
 /// Lines that wait to be written; over it they are lost.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// How long the end of a process waits for what is in the buffer.
@@ -86,7 +84,8 @@ impl Shared {
                 Err(error) => {
                     count_lost(batch.iter().filter(|&&b| b == b'\n').count() as u64);
                     if std::mem::take(&mut works) {
-                        note(format_args!("gochat: the log can't be written to stdout ({error}): its lines are lost"));
+                        let told = "the log can't be written to stdout, and its lines are lost";
+                        let _ = writeln!(io::stderr(), "gochat: {told}: {error}");
                     }
                 }
             }
@@ -134,7 +133,7 @@ impl Drop for Flush {
         let Shared { changed, .. } = &*self.0.0;
         let waits = |buffer: &mut Buffer| buffer.writing || !buffer.waiting.is_empty();
         // A reader that does not read is not waited for any longer.
-        let _ = changed.wait_timeout_while(self.0.0.lock(), FLUSH_TIME_MAX, waits);
+        drop(changed.wait_timeout_while(self.0.0.lock(), FLUSH_TIME_MAX, waits));
     }
 }
 
@@ -170,11 +169,9 @@ mod tests {
         // Waits for no longer than its time, although nothing is read.
         drop(flush);
         // Once somebody reads again it goes on.
-        reader.read_exact(&mut vec![0; BUFFER_BYTES_MAX]).unwrap();
-        let whole = [b'y'; 8];
-        lines.write_all(&whole).unwrap();
-        let mut read = vec![0; 1 << 16];
-        while !read.windows(whole.len()).any(|part| part == whole) {
+        let (late, mut read) = ([b'y'; 8], vec![0; 1 << 16]);
+        while !read.windows(late.len()).any(|part| part == late) {
+            lines.write_all(&late).unwrap();
             assert!(reader.read(&mut read).unwrap() > 0);
         }
     }

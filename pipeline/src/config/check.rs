@@ -3,6 +3,7 @@
 
 use schemas::setting::{Misfit, Section};
 use schemas::snowflake::INSTANCES;
+use stages::presence::SLOT_SILENT_MS_MAX;
 use topics::catalogue::DEDUPE_WINDOW_MAX;
 use topics::embedded::CALL_BYTES_MAX;
 
@@ -12,6 +13,9 @@ use super::{Address, Config, KafkaSection, LogKind, TASKS_PER_STAGE_MAX};
 const PARTITIONS_MAX: u32 = 1_024;
 /// Bytes of a batch whose outputs, with changelogs and recipients, the embedded log takes in one commit.
 const EMBEDDED_BATCH_BYTES_MAX: usize = CALL_BYTES_MAX / 4;
+
+/// A gateway is taken for dead after three heartbeats that did not come.
+const _: () = assert!(3 * gateway::HEARTBEAT_EVERY.as_millis() <= SLOT_SILENT_MS_MAX.cast_unsigned() as u128);
 
 impl Config {
     /// Judges the values.

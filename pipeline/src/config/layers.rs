@@ -168,7 +168,8 @@ pub fn variable(key: &str) -> String {
 }
 
 fn nearest(name: &str, known: impl Iterator<Item = String>) -> String {
-    known.min_by_key(|known| strsim::damerau_levenshtein(name, known)).unwrap_or_default()
+    // What names a section is nearest to what is in it.
+    known.min_by_key(|known| (!known.starts_with(name), strsim::damerau_levenshtein(name, known))).unwrap_or_default()
 }
 
 /// Reads a text as what the setting is; a setting that may be left out is text, and empty where it is.

@@ -42,11 +42,6 @@ impl Config {
 }
 
 impl Loaded {
-    /// What is configured so far.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
     /// Takes what an option of the command line says of a key, if it was given.
     pub fn option<T>(
         &mut self,
