@@ -46,7 +46,7 @@ pub async fn sockets(args: &SocketsBenchArgs) -> Result<(), CommandError> {
         Some(address) => measure(args, address, None).await?,
         None => in_this_process(args).await?,
     };
-    report(args, &measured);
+    report(args, &measured)?;
     let Outcome { sent, acked, delivered, refused: (refused, words), .. } = &measured.outcome;
     let due = measured.plan.end() - measured.plan.first();
     if let Some(words) = words {
@@ -161,7 +161,7 @@ async fn sign_up(installation: &Installation, run: &str, users: u32) -> Result<V
     installation.sign_ups((0..users).map(|n| format!("bench-{run}-{n}")).collect()).try_collect().await
 }
 
-fn report(args: &SocketsBenchArgs, measured: &Measured) {
+fn report(args: &SocketsBenchArgs, measured: &Measured) -> Result<(), output::OutputError> {
     let Measured { plan, outcome, .. } = measured;
     let mut report = Report::new("gochat bench sockets");
     match &args.connect {
@@ -191,7 +191,7 @@ fn report(args: &SocketsBenchArgs, measured: &Measured) {
         .row("due → delivered", outcome.delivery.clone());
     output::line(&ends)?;
     output::line(&hops(measured))?;
-    output::line(&outcome.threads)?;
+    output::line(&outcome.threads)
 }
 
 /// What each hop took, in whole milliseconds, as the stages stamp them.
