@@ -1,6 +1,7 @@
 //! A database of a benchmark's own on somebody's server: made beside the one that was named, and dropped
 //! with the value, whatever ended the benchmark.
 
+use std::io::Write;
 use std::time::Duration;
 
 use sqlx::mysql::MySqlConnectOptions;
@@ -62,7 +63,12 @@ impl Drop for Scratch {
             Ok(Err(error)) => error.to_string(),
             Err(slow) => slow.to_string(),
         };
-        eprintln!("the database {} could not be dropped, do it by hand: {failure}", self.database);
+        // A drop can't fail, whether somebody reads this or not.
+        let _ = writeln!(
+            std::io::stderr(),
+            "the database {} could not be dropped, do it by hand: {failure}",
+            self.database
+        );
     }
 }
 

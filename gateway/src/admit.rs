@@ -38,7 +38,7 @@ pub async fn admit(edge: &Edge, request: Request<'_>) -> Result<Receipt, Refusal
     let Request { sender, socket, client_msg_id, conversation_id, intent, sent_at_ms, trace } = request;
     let now_ms = edge.clock.now_ms();
     let record = admission::admit(sender, conversation_id, client_msg_id, intent)?;
-    let window_ms = i64::try_from(edge.config.resend_window_s).unwrap_or(i64::MAX / 1_000).saturating_mul(1_000);
+    let window_ms = i64::try_from(edge.resend_window.as_millis()).unwrap_or(i64::MAX);
     admission::check_resend_window(sent_at_ms, now_ms, window_ms)?;
     edge.taken.check(&record).await?;
     edge.backlog.check()?;

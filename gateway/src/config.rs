@@ -1,8 +1,12 @@
 //! What can be set about a gateway: plain values with their units in the name, all with defaults.
 
+use schemas::admission::CONTENT_BYTES_MAX;
+use schemas::ids::CONVERSATION_ID_BYTES_MAX;
+use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
 
 use crate::address::Network;
+use crate::rights::TYPING_MEMBERS_MAX;
 
 /// The gateway's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,8 +34,6 @@ pub struct GatewayConfig {
     pub heads_every_s: u64,
     /// Sockets that ask the repo for heads at the same time; the others wait.
     pub heads_concurrent_max: usize,
-    /// Seconds after which a resend can't be told from a new message: the window of dedupe.
-    pub resend_window_s: u64,
     /// Conversations in one `sync`.
     pub sync_conversations_max: usize,
     /// Users whose presence one socket may follow.
@@ -75,8 +77,6 @@ pub struct GatewayConfig {
     pub rate_entries_max: usize,
     /// Milliseconds for which a closing socket may take its last frames.
     pub close_wait_ms: u64,
-    /// Milliseconds that a shutdown may take.
-    pub shutdown_grace_ms: u64,
     /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is believed; of others a client's address
     /// is that of its connection.
     pub trusted_proxies: Vec<Network>,
@@ -98,7 +98,6 @@ impl Default for GatewayConfig {
             heads_after_s: 2,
             heads_every_s: 30,
             heads_concurrent_max: 32,
-            resend_window_s: 600,
             sync_conversations_max: 200,
             presence_users_a_socket_max: 500,
             typing_members_max: 200,
@@ -119,9 +118,105 @@ impl Default for GatewayConfig {
             rate_refusals_max: 200,
             rate_entries_max: 200_000,
             close_wait_ms: 2_000,
-            shutdown_grace_ms: 10_000,
             trusted_proxies: Vec::new(),
             allowed_origins: Vec::new(),
         }
     }
+}
+
+/// Bytes that the largest `send-message` may take as JSON: each byte of its content may be escaped as
+/// `\u00XX`, beside ids and names.
+const FRAME_BYTES_MIN: usize = 6 * CONTENT_BYTES_MAX + 1_024;
+/// Bytes of one conversation's position in a `sync`: the id in quotes, a seq, a colon and a comma.
+const POSITION_BYTES: usize = CONVERSATION_ID_BYTES_MAX + 24;
+/// Bytes of one user's id in `subscribe-presence`, with its quotes and a comma.
+const USER_ID_BYTES: usize = 22;
+/// Bytes of a body that names as many users as one call takes.
+const BODY_BYTES_MIN: usize = 32 * 1_024;
+/// Bytes of a body: more than the repo takes in one call would be refused there.
+const BODY_BYTES_MAX: usize = 256 * 1_024;
+/// Rights and sign-ins are not believed for longer, ms: PROTOCOL.md promises it.
+const BELIEVED_MS_MAX: u64 = 5_000;
+/// More than any process serves: beyond it a limit is none.
+const COUNT_MAX: usize = 10_000_000;
+/// The same of a rate.
+const RATE_MAX: u32 = 10_000_000;
+const HOUR_S: u64 = 3_600;
+
+impl GatewayConfig {
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        self.check_sizes(section)?;
+        self.check_times(section)?;
+        self.check_rates(section)?;
+        match self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
+            None => Ok(()),
+            Some(origin) => Err(section.misfit("allowed_origins", origin, "origins such as https://chat.example")),
+        }
+    }
+
+    fn check_sizes(&self, section: Section<'_>) -> Result<(), Misfit> {
+        section.within("send_queue_frames_max", self.send_queue_frames_max, 1..=1_000_000)?;
+        section.within("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MIN..=1 << 20)?;
+        section.within("body_bytes_max", self.body_bytes_max, BODY_BYTES_MIN..=BODY_BYTES_MAX)?;
+        section.within("sockets_max", self.sockets_max, 1..=COUNT_MAX)?;
+        section.within("sockets_a_user_max", self.sockets_a_user_max, 1..=COUNT_MAX)?;
+        section.at_most(("sockets_a_user_max", self.sockets_a_user_max), ("sockets_max", self.sockets_max))?;
+        section.within("sends_in_flight_a_socket_max", self.sends_in_flight_a_socket_max, 1..=100_000)?;
+        section.within("append_queue_records_max", self.append_queue_records_max, 1..=1_000_000)?;
+        section.within("heads_concurrent_max", self.heads_concurrent_max, 1..=100_000)?;
+        let frame = |key: &'static str, count: usize, each: usize| {
+            let fit = self.frame_bytes_max / each;
+            section.within(key, count, 1..=fit).map_err(|misfit| Misfit {
+                allowed: format!("from 1 to {fit}: more do not fit into {}", section.key("frame_bytes_max")),
+                ..misfit
+            })
+        };
+        frame("sync_conversations_max", self.sync_conversations_max, POSITION_BYTES)?;
+        frame("presence_users_a_socket_max", self.presence_users_a_socket_max, USER_ID_BYTES)?;
+        section.within("typing_members_max", self.typing_members_max, 1..=TYPING_MEMBERS_MAX)?;
+        section.within("access_cache_entries_max", self.access_cache_entries_max, 0..=COUNT_MAX as u64)?;
+        section.within("busy_lag_records_max", self.busy_lag_records_max, 1..=1_000_000_000_000)
+    }
+
+    fn check_times(&self, section: Section<'_>) -> Result<(), Misfit> {
+        section.within("heartbeat_s", self.heartbeat_s, 1..=HOUR_S)?;
+        section.within("heads_after_s", self.heads_after_s, 0..=HOUR_S)?;
+        section.within("heads_every_s", self.heads_every_s, 1..=HOUR_S)?;
+        section.within("access_cache_ms", self.access_cache_ms, 0..=BELIEVED_MS_MAX)?;
+        section.within("sign_in_cache_ms", self.sign_in_cache_ms, 0..=BELIEVED_MS_MAX)?;
+        section.within("repo_timeout_ms", self.repo_timeout_ms, 100..=600_000)?;
+        section.within("append_timeout_ms", self.append_timeout_ms, 100..=600_000)?;
+        section.within("close_wait_ms", self.close_wait_ms, 1..=60_000)
+    }
+
+    fn check_rates(&self, section: Section<'_>) -> Result<(), Misfit> {
+        let rates = [
+            ("requests_a_second_a_user", self.requests_a_second_a_user),
+            ("requests_a_second_an_address", self.requests_a_second_an_address),
+            ("sign_ins_a_second_an_address", self.sign_ins_a_second_an_address),
+            ("failed_logins_a_minute_a_user_and_address", self.failed_logins_a_minute_a_user_and_address),
+            ("failed_logins_a_minute_a_user", self.failed_logins_a_minute_a_user),
+            ("failed_logins_a_minute_an_address", self.failed_logins_a_minute_an_address),
+            ("frames_a_second_a_user", self.frames_a_second_a_user),
+            ("rate_refusals_max", self.rate_refusals_max),
+        ];
+        for (key, rate) in rates {
+            section.within(key, rate, 1..=RATE_MAX)?;
+        }
+        let alone = ("failed_logins_a_minute_a_user_and_address", self.failed_logins_a_minute_a_user_and_address);
+        section.at_most(alone, ("failed_logins_a_minute_a_user", self.failed_logins_a_minute_a_user))?;
+        section.at_most(alone, ("failed_logins_a_minute_an_address", self.failed_logins_a_minute_an_address))?;
+        section.within("rate_burst_s", self.rate_burst_s, 1..=3_600)?;
+        section.within("rate_entries_max", self.rate_entries_max, 1..=COUNT_MAX)
+    }
+}
+
+/// A scheme and a place, as browsers send it in `Origin`: no path, and no slash at the end.
+fn is_origin(text: &str) -> bool {
+    let Some((scheme, place)) = text.split_once("://") else { return false };
+    matches!(scheme, "http" | "https") && !place.is_empty() && !place.contains(['/', '?', '#', ' ', '@'])
 }

@@ -36,6 +36,8 @@ pub type HealthOfComponents = Arc<dyn Fn() -> Vec<(String, Result<(), String>)> 
 /// The gateway's parts, as handlers see them.
 pub struct Edge {
     pub(crate) config: GatewayConfig,
+    pub(crate) resend_window: Duration,
+    pub(crate) shutdown_grace: Duration,
     pub(crate) key: VerifyingKey,
     pub(crate) lease: SlotLease,
     pub(crate) clock: Clock,

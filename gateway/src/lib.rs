@@ -39,5 +39,5 @@ mod web;
 pub use address::{InvalidNetwork, Network};
 pub use config::GatewayConfig;
 pub use edge::{HealthOfComponents, RenderMetrics};
-pub use presence::{IsOnline, OtherGateways, PresenceChange, SlotLease};
+pub use presence::{HEARTBEAT_EVERY, IsOnline, OtherGateways, PresenceChange, SlotLease};
 pub use serve::{GatewayError, GatewayParts, serve};

@@ -23,7 +23,7 @@ use crate::edge::Edge;
 use crate::sessions::{Sessions, locked};
 
 /// A slot that was silent for three of these is dead to fan-out.
-const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
+pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 
 /// The slot that this gateway leases.

@@ -15,6 +15,8 @@ use crate::repo::Repo;
 
 /// Longest time for which rights are believed.
 const AGE_MAX: Duration = Duration::from_secs(5);
+/// Members that the repo tells in one page: no larger group hears that somebody is typing.
+pub const TYPING_MEMBERS_MAX: usize = 1_000;
 
 /// Rights, and the members of small groups. Clones share what is remembered.
 #[derive(Debug, Clone)]
@@ -145,7 +147,7 @@ impl Rights {
         if let Some(members) = self.members.get(&group).await {
             return Ok(members);
         }
-        let limit = i32::try_from(self.members_max.clamp(1, 1_000)).unwrap_or(1_000);
+        let limit = i32::try_from(self.members_max.clamp(1, TYPING_MEMBERS_MAX)).unwrap_or(i32::MAX);
         let request = pb::GetGroupMembersRequest { group_id: group.0, limit, cursor: String::new(), reader_id: None };
         let page = self.repo.get_group_members(request).await?;
         let all = page.next_cursor.is_empty();

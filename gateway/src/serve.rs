@@ -33,6 +33,10 @@ use crate::{delivery, http, queues};
 pub struct GatewayParts {
     /// Its settings.
     pub config: GatewayConfig,
+    /// How long after its first attempt a resend is recognised; clients are told.
+    pub resend_window: Duration,
+    /// How long a shutdown waits for sockets to close, and then as long for the log to take what they said.
+    pub shutdown_grace: Duration,
     /// Takes what clients say, gives what they shall hear.
     pub log: Arc<dyn Log>,
     /// To the repo.
@@ -107,7 +111,20 @@ pub async fn serve(
 }
 
 fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<PresenceChange>) {
-    let GatewayParts { config, log, repo, verifying_key, slot, others, clock, backlog, render_metrics, health } = parts;
+    let GatewayParts {
+        config,
+        resend_window,
+        shutdown_grace,
+        log,
+        repo,
+        verifying_key,
+        slot,
+        others,
+        clock,
+        backlog,
+        render_metrics,
+        health,
+    } = parts;
     let repo = Repo::new(repo, Duration::from_millis(config.repo_timeout_ms));
     let access_age = Duration::from_millis(config.access_cache_ms);
     let append_timeout = Duration::from_millis(config.append_timeout_ms);
@@ -129,6 +146,8 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
         key: verifying_key,
         lease: slot,
         config,
+        resend_window,
+        shutdown_grace,
         clock,
         repo,
         appender,
@@ -163,7 +182,7 @@ async fn until_the_end(
     edge.closing.cancel();
     edge.sessions.for_all(|socket| socket.close(CloseReason::GoingAway));
     edge.sockets.close();
-    let grace = Duration::from_millis(edge.config.shutdown_grace_ms);
+    let grace = edge.shutdown_grace;
     let closed = async {
         let (served, ()) = tokio::join!(&mut serving, edge.sockets.wait());
         if let Err(error) = served {
@@ -233,7 +252,7 @@ impl Tasks {
         self.stop.cancel();
         self.drain.cancel();
         let all = async { while self.running.join_next().await.is_some() {} };
-        let grace = Duration::from_millis(edge.config.shutdown_grace_ms);
+        let grace = edge.shutdown_grace;
         if tokio::time::timeout(grace, all).await.is_err() {
             tracing::warn!("the log did not take everything before the end of the grace time");
         }

@@ -1,6 +1,5 @@
 //! The command line.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -8,6 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use crate::commands::check::{CHECK_EXAMPLES, CheckArgs};
 use crate::commands::rebuild::RebuildCommand;
 use crate::commands::topics::args::TopicsArgs;
+use crate::config::Address;
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -58,14 +58,14 @@ pub struct RunArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Address of HTTP and WebSocket [default: 127.0.0.1:8080]; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS")]
-    pub http: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT")]
+    pub http: Option<Address>,
     /// Address of gRPC [default: 127.0.0.1:9090]; port 0 takes a free one.
-    #[arg(long, value_name = "ADDRESS")]
-    pub grpc: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT")]
+    pub grpc: Option<Address>,
     /// Address where metrics can be scraped [default: none]; a gateway has them at /metrics anyway.
-    #[arg(long, value_name = "ADDRESS")]
-    pub metrics: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT")]
+    pub metrics: Option<Address>,
     /// What to run here, separated by commas [default: all]. On Kafka the rest runs in other processes.
     #[arg(long, value_name = "ROLES", value_delimiter = ',')]
     pub roles: Vec<Role>,

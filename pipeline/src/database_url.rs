@@ -4,6 +4,7 @@ use std::fmt;
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize, Serializer};
+use stages::repo::address;
 
 /// `sqlite:PATH`, `mysql://user:password@host:port/database` (MariaDB too) or
 /// `postgres://user:password@host:port/database`.
@@ -26,23 +27,38 @@ impl DatabaseUrl {
     /// What it leads to. `None`: nothing that is known.
     pub fn database(&self) -> Option<Database> {
         match self.0.split_once(':')? {
-            ("sqlite", path) => Some(Database::Sqlite(path.trim_start_matches("//").into())),
+            // What follows is the path to the letter: no `?`, `#` or `%` in it means anything.
+            ("sqlite", path) => {
+                let path = path.strip_prefix("//").unwrap_or(path);
+                (!path.is_empty()).then(|| Database::Sqlite(path.into()))
+            }
             ("mysql" | "mariadb", rest) if rest.starts_with("//") => Some(Database::MySql),
             ("postgres" | "postgresql", rest) if rest.starts_with("//") => Some(Database::Postgres),
             _ => None,
         }
     }
 
+    /// What it must be, when it leads elsewhere because of a sign in its name or password.
+    pub fn mistake(&self) -> Option<&'static str> {
+        match self.database() {
+            Some(Database::Sqlite(_)) => None,
+            Some(Database::MySql | Database::Postgres) | None => address::mistake(&self.0),
+        }
+    }
+
     /// The address of a server, as an argument of a command.
     ///
     /// # Errors
-    /// What is wrong with it.
+    /// What it must be.
     pub fn of_server(text: &str) -> Result<Self, &'static str> {
         let url = Self(text.to_owned());
+        if let Some(must_be) = url.mistake() {
+            return Err(must_be);
+        }
         match url.database() {
             Some(Database::MySql | Database::Postgres) => Ok(url),
             Some(Database::Sqlite(_)) | None => {
-                Err("not of the form postgres://user:password@host:port/database or mysql://…")
+                Err("postgres://user:password@host:port/database or mysql://… of the same form")
             }
         }
     }
@@ -59,16 +75,10 @@ impl From<String> for DatabaseUrl {
     }
 }
 
-/// With `***` for the password, and without what follows `?`, where one may stand too.
+/// With `***` for the password.
 impl fmt::Display for DatabaseUrl {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let url = self.0.split('?').next().unwrap_or_default();
-        let Some((scheme, rest)) = url.split_once("://") else { return f.write_str(url) };
-        let Some((user, place)) = rest.rsplit_once('@') else { return f.write_str(url) };
-        match user.split_once(':') {
-            Some((user, _)) => write!(f, "{scheme}://{user}:***@{place}"),
-            None => write!(f, "{scheme}://{user}@{place}"),
-        }
+        f.write_str(&address::masked(&self.0))
     }
 }
 
@@ -100,6 +110,7 @@ mod tests {
         check("postgres://ann@db/chat", "postgres://ann@db/chat");
         check("postgres://db/chat", "postgres://db/chat");
         check("sqlite:/var/lib/chat/repo.db", "sqlite:/var/lib/chat/repo.db");
+        check("postgres://ann:se/cret@db/chat", "postgres://***");
     }
 
     #[test]
@@ -107,6 +118,8 @@ mod tests {
         let of = |url: &str| DatabaseUrl::from(url.to_owned()).database();
         assert_eq!(of("sqlite:data/repo.db"), Some(Database::Sqlite("data/repo.db".into())));
         assert_eq!(of("sqlite:///srv/repo.db"), Some(Database::Sqlite("/srv/repo.db".into())));
+        assert_eq!(of("sqlite:file:a?b#c%20d"), Some(Database::Sqlite("file:a?b#c%20d".into())));
+        assert_eq!(of("sqlite:"), None);
         assert_eq!(of("mysql://a@b/c"), Some(Database::MySql));
         assert_eq!(of("mariadb://a@b/c"), Some(Database::MySql));
         assert_eq!(of("postgres://a@b/c"), Some(Database::Postgres));

@@ -10,6 +10,7 @@ mod coordination;
 pub mod database_url;
 mod health;
 pub mod log;
+mod log_lines;
 mod members;
 pub mod persisted;
 mod presence;

@@ -1,7 +1,9 @@
 //! Opens the log that is configured, and closes it.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use topics::catalogue::dedupe_memory;
 use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::log::{Log, LogError};
@@ -45,7 +47,10 @@ impl OpenLog {
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
         match config.log.kind {
             LogKind::Embedded => {
-                let embedded = EmbeddedConfig::new(config.data_dir.join("log"), config.layout());
+                let embedded = EmbeddedConfig {
+                    dedupe_window: config.resend_window(),
+                    ..EmbeddedConfig::new(config.data_dir.join("log"), config.layout())
+                };
                 Ok(Self::Embedded(EmbeddedLog::open(embedded, clock)?))
             }
             LogKind::Kafka => Self::connect(config).await,
@@ -98,6 +103,16 @@ impl OpenLog {
         Err(OpenError::NotBuiltIn)
     }
 
+    /// How long dedupe remembers a message, by the window that the log was made for and clients are told. A log that
+    /// is only read, and was made before that was recorded, goes by the configuration.
+    pub fn dedupe_memory(&self, config: &Config) -> Duration {
+        dedupe_memory(match self {
+            Self::Embedded(log) => log.dedupe_window().unwrap_or(config.resend_window()),
+            #[cfg(feature = "kafka")]
+            Self::Kafka(log) => log.dedupe_window(),
+        })
+    }
+
     /// The log itself.
     pub fn log(&self) -> Arc<dyn Log> {
         match self {
@@ -120,8 +135,9 @@ impl OpenLog {
 #[cfg(feature = "kafka")]
 fn kafka_config(config: &Config) -> topics::kafka::KafkaConfig {
     let kafka = &config.log.kafka;
-    let connect = std::time::Duration::from_secs(kafka.connect_seconds);
+    let connect = Duration::from_secs(kafka.connect_seconds);
     topics::kafka::KafkaConfig {
+        dedupe_window: config.resend_window(),
         topic_prefix: kafka.topic_prefix.clone(),
         group_prefix: kafka.group_prefix.clone(),
         // The number alone may be that of a process in another container.

@@ -3,12 +3,18 @@
 use std::process::ExitCode;
 
 use clap::Parser;
+use pipeline::cli::Cli;
+use pipeline::commands::{self, output};
 
 fn main() -> ExitCode {
-    match pipeline::commands::execute(pipeline::cli::Cli::parse()) {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return commands::answer(&told),
+    };
+    match commands::execute(cli) {
         Ok(code) => code,
         Err(error) => {
-            eprintln!("{}", pipeline::commands::explained(&error));
+            output::note(commands::explained(&error));
             ExitCode::FAILURE
         }
     }

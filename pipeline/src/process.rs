@@ -15,12 +15,13 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
 use topics::backlog::Backlog;
+use topics::catalogue::dedupe_memory;
 use topics::clock::Clock;
 use topics::log::Log;
 
 use crate::cli::Role;
 use crate::commands::stop_signal;
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::coordination::{Local, watch_slot};
 use crate::health::Health;
 use crate::log::OpenLog;
@@ -43,13 +44,24 @@ pub enum ProcessError {
         #[source]
         source: std::io::Error,
     },
+    /// The name of a host is none.
+    #[error("{address} ({key}) does not resolve: check the name, and the resolver of this machine")]
+    Unresolved {
+        /// The address.
+        address: Address,
+        /// The key or option that it comes from.
+        key: &'static str,
+        /// What the resolver says.
+        #[source]
+        source: std::io::Error,
+    },
     /// An address can't be listened on.
     #[error(
-        "{address} can't be listened on ({source}): is another program using it? Choose another address with {option} ADDRESS"
+        "{address} can't be listened on ({source}): is another program using it? Choose another address with {option} HOST:PORT"
     )]
     Listen {
         /// The address.
-        address: SocketAddr,
+        address: Address,
         /// The option that changes it.
         option: &'static str,
         /// Why.
@@ -138,7 +150,7 @@ impl Process {
         let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
-        if let Some(address) = config.telemetry.metrics_listen {
+        if let Some(address) = &config.telemetry.metrics_listen {
             let listener = listen(address, "--metrics").await?;
             let address = listener.local_addr().map_err(start_error(METRICS))?;
             tracing::info!(metrics = %format_args!("http://{address}/metrics"), "metrics can be scraped");
@@ -175,7 +187,7 @@ impl Process {
             });
         }
         let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
-            let listener = listen(config.repo.listen, "--grpc").await?;
+            let listener = listen(&config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
             let changed = Arc::new(Notify::new());
             let online = presence.clone();
@@ -187,6 +199,7 @@ impl Process {
                 signing_key: Arc::new(signing_key),
                 clock: clock.clone(),
                 config: config.repo.limits.clone(),
+                drain_timeout: config.grace_of_a_step(),
                 instance: config.first_instance_id(),
                 group_changed: changed.clone(),
                 backlog: backlog.clone(),
@@ -198,9 +211,16 @@ impl Process {
         } else {
             None
         };
-        let channel = Endpoint::from_shared(format!("http://{}", repo.unwrap_or(config.repo.listen)))
-            .map_err(start_error(REPO))?
-            .connect_lazy();
+        let found_at = match repo {
+            Some(own) => own.into(),
+            None => {
+                let address = config.repo_address();
+                resolved(address, "repo.address").await?;
+                address.clone()
+            }
+        };
+        // Its name is resolved again with every connection.
+        let channel = Endpoint::from_shared(format!("http://{found_at}")).map_err(start_error(REPO))?.connect_lazy();
 
         let (caught_up, table_is_full) = oneshot::channel();
         let (changes, _) = broadcast::channel(presence::CHANGES_MAX);
@@ -219,7 +239,7 @@ impl Process {
         chain.start(config, roles, &mut supervisor, &stops.chain).await?;
 
         let http = if is(Role::Gateway) {
-            let listener = listen(config.gateway.listen, "--http").await?;
+            let listener = listen(&config.gateway.listen, "--http").await?;
             let address = listener.local_addr().map_err(start_error(GATEWAY))?;
             let slot = config.gateway.slot;
             let newest = stages::presence::read(&presence).newest_epoch(slot);
@@ -231,6 +251,8 @@ impl Process {
                 Arc::new(move |user| stages::presence::read(&presence).slots_of(user).any(|(at, _)| at != slot));
             let parts = GatewayParts {
                 config: config.gateway.limits.clone(),
+                resend_window: config.resend_window(),
+                shutdown_grace: config.grace_of_a_step(),
                 log: log.clone(),
                 repo: channel,
                 verifying_key,
@@ -307,7 +329,7 @@ impl Chain {
         let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());
         let parts = topology::Parts {
-            dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),
+            dedupe_window_ms: i64::try_from(dedupe_memory(config.resend_window()).as_millis()).unwrap_or(i64::MAX),
             fused,
             first_instance: config.first_instance_id(),
             store: self.store,
@@ -344,6 +366,14 @@ fn make_dir(path: &Path) -> Result<(), ProcessError> {
     std::fs::create_dir_all(path).map_err(|source| ProcessError::DataDir { path: path.into(), source })
 }
 
-async fn listen(address: SocketAddr, option: &'static str) -> Result<TcpListener, ProcessError> {
-    TcpListener::bind(address).await.map_err(|source| ProcessError::Listen { address, option, source })
+/// Listens where an option of the command line, or its key, says.
+pub(crate) async fn listen(address: &Address, option: &'static str) -> Result<TcpListener, ProcessError> {
+    let found = resolved(address, option).await?;
+    let bound = TcpListener::bind(&found[..]).await;
+    bound.map_err(|source| ProcessError::Listen { address: address.clone(), option, source })
+}
+
+async fn resolved(address: &Address, key: &'static str) -> Result<Vec<SocketAddr>, ProcessError> {
+    let unresolved = |source| ProcessError::Unresolved { address: address.clone(), key, source };
+    address.resolve().await.map_err(unresolved)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
 use stages::repo::ServerConfig;
 use stages::repo::mysql::MySqlStore;
@@ -12,7 +13,7 @@ use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::{Class, Store, StoreError};
 use tokio::time::{Instant, sleep};
 
-use crate::config::{Config, ConfigError, in_range};
+use crate::config::Config;
 use crate::database_url::{Database, DatabaseUrl};
 
 /// The database.
@@ -42,20 +43,23 @@ impl StoreSection {
         Duration::from_secs(self.wait_seconds)
     }
 
-    /// Judges the values.
+    /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`ConfigError::OutOfRange`].
-    pub fn check(&self) -> Result<(), ConfigError> {
-        const KEY: &str = "repo.store.url";
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
         const FORM: &str = "sqlite:PATH, mysql://user:password@host:port/database or postgres://… of the same form";
-        let wrong = |key, url: &DatabaseUrl, range: &str| {
-            Err(ConfigError::OutOfRange { key, value: url.to_string(), range: range.into() })
-        };
+        let addresses =
+            self.url.iter().map(|url| ("url", url)).chain(self.replicas.iter().map(|url| ("replicas", url)));
+        for (key, url) in addresses {
+            if let Some(must_be) = url.mistake() {
+                return Err(section.misfit(key, url, must_be));
+            }
+        }
         let database = match &self.url {
             None => None,
             Some(url) => match url.database() {
-                None => return wrong(KEY, url, FORM),
+                None => return Err(section.misfit("url", url, FORM)),
                 known => known,
             },
         };
@@ -69,10 +73,10 @@ impl StoreSection {
             known => known == database,
         };
         if let Some(replica) = self.replicas.iter().find(|replica| !fits(replica)) {
-            return wrong("repo.store.replicas", replica, replica_form);
+            return Err(section.misfit("replicas", replica, replica_form));
         }
-        in_range("repo.store.server.connections_max", self.server.connections_max, 1, 1_000)?;
-        in_range("repo.store.wait_seconds", self.wait_seconds, 0, 3_600)
+        section.within("wait_seconds", self.wait_seconds, 0..=3_600)?;
+        self.server.check(Section(&section.key("server")))
     }
 }
 
@@ -170,7 +174,7 @@ mod tests {
     fn check(url: &str, replicas: &[&str]) -> Result<(), String> {
         let replicas = replicas.iter().map(|&url| url.to_owned().into()).collect();
         let section = StoreSection { url: Some(url.to_owned().into()), replicas, ..StoreSection::default() };
-        section.check().map_err(|error| error.to_string())
+        section.check(Section("repo.store")).map_err(|error| error.to_string())
     }
 
     #[test]

@@ -10,6 +10,7 @@ use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, TelemetryConfig};
+use crate::log_lines::{Flush, LogLines};
 
 /// Telemetry that could not be started.
 #[derive(Debug, thiserror::Error)]
@@ -25,6 +26,13 @@ pub enum TelemetryError {
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
+    /// Nothing writes the log.
+    #[error("the thread that writes the log could not be started")]
+    Writer {
+        /// What the system says.
+        #[source]
+        source: std::io::Error,
+    },
     /// Metrics could not be set up.
     #[error("metrics could not be set up")]
     Metrics {
@@ -34,11 +42,12 @@ pub enum TelemetryError {
     },
 }
 
-/// Starts logging, once a process: JSON lines to stdout, or for people on a terminal.
+/// Starts logging, once a process: JSON lines to stdout, or for people on a terminal. What it returns flushes
+/// the log when it is dropped.
 ///
 /// # Errors
-/// [`TelemetryError::Filter`].
-pub fn start_logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
+/// [`TelemetryError::Filter`] and [`TelemetryError::Writer`].
+pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
     let filter = EnvFilter::try_new(&config.filter)
         .map_err(|source| TelemetryError::Filter { filter: config.filter.clone(), source })?;
     let json = match config.format {
@@ -46,15 +55,18 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
         LogFormat::Pretty => false,
         LogFormat::Auto => !std::io::stdout().is_terminal(),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter);
+    let (lines, flush) = LogLines::to_stdout().map_err(|source| TelemetryError::Writer { source })?;
+    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(lines);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = if json { subscriber.json().flatten_event(true).try_init() } else { subscriber.try_init() };
-    Ok(())
+    Ok(flush)
 }
 
 /// Starts logging of a tool, once a process: warnings and errors to stderr, since stdout is its result.
 pub fn start_tool_logs() {
     let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn")).with_writer(std::io::stderr);
+    // Otherwise what can't be written to stderr would be told there, and end in a panic.
+    let subscriber = subscriber.log_internal_errors(false);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = subscriber.with_ansi(std::io::stderr().is_terminal()).try_init();
 }

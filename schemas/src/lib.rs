@@ -13,6 +13,7 @@ pub mod kind;
 pub mod names;
 pub mod pb;
 pub mod records;
+pub mod setting;
 pub mod snowflake;
 pub mod time;
 pub mod token;

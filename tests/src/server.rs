@@ -165,7 +165,17 @@ pub struct Starting {
 impl Starting {
     /// Starts it.
     pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
+        Self::spawn(command(data, http, grpc), http, grpc, launch)
+    }
+
+    /// Starts it in this directory, which the path of its data may be relative to.
+    pub fn in_dir(dir: &Path, data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
         let mut command = command(data, http, grpc);
+        command.current_dir(dir);
+        Self::spawn(command, http, grpc, launch)
+    }
+
+    fn spawn(mut command: Command, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
         command.args(&launch.args).envs(launch.env.iter().cloned());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");

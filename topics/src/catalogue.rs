@@ -101,6 +101,14 @@ const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// The dedupe window that topics must be kept for, with a margin: the longest that may be configured.
 pub const DEDUPE_WINDOW_MAX: Duration = HOUR;
+/// The dedupe window where none is configured.
+pub const DEDUPE_WINDOW_DEFAULT: Duration = Duration::from_secs(600);
+
+/// How long dedupe remembers a message, by log-append time, where clients are told of this window: a tenth longer,
+/// since a resend that comes in time waits for the log, and brokers' clocks differ.
+pub fn dedupe_memory(window: Duration) -> Duration {
+    window + window / 10
+}
 
 macro_rules! topics {
     ($($(#[$doc:meta])* $name:ident: $key:ty, $value:ty = $text:literal, $partitions:expr, $cleanup:expr, $durability:ident;)*) => {
@@ -264,5 +272,18 @@ impl Record for Raw {
 
     fn decode(bytes: &[u8]) -> Result<Self, AvroError> {
         Ok(Self(Bytes::copy_from_slice(bytes)))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dedupe_remembers_longer_than_clients_are_told_and_its_changelog_is_kept_longer_still() {
+        let memory = dedupe_memory(DEDUPE_WINDOW_MAX);
+        assert!(memory > DEDUPE_WINDOW_MAX);
+        let Cleanup::Delete(kept) = DEDUPE_WINDOW.spec.cleanup else { panic!("a window ends") };
+        assert!(kept > memory + memory / 2, "a stage that stood still for a while finds it all");
     }
 }

@@ -1,5 +1,7 @@
 //! What can go wrong with a log, whichever keeps the records, and what to do about it.
 
+use std::time::Duration;
+
 /// What to do about a [`LogError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -49,6 +51,17 @@ pub enum LogError {
         topic: String,
         /// In what, with both values.
         difference: String,
+    },
+    /// The log was made for another dedupe window.
+    #[error(
+        "this log was made for a dedupe window of {} s, and {} s are configured: clients would be told of a window that is not kept. Set stages.dedupe_window_seconds to {} in every process, or use another log",
+        recorded.as_secs(), configured.as_secs(), recorded.as_secs()
+    )]
+    WindowDiffers {
+        /// What the log was made for.
+        recorded: Duration,
+        /// What this process was told.
+        configured: Duration,
     },
     /// The offset is no longer, or not yet, in the log.
     #[error(
@@ -238,6 +251,7 @@ impl LogError {
             | Self::NoSuchTopic { .. }
             | Self::NoSuchPartition { .. }
             | Self::TopicDiffers { .. }
+            | Self::WindowDiffers { .. }
             | Self::OffsetOutOfRange { .. }
             | Self::Replaced { .. }
             | Self::InUse { .. }

@@ -17,6 +17,7 @@ use stages::repo::store::Store;
 
 use super::CommandError;
 use crate::args::CacheBenchArgs;
+use pipeline::commands::output;
 use pipeline::telemetry;
 
 const SEED: u64 = 1;
@@ -45,7 +46,7 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
         Some(url) => on_redis(args, url, &histories).await?,
     };
     let cached: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::clone(&store), cache));
-    eprintln!("storing {} messages in {} conversations …", args.messages, args.conversations);
+    output::note(format_args!("storing {} messages in {} conversations …", args.messages, args.conversations));
     let mut messages = histories.messages(args.messages, args.conversations);
     loop {
         let batch: Vec<_> = messages.by_ref().take(BATCH_MESSAGES).collect();
@@ -55,12 +56,12 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
         cached.write_batch(&batch.iter().collect::<Vec<_>>()).await?;
     }
 
-    eprintln!("reading {} pages without the cache …", args.reads);
+    output::note(format_args!("reading {} pages without the cache …", args.reads));
     let bare = histories.read(&store, args.reads, args.readers, SEED + 1_000).await?;
-    eprintln!("reading {} pages to warm it …", args.reads);
+    output::note(format_args!("reading {} pages to warm it …", args.reads));
     histories.read(&cached, args.reads, args.readers, SEED + 2_000).await?;
     let before = Counts::of(&metrics);
-    eprintln!("reading {} pages through the cache …", args.reads);
+    output::note(format_args!("reading {} pages through the cache …", args.reads));
     let took = histories.read(&cached, args.reads, args.readers, SEED + 3_000).await?;
     let percent = Counts::of(&metrics).percent_since(&before);
 
@@ -78,7 +79,7 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
         .setting("hits", format!("{percent:.2} %"))
         .row("store alone", args.reads, bare)
         .row("through the cache", args.reads, took);
-    super::print(&report);
+    output::line(&report)?;
     if percent < args.hit_percent_min {
         return Err(
             format!("{percent:.2} % of the reads hit the cache; at least {} % should", args.hit_percent_min).into()

@@ -23,9 +23,9 @@ use topics::clock::Clock;
 use super::CommandError;
 use super::baseline::{self, feed};
 use super::installation::{BENCHED_SLOTS, BenchedStore};
-use super::print;
 use crate::args::ChainBenchArgs;
 use pipeline::cli::Role;
+use pipeline::commands::output;
 use pipeline::log::OpenLog;
 use pipeline::runner::{RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;
@@ -55,9 +55,9 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     } else {
         &[&UPSTREAM.spec, &SEQUENCED.spec, &PERSISTED.spec, &DELIVERIES.spec]
     };
-    eprintln!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1);
+    output::note(format_args!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1));
     let (bytes, bare) = baseline::copied(&dir.path().join("copy"), &args, &workload, hops).await?;
-    eprintln!("chain: {} messages through all stages …", args.messages);
+    output::note(format_args!("chain: {} messages through all stages …", args.messages));
     let store = BenchedStore::make(args.store.as_ref(), dir.path()).await?;
     let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload, &store).await?;
 
@@ -76,9 +76,9 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
         .setting("messages ahead, not counted", args.warm_up_messages())
         .row(baseline::named(args.log), args.messages, bare)
         .row("chain, upstream to downstream", args.messages, took);
-    eprintln!("every message was delivered, in order, without a gap\n");
-    print(&report);
-    print(&threads);
+    output::note("every message was delivered, in order, without a gap\n");
+    output::line(&report)?;
+    output::line(&threads)?;
     Ok(())
 }
 

@@ -11,9 +11,9 @@ use tokio::time::{Instant, sleep};
 use topics::clock::Clock;
 
 use super::CommandError;
-use super::print;
 use super::server::Server;
 use crate::args::ConnectionsBenchArgs;
+use pipeline::commands::output;
 
 /// Resident memory of the server that a socket may take.
 const SOCKET_BYTES_MAX: u64 = 8 * 1_024;
@@ -51,9 +51,9 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
     let started = Instant::now();
     let sockets: Vec<Socket> = all("sockets connected", installation.connects(&accounts)).await?;
     let (connecting, connected) = (started.elapsed(), resident_bytes(server.process)?);
-    eprintln!("each says something to its neighbour …");
+    output::note("each says something to its neighbour …");
     let mut sockets = greet(accounts.into_iter().zip(sockets).collect(), &run).await?;
-    eprintln!("holding them for {} s …", args.hold_seconds);
+    output::note(format_args!("holding them for {} s …", args.hold_seconds));
     sleep(Duration::from_secs(args.hold_seconds)).await;
     let served = still_served(&mut sockets).await?;
     let after = resident_bytes(server.process)?;
@@ -72,7 +72,7 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
         .setting("with them in the end, messages and all, KiB", after / 1_024)
         .setting("a socket, bytes", a_socket)
         .setting("at most, bytes", SOCKET_BYTES_MAX);
-    print(&report);
+    output::line(&report)?;
     if a_socket > SOCKET_BYTES_MAX {
         return Err(format!("a socket takes {a_socket} bytes; {SOCKET_BYTES_MAX} are allowed").into());
     }
@@ -99,7 +99,7 @@ async fn all<T>(what: &str, stream: impl Stream<Item = Result<T, ClientError>>) 
     while let Some(one) = stream.try_next().await? {
         done.push(one);
         if done.len() % PROGRESS_EVERY == 0 {
-            eprintln!("{} {what} …", done.len());
+            output::note(format_args!("{} {what} …", done.len()));
         }
     }
     Ok(done)

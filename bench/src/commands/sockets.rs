@@ -24,9 +24,9 @@ use topics::headers::{Hop, HopTimes};
 use topics::log::Log;
 
 use super::CommandError;
-use super::print;
 use crate::args::SocketsBenchArgs;
 use pipeline::cli::Role;
+use pipeline::commands::output;
 use pipeline::config::Config;
 use pipeline::process::Process;
 
@@ -45,11 +45,11 @@ pub async fn sockets(args: &SocketsBenchArgs) -> Result<(), CommandError> {
         Some(address) => measure(args, address, None).await?,
         None => in_this_process(args).await?,
     };
-    report(args, &measured);
+    report(args, &measured)?;
     let Outcome { sent, acked, delivered, refused: (refused, words), .. } = &measured.outcome;
     let due = measured.plan.end() - measured.plan.first();
     if let Some(words) = words {
-        eprintln!("{refused} refusals, the first: {words}");
+        output::note(format_args!("{refused} refusals, the first: {words}"));
     }
     if [due; 3] != [*sent, *acked, *delivered] {
         let waited = ARRIVE_MAX.as_secs();
@@ -81,7 +81,7 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
     config.stages.fuse_dedupe_and_id_assign = !args.unfused;
     open_up(&mut config);
     config.check()?;
-    eprintln!("starting an installation …");
+    output::note("starting an installation …");
     let process = Process::start(&config, Role::value_variants()).await?;
     let address = format!("http://{}", process.http.ok_or("the gateway has no address")?);
     let log = process.log.log();
@@ -103,12 +103,12 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
 /// Free ports, and limits that one address with all the users does not meet. What guards the chain stays:
 /// the queue before the log, the lag that is answered with Busy.
 fn open_up(config: &mut Config) {
-    let any_port = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
-    (config.gateway.listen, config.repo.listen) = (any_port, any_port);
+    let any_port = || std::net::SocketAddr::from(([127, 0, 0, 1], 0)).into();
+    (config.gateway.listen, config.repo.listen) = (any_port(), any_port());
     let gateway = &mut config.gateway.limits;
-    gateway.requests_a_second_an_address = u32::MAX;
-    gateway.sign_ins_a_second_an_address = u32::MAX;
-    gateway.frames_a_second_a_user = u32::MAX;
+    gateway.requests_a_second_an_address = 1_000_000;
+    gateway.sign_ins_a_second_an_address = 1_000_000;
+    gateway.frames_a_second_a_user = 1_000_000;
     // Sign-ups are not what is measured: their passwords are worth nothing.
     let repo = &mut config.repo.limits;
     (repo.password_memory_kib, repo.password_passes) = (8, 1);
@@ -134,10 +134,10 @@ async fn measure(args: &SocketsBenchArgs, address: &str, log: Option<&Arc<dyn Lo
     let threads = NamedThreads::start("clients", CLIENT_THREADS)?;
     let work = async move {
         let accounts = sign_up(&installation, &planned.run, users).await?;
-        eprintln!("connecting {users} sockets …");
+        output::note(format_args!("connecting {users} sockets …"));
         let sockets: Vec<_> = installation.connects(&accounts).try_collect().await?;
         let (rate, seconds) = (planned.rate_a_second, (planned.warm_up + planned.measured).as_secs());
-        eprintln!("{rate} messages a second for {seconds} s …");
+        output::note(format_args!("{rate} messages a second for {seconds} s …"));
         let (start, start_ms) = (Instant::now(), clock.now_ms());
         let outcome = talk(accounts.into_iter().zip(sockets).collect(), &planned, start).await?;
         Ok::<_, CommandError>((outcome, start_ms))
@@ -152,11 +152,11 @@ async fn measure(args: &SocketsBenchArgs, address: &str, log: Option<&Arc<dyn Lo
 
 /// Users of a run, who are in nobody's way.
 async fn sign_up(installation: &Installation, run: &str, users: u32) -> Result<Vec<Account>, ClientError> {
-    eprintln!("signing {users} users up …");
+    output::note(format_args!("signing {users} users up …"));
     installation.sign_ups((0..users).map(|n| format!("bench-{run}-{n}")).collect()).try_collect().await
 }
 
-fn report(args: &SocketsBenchArgs, measured: &Measured) {
+fn report(args: &SocketsBenchArgs, measured: &Measured) -> Result<(), output::OutputError> {
     let Measured { plan, outcome, .. } = measured;
     let mut report = Report::new("bench sockets");
     match &args.connect {
@@ -179,14 +179,14 @@ fn report(args: &SocketsBenchArgs, measured: &Measured) {
         .setting("delivered", outcome.delivered)
         .setting("delivered again", outcome.repeated)
         .setting("CPU seconds, clients included", format!("{:.2}", outcome.took.cpu.as_secs_f64()));
-    print(&report);
+    output::line(&report)?;
     let mut ends = Latencies::default();
     ends.row("due → sent (this program's lateness)", outcome.late.clone())
         .row("due → acknowledged", outcome.ack.clone())
         .row("due → delivered", outcome.delivery.clone());
-    print(&ends);
-    print(&hops(measured));
-    print(&outcome.threads);
+    output::line(&ends)?;
+    output::line(&hops(measured))?;
+    output::line(&outcome.threads)
 }
 
 /// What each hop took, in whole milliseconds, as the stages stamp them.

@@ -18,6 +18,7 @@ use stages::stage::Stage;
 
 use super::CommandError;
 use crate::args::{BenchedStage, StageBenchArgs};
+use pipeline::commands::output;
 
 const START_MS: i64 = 1_800_000_000_000;
 const PARTITIONS: u32 = 8;
@@ -53,7 +54,7 @@ pub async fn stage(args: &StageBenchArgs) -> Result<(), CommandError> {
         }
         BenchedStage::LargeGroup => add("large-group, pages of 500", large_group(args).await?),
     }
-    super::print(&report);
+    output::line(&report)?;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use stages::repo::store::Store;
 use super::CommandError;
 use super::installation::BenchedStore;
 use crate::args::StoreBenchArgs;
+use pipeline::commands::output;
 
 const SEED: u64 = 1;
 
@@ -41,11 +42,11 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
     };
     let mut contest = Contest::new(store, bare, workload);
     let each = args.messages / 2;
-    eprintln!("storing {} messages …", args.messages);
+    output::note(format_args!("storing {} messages …", args.messages));
     let wrote = contest.write(each, args.batch).await?;
-    eprintln!("reading {} pages …", args.reads);
+    output::note(format_args!("reading {} pages …", args.reads));
     let read = contest.read(args.reads, args.page).await?;
-    eprintln!("storing {} messages one by one …", args.singles);
+    output::note(format_args!("storing {} messages one by one …", args.singles));
     let singles = contest.write_singly(args.singles).await?;
 
     let mut writing = Report::new("bench store: batches");
@@ -65,9 +66,9 @@ pub async fn store(args: &StoreBenchArgs) -> Result<(), CommandError> {
     let p99 = singles.store.quantile(0.99);
     let mut alone = Latencies::default();
     alone.row("one message, bare SQL", singles.bare).row("one message, store", singles.store);
-    super::print(&writing);
-    super::print(&reading);
-    super::print(&alone);
+    output::line(&writing)?;
+    output::line(&reading)?;
+    output::line(&alone)?;
     judge(args, wrote, read, p99)
 }
 

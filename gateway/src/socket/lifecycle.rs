@@ -82,7 +82,7 @@ async fn hello(stream: &mut WebSocket, socket: &Socket, edge: &Edge) -> Result<(
         session_id: socket.identity.session_id,
         server_time: rfc3339(edge.clock.now_ms()),
         heartbeat_seconds: edge.config.heartbeat_s,
-        resend_window_seconds: edge.config.resend_window_s,
+        resend_window_seconds: edge.resend_window.as_secs(),
         protocol: 1,
     };
     let frame = frames::frame("hello", None, &hello);

@@ -70,6 +70,8 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let (watched, stopped) = (log.clone(), shutdown.clone());
     let parts = GatewayParts {
         config,
+        resend_window: Duration::from_secs(600),
+        shutdown_grace: Duration::from_secs(10),
         log: log.clone(),
         repo: repo::start(repo.clone()).await,
         verifying_key: key.verifying_key(),

@@ -31,19 +31,16 @@ impl LogArgs {
     /// # Errors
     /// [`crate::config::ConfigError`], or arguments that contradict each other.
     pub fn config(&self) -> Result<Config, CommandError> {
-        let mut config = Config::load(self.config.as_deref())?;
-        config.data_dir = self.data.clone().unwrap_or(config.data_dir);
-        config.log.kind = match (self.log, &self.brokers) {
+        let mut loaded = Config::load(self.config.as_deref())?;
+        let kind = match (self.log, &self.brokers) {
             (Some(LogKind::Embedded), Some(_)) => return Err("--brokers belongs to --log kafka".into()),
-            (None, Some(_)) => LogKind::Kafka,
-            (Some(kind), _) => kind,
-            (None, None) => config.log.kind,
+            (None, Some(_)) => Some(LogKind::Kafka),
+            (kind, _) => kind,
         };
-        if let Some(brokers) = &self.brokers {
-            config.log.kafka.brokers.clone_from(brokers);
-        }
-        config.check()?;
-        Ok(config)
+        loaded.option(("--data", "data_dir"), self.data.clone(), |config| &mut config.data_dir);
+        loaded.option(("--log", "log.kind"), kind, |config| &mut config.log.kind);
+        loaded.option(("--brokers", "log.kafka.brokers"), self.brokers.clone(), |config| &mut config.log.kafka.brokers);
+        Ok(loaded.checked()?)
     }
 }
 

@@ -1,23 +1,21 @@
 //! `gochat check`: the auditor, once or for ever.
 
 use std::collections::HashSet;
-use std::net::SocketAddr;
 use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Args;
 use serde_json::json;
 use stages::repo::store::Store;
-use tokio::net::TcpListener;
 use topics::clock::Clock;
 use topics::log::Log;
 
 use super::args::{LogArgs, length_of_time};
 use super::{CommandError, explained, output, stop_signal};
 use crate::audit::{Findings, IDENTITIES_MAX, Scope, audit};
-use crate::config::Config;
+use crate::config::{Address, Config};
 use crate::log::OpenLog;
-use crate::{store, telemetry};
+use crate::{process, store, telemetry};
 
 /// Examples of `gochat check --help`.
 pub const CHECK_EXAMPLES: &str = "Examples:
@@ -51,8 +49,8 @@ pub struct CheckArgs {
     #[arg(long, value_name = "TIME", value_parser = length_of_time, default_value = "30s")]
     pub every: Duration,
     /// Serve metrics for Prometheus at this address, with --follow.
-    #[arg(long, value_name = "ADDRESS", requires = "follow")]
-    pub metrics: Option<SocketAddr>,
+    #[arg(long, value_name = "HOST:PORT", requires = "follow")]
+    pub metrics: Option<Address>,
     /// Records that may wait for one group [default: twice gateway.limits.busy_lag_records_max, since the
     /// gateway looks each second].
     #[arg(long, value_name = "N")]
@@ -79,9 +77,9 @@ pub fn exit_code(outcome: Result<Outcome, CommandError>) -> ExitCode {
     match outcome {
         Ok(Outcome::Holds) => ExitCode::SUCCESS,
         Ok(Outcome::Broken) => ExitCode::from(1),
-        Err(error) if output::is_gone(&error) => ExitCode::SUCCESS,
+        Err(error) if output::is_gone(&error) => ExitCode::from(output::GONE),
         Err(error) => {
-            eprintln!("{}", explained(&error));
+            output::note(format_args!("{}", explained(&error)));
             ExitCode::from(2)
         }
     }
@@ -97,11 +95,12 @@ pub async fn check(args: CheckArgs) -> Result<Outcome, CommandError> {
     let open = OpenLog::attach(&config).await?;
     let store = store::attach(&config).await?;
     let log = open.log();
+    let limits = Limits::of(&config, &open, &args);
     let outcome = if args.follow {
-        follow(&*log, &*store, &config, &args).await
+        follow(&*log, &*store, &limits, &args).await
     } else {
         let findings = tokio::select! {
-            findings = look(&*log, &*store, &config, &args) => findings?,
+            findings = look(&*log, &*store, &limits, &args) => findings?,
             () = stop_signal()? => return Err("it was stopped before everything was looked at".into()),
         };
         print(&findings, args.json)?;
@@ -112,20 +111,36 @@ pub async fn check(args: CheckArgs) -> Result<Outcome, CommandError> {
     outcome
 }
 
-async fn look(log: &dyn Log, store: &dyn Store, config: &Config, args: &CheckArgs) -> Result<Findings, CommandError> {
-    let scope = scope_of(config, args, args.since);
-    Ok(audit(log, store, &scope, |what| eprintln!("looking at {what} …")).await?)
+async fn look(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArgs) -> Result<Findings, CommandError> {
+    let scope = limits.scope(args.since);
+    Ok(audit(log, store, &scope, |what| output::note(format_args!("looking at {what} …"))).await?)
 }
 
-fn scope_of(config: &Config, args: &CheckArgs, since: Option<Duration>) -> Scope {
-    let now_ms = Clock::system().now_ms();
-    let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-    Scope {
-        now_ms,
-        since_ms: since.map(|since| now_ms.saturating_sub(ms(since))),
-        dedupe_window_ms: ms(Duration::from_secs(config.stages.dedupe_window_seconds)),
-        lag_records_max: args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2)),
-        identities_max: args.messages_max,
+/// What is judged by.
+struct Limits {
+    dedupe_memory: Duration,
+    lag_records_max: u64,
+    identities_max: u64,
+}
+
+impl Limits {
+    /// The window is that of this log, whose clients were told of it, whatever is configured here.
+    fn of(config: &Config, open: &OpenLog, args: &CheckArgs) -> Self {
+        let lag_records_max = args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2));
+        let dedupe_memory = open.dedupe_memory(config);
+        Self { dedupe_memory, lag_records_max, identities_max: args.messages_max }
+    }
+
+    fn scope(&self, since: Option<Duration>) -> Scope {
+        let now_ms = Clock::system().now_ms();
+        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
+        Scope {
+            now_ms,
+            since_ms: since.map(|since| now_ms.saturating_sub(ms(since))),
+            dedupe_window_ms: ms(self.dedupe_memory),
+            lag_records_max: self.lag_records_max,
+            identities_max: self.identities_max,
+        }
     }
 }
 
@@ -165,13 +180,12 @@ pub fn print(findings: &Findings, json: bool) -> Result<(), CommandError> {
 }
 
 /// Looks for ever at what came of late. A look that fails is told, and tried again.
-async fn follow(log: &dyn Log, store: &dyn Store, config: &Config, args: &CheckArgs) -> Result<Outcome, CommandError> {
+async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArgs) -> Result<Outcome, CommandError> {
     const SINCE: Duration = Duration::from_secs(3_600);
-    let serving = match args.metrics {
+    let serving = match &args.metrics {
         Some(address) => {
-            let listener =
-                TcpListener::bind(address).await.map_err(|e| format!("{address} can't be listened on: {e}"))?;
-            eprintln!("metrics at http://{}/metrics", listener.local_addr()?);
+            let listener = process::listen(address, "--metrics").await?;
+            output::note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
             Some((listener, telemetry::start_metrics()?))
         }
         None => None,
@@ -186,11 +200,11 @@ async fn follow(log: &dyn Log, store: &dyn Store, config: &Config, args: &CheckA
     let mut told: HashSet<String> = HashSet::new();
     let looks = async {
         loop {
-            match audit(log, store, &scope_of(config, args, Some(since)), |_| {}).await {
+            match audit(log, store, &limits.scope(Some(since)), |_| {}).await {
                 Ok(findings) => tell(&findings, &mut told, args.json)?,
                 Err(error) => {
                     metrics::counter!("gochat_audit_failures_total").increment(1);
-                    eprintln!("{}; it is tried again", explained(&error.into()));
+                    output::note(format_args!("{}; it is tried again", explained(&error.into())));
                 }
             }
             tokio::time::sleep(args.every).await;

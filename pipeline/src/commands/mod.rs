@@ -17,6 +17,7 @@ use self::rebuild::RebuildCommand;
 pub use self::stop::stop_signal;
 use crate::cli::{Cli, Command, Role, RunArgs};
 use crate::config::{Config, LogKind};
+use crate::log_lines::Flush;
 use crate::{process, telemetry};
 
 /// What went wrong, with its causes.
@@ -30,9 +31,11 @@ pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 /// What to tell the user; the exit code is 1 then.
 pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     let started = Instant::now();
+    // Dropped, and so flushed, after the runtime.
+    let mut log = None;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
     let done = match cli.command.unwrap_or(Command::Run(cli.run)) {
-        Command::Run(args) => runtime.block_on(run(args, started)),
+        Command::Run(args) => runtime.block_on(run(args, started, &mut log)),
         Command::Topics(args) => runtime.block_on(topics::topics(args)),
         Command::Check(args) => return Ok(check::exit_code(runtime.block_on(check::check(args)))),
         Command::Rebuild(RebuildCommand::Store(args)) => {
@@ -41,8 +44,20 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Rebuild(RebuildCommand::Cache(args)) => runtime.block_on(rebuild_cache::rebuild_cache(args)),
     };
     match done {
-        Err(error) if output::is_gone(&error) => Ok(ExitCode::SUCCESS),
+        Err(error) if output::is_gone(&error) => Ok(ExitCode::from(output::GONE)),
         done => done.map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Prints what the command line itself answers with: help, the version, or what is wrong with it.
+pub fn answer(told: &clap::Error) -> ExitCode {
+    match told.print() {
+        Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(u8::MAX)),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => ExitCode::from(output::GONE),
+        Err(error) => {
+            output::note(format_args!("gochat: what was asked for can't be written: {error}"));
+            ExitCode::FAILURE
+        }
     }
 }
 
@@ -51,16 +66,17 @@ pub fn explained(error: &CommandError) -> String {
     format!("gochat: {}", crate::runner::work::causes(&**error))
 }
 
-async fn run(args: RunArgs, started: Instant) -> Result<(), CommandError> {
-    let mut config = Config::load(args.config.as_deref())?;
-    config.data_dir = args.data.unwrap_or(config.data_dir);
-    config.gateway.listen = args.http.unwrap_or(config.gateway.listen);
-    config.telemetry.metrics_listen = args.metrics.or(config.telemetry.metrics_listen);
-    config.repo.listen = args.grpc.unwrap_or(config.repo.listen);
-    config.instance = args.instance.unwrap_or(config.instance);
-    config.gateway.slot = args.slot.unwrap_or(config.gateway.slot);
-    config.check()?;
-    telemetry::start_logs(&config.telemetry)?;
+async fn run(args: RunArgs, started: Instant, log: &mut Option<Flush>) -> Result<(), CommandError> {
+    let mut loaded = Config::load(args.config.as_deref())?;
+    loaded.option(("--data", "data_dir"), args.data, |config| &mut config.data_dir);
+    loaded.option(("--http", "gateway.listen"), args.http, |config| &mut config.gateway.listen);
+    loaded.option(("--grpc", "repo.listen"), args.grpc, |config| &mut config.repo.listen);
+    let metrics = args.metrics.map(Some);
+    loaded.option(("--metrics", "telemetry.metrics_listen"), metrics, |config| &mut config.telemetry.metrics_listen);
+    loaded.option(("--instance", "instance"), args.instance, |config| &mut config.instance);
+    loaded.option(("--slot", "gateway.slot"), args.slot, |config| &mut config.gateway.slot);
+    let config = loaded.checked()?;
+    *log = Some(telemetry::start_logs(&config.telemetry)?);
     let roles = roles(&config, &args.roles, args.instance, args.slot)?;
     Ok(process::run(config, &roles, started).await?)
 }

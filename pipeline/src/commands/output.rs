@@ -1,5 +1,5 @@
-//! What commands write to stdout: lines and tables. A reader that goes away (`| head`) is no failure of
-//! the command; see [`is_gone`].
+//! What commands write: results to stdout, as lines and tables, and notes to stderr. A reader of the results
+//! that goes away (`| head`) ends the command without a word; see [`is_gone`].
 
 use std::io::{self, Write};
 
@@ -7,21 +7,34 @@ use schemas::time::rfc3339;
 
 use super::CommandError;
 
+/// The exit code of a command whose reader has gone: what shells tell of a program that SIGPIPE has ended.
+pub const GONE: u8 = 128 + 13;
+
+/// A result that could not be written.
+#[derive(Debug, thiserror::Error)]
+#[error("the result can't be written to stdout")]
+pub struct OutputError(#[from] io::Error);
+
 /// Writes a line to stdout.
 ///
 /// # Errors
-/// When nobody reads it any more.
-pub fn line(text: impl std::fmt::Display) -> io::Result<()> {
-    writeln!(io::stdout().lock(), "{text}")
+/// When nobody reads it any more, or it has no room.
+pub fn line(text: impl std::fmt::Display) -> Result<(), OutputError> {
+    Ok(writeln!(io::stdout().lock(), "{text}")?)
+}
+
+/// Writes a line to stderr, for whom it may concern: where nobody reads it, nothing is lost.
+pub fn note(text: impl std::fmt::Display) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
 }
 
 /// Whether a command ended because nobody reads its output any more.
 pub fn is_gone(error: &CommandError) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|e| e.kind() == io::ErrorKind::BrokenPipe)
+    error.downcast_ref::<OutputError>().is_some_and(|OutputError(e)| e.kind() == io::ErrorKind::BrokenPipe)
 }
 
 /// Rows under a heading, in columns as wide as their widest cell. Numbers stand to the right.
-pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> io::Result<()> {
+pub fn table<const N: usize>(heading: [&str; N], rows: &[[String; N]]) -> Result<(), OutputError> {
     let mut widths = heading.map(|cell| cell.chars().count());
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {

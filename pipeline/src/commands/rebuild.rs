@@ -26,7 +26,6 @@ use super::check::{Outcome, print};
 use super::rebuild_cache::RebuildCacheArgs;
 use super::{CommandError, output, stop_signal};
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
-use crate::config::Config;
 use crate::log::OpenLog;
 use crate::{store, telemetry};
 
@@ -102,19 +101,19 @@ pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
         ))?;
     }
     rebuild.checkpoint.remove()?;
-    let scope = scope_of(&config);
-    let findings = audit(&*log, &*store, &scope, |what| eprintln!("comparing {what} …")).await?;
+    let scope = scope_of(open.dedupe_memory(&config));
+    let findings = audit(&*log, &*store, &scope, |what| output::note(format_args!("comparing {what} …"))).await?;
     print(&findings, args.json)?;
     drop(log);
     open.close().await;
     Ok(if findings.hold() { Outcome::Holds } else { Outcome::Broken })
 }
 
-fn scope_of(config: &Config) -> Scope {
+fn scope_of(dedupe_memory: Duration) -> Scope {
     Scope {
         now_ms: Clock::system().now_ms(),
         since_ms: None,
-        dedupe_window_ms: i64::try_from(config.stages.dedupe_window_seconds * 1_000).unwrap_or(i64::MAX),
+        dedupe_window_ms: i64::try_from(dedupe_memory.as_millis()).unwrap_or(i64::MAX),
         lag_records_max: u64::MAX,
         identities_max: IDENTITIES_MAX,
     }
@@ -160,7 +159,7 @@ impl Rebuild<'_> {
     fn report(&mut self, partition: u32, next: u64, end: u64) -> io::Result<()> {
         if self.reported.elapsed() >= PROGRESS_EVERY {
             self.reported = Instant::now();
-            eprintln!("partition {partition}: {next} of {end}; {} records written", self.written);
+            output::note(format_args!("partition {partition}: {next} of {end}; {} records written", self.written));
             self.checkpoint.save()?;
         }
         Ok(())
@@ -206,7 +205,7 @@ impl Checkpoint {
             Ok(bytes) => {
                 let saved: Saved = serde_json::from_slice(&bytes)
                     .map_err(|e| format!("{} is damaged ({e}): remove it, or use --from-start", path.display()))?;
-                eprintln!("going on where a former run was stopped; --from-start begins anew");
+                output::note("going on where a former run was stopped; --from-start begins anew");
                 saved.positions
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),

@@ -13,7 +13,7 @@ use stages::repo::cache::{Cache, CacheKind, Lifetimes};
 use stages::repo::store::Store;
 use tokio::time::Instant;
 
-use crate::commands::{CommandError, stop_signal};
+use crate::commands::{CommandError, output, stop_signal};
 use crate::config::Config;
 use crate::store;
 
@@ -40,9 +40,9 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the cache is not on Redis, or it or the store does not answer; running it again starts over.
 pub async fn rebuild_cache(args: RebuildCacheArgs) -> Result<(), CommandError> {
-    let mut config = Config::load(args.config.as_deref())?;
-    config.data_dir = args.data.unwrap_or(config.data_dir);
-    config.check()?;
+    let mut loaded = Config::load(args.config.as_deref())?;
+    loaded.option(("--data", "data_dir"), args.data, |config| &mut config.data_dir);
+    let config = loaded.checked()?;
     match config.repo.cache.kind {
         CacheKind::Redis => {}
         CacheKind::Local => {
@@ -64,7 +64,7 @@ pub async fn rebuild_cache(args: RebuildCacheArgs) -> Result<(), CommandError> {
 
 async fn refill(cache: &RedisCache, store: &Arc<dyn Store>) -> Result<(), CommandError> {
     let removed = cache.clear().await?;
-    eprintln!("removed {removed} keys");
+    output::note(format_args!("removed {removed} keys"));
     let (mut after, mut messages, mut told) = (MessageId(0), 0_u64, Instant::now());
     loop {
         // By id, which is by seq within a conversation: older ones go as newer ones come.
@@ -75,9 +75,9 @@ async fn refill(cache: &RedisCache, store: &Arc<dyn Store>) -> Result<(), Comman
         cache.append(&page.iter().collect::<Vec<_>>()).await?;
         if told.elapsed() >= PROGRESS_INTERVAL {
             told = Instant::now();
-            eprintln!("{messages} messages read …");
+            output::note(format_args!("{messages} messages read …"));
         }
     }
-    eprintln!("done: {messages} messages read, the newest of every conversation are in the cache");
+    output::note(format_args!("done: {messages} messages read, the newest of every conversation are in the cache"));
     Ok(())
 }

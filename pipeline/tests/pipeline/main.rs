@@ -5,5 +5,6 @@
 mod audit;
 mod by_hand;
 mod chain;
+mod configuration;
 mod runner;
 mod simulation;

@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use schemas::setting::{Misfit, Section};
+
 /// How the repo serves. The store has a configuration of its own.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -16,8 +18,6 @@ pub struct RepoConfig {
     pub request_timeout_ms: u64,
     /// Calls under way on one connection; more wait.
     pub connection_requests_max: u32,
-    /// How long calls under way are waited for when the process ends.
-    pub drain_timeout_ms: u64,
     /// Memory of one password hash, in KiB: argon2's m.
     pub password_memory_kib: u32,
     /// Passes of one password hash: argon2's t.
@@ -34,7 +34,6 @@ impl Default for RepoConfig {
             group_members_max: 100_000,
             request_timeout_ms: 10_000,
             connection_requests_max: 256,
-            drain_timeout_ms: 10_000,
             password_memory_kib: argon2::Params::DEFAULT_M_COST,
             password_passes: argon2::Params::DEFAULT_T_COST,
             password_queue_max: 64,
@@ -43,12 +42,29 @@ impl Default for RepoConfig {
 }
 
 impl RepoConfig {
-    pub(super) fn request_timeout(&self) -> Duration {
-        Duration::from_millis(self.request_timeout_ms)
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        const DAY_SECONDS: u64 = 24 * 3_600;
+        section.within("access_token_seconds", self.access_token_seconds, 1..=7 * 24 * 3_600)?;
+        section.within("refresh_token_days", self.refresh_token_days, 1..=3_650)?;
+        let refresh_seconds = u64::from(self.refresh_token_days) * DAY_SECONDS;
+        if u64::from(self.access_token_seconds) > refresh_seconds {
+            let limit = format!("at most {refresh_seconds}, as {} has it", section.key("refresh_token_days"));
+            return Err(section.misfit("access_token_seconds", self.access_token_seconds, limit));
+        }
+        section.within("group_members_max", self.group_members_max, 1..=10_000_000)?;
+        section.within("request_timeout_ms", self.request_timeout_ms, 100..=600_000)?;
+        section.within("connection_requests_max", self.connection_requests_max, 1..=65_536)?;
+        section.within("password_memory_kib", self.password_memory_kib, argon2::Params::MIN_M_COST..=1 << 18)?;
+        section.within("password_passes", self.password_passes, argon2::Params::MIN_T_COST..=10)?;
+        section.within("password_queue_max", self.password_queue_max, 0..=100_000)
     }
 
-    pub(super) fn drain_timeout(&self) -> Duration {
-        Duration::from_millis(self.drain_timeout_ms)
+    pub(super) fn request_timeout(&self) -> Duration {
+        Duration::from_millis(self.request_timeout_ms)
     }
 
     pub(super) fn access_token_ms(&self) -> i64 {

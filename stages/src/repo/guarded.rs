@@ -10,6 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
+use schemas::setting::{Misfit, Section};
 use topics::guard::{CallFailed, Guard, Limits};
 
 use super::model::{
@@ -41,6 +42,19 @@ impl Default for GuardedStoreConfig {
             breaker_failures_in_a_row_max: 10,
             breaker_open_ms: 1_000,
         }
+    }
+}
+
+impl GuardedStoreConfig {
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        section.within("read_timeout_ms", self.read_timeout_ms, 100..=600_000)?;
+        section.within("write_timeout_ms", self.write_timeout_ms, 100..=600_000)?;
+        section.within("breaker_failures_in_a_row_max", self.breaker_failures_in_a_row_max, 1..=1_000_000)?;
+        section.within("breaker_open_ms", self.breaker_open_ms, 10..=600_000)
     }
 }
 

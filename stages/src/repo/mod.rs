@@ -5,6 +5,7 @@
 //! services over it. Messages enter only by the chain: what is saved here goes
 //! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`].
 
+pub mod address;
 pub mod cache;
 pub mod cached;
 mod coded;

@@ -61,6 +61,8 @@ pub struct RepoParts {
     pub backlog: Arc<Backlog>,
     /// Limits and lifetimes.
     pub config: RepoConfig,
+    /// How long calls under way are waited for when the process ends.
+    pub drain_timeout: Duration,
     /// Instance id of the Snowflakes of users, groups and sign-ins, below
     /// [`schemas::snowflake::INSTANCES`] and nobody else's in the installation.
     pub instance: u16,
@@ -88,7 +90,7 @@ pub enum RepoError {
 /// # Errors
 /// [`RepoError`].
 pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RepoError> {
-    let config = parts.config.clone();
+    let (config, drain_timeout) = (parts.config.clone(), parts.drain_timeout);
     let repo = repo_of(parts).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
     macro_rules! bounded {
@@ -123,21 +125,31 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
     let too_long = async {
         shutdown.cancelled().await;
         health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
-        tokio::time::sleep(config.drain_timeout()).await;
+        tokio::time::sleep(drain_timeout).await;
     };
     tokio::select! {
         served = serving => served.map_err(RepoError::Transport),
         () = too_long => {
-            let waited_ms = config.drain_timeout_ms;
-            tracing::warn!(waited_ms, "calls or streams of the repo were still open at its end: cut off");
+            tracing::warn!(waited = ?drain_timeout, "calls or streams of the repo were still open at its end: cut off");
             Ok(())
         }
     }
 }
 
 async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts { store, cache, log, is_online, signing_key, clock, group_changed, backlog, config, instance } =
-        parts;
+    let RepoParts {
+        store,
+        cache,
+        log,
+        is_online,
+        signing_key,
+        clock,
+        group_changed,
+        backlog,
+        config,
+        instance,
+        drain_timeout: _,
+    } = parts;
     let ids = ids_after_those_stored(&*store, &clock, instance).await?;
     let passwords = Passwords::new(&config)?;
     Ok(Repo(Arc::new(RepoInner {

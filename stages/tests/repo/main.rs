@@ -13,6 +13,7 @@ mod cache;
 mod coded;
 mod contract;
 mod databases;
+mod file_names;
 mod fixtures;
 mod guarded;
 mod hooked_log;

@@ -117,6 +117,7 @@ impl Served {
             group_changed: Arc::clone(&group_changed),
             backlog: Arc::clone(&backlog),
             config,
+            drain_timeout: Duration::from_millis(50),
             instance: 3,
         };
         let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));

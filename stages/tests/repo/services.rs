@@ -55,8 +55,7 @@ async fn reflection_and_health_know_every_service() {
 
 #[tokio::test]
 async fn shutdown_ends_the_server_though_a_stream_is_open() {
-    let config = stages::repo::RepoConfig { drain_timeout_ms: 50, ..crate::served::config() };
-    let repo = Served::start_with(config).await;
+    let repo = Served::start().await;
     let mut health = HealthClient::new(repo.channel.clone());
     let request = tonic_health::pb::HealthCheckRequest { service: String::new() };
     let mut watching = health.watch(request).await.unwrap().into_inner();

@@ -5,11 +5,13 @@
 mod bad_input;
 mod cache;
 mod chat;
+mod configuration;
 mod edges;
 mod group_events;
 mod grpc_reader;
 mod kafka;
 mod kafka_bad_input;
+mod lost_output;
 mod page;
 mod page_access;
 mod page_log;

@@ -45,7 +45,7 @@ use self::open::{Files, Opened};
 use self::queue::Queue;
 use self::shared::{Access, Shared};
 use self::writer::Work;
-use crate::catalogue::{Durability, Layout, TopicSpec};
+use crate::catalogue::{DEDUPE_WINDOW_DEFAULT, Durability, Layout, TopicSpec};
 use crate::clock::Clock;
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
@@ -56,6 +56,8 @@ pub struct EmbeddedConfig {
     pub dir: PathBuf,
     /// How many partitions topics have; fixed when the log is made.
     pub layout: Layout,
+    /// How long repeats are recognised; fixed when the log is made.
+    pub dedupe_window: Duration,
     /// Largest record: key, value and free headers.
     pub record_bytes_max: usize,
     /// Most bytes of records in one append or commit.
@@ -76,14 +78,18 @@ pub struct EmbeddedConfig {
     pub compact_dirty_records_min: u64,
 }
 
+/// Most bytes of records in one append or commit, unless it is set otherwise.
+pub const CALL_BYTES_MAX: usize = 16 << 20;
+
 impl EmbeddedConfig {
     /// The defaults.
     pub fn new(dir: impl Into<PathBuf>, layout: Layout) -> Self {
         Self {
             dir: dir.into(),
             layout,
+            dedupe_window: DEDUPE_WINDOW_DEFAULT,
             record_bytes_max: 1 << 20,
-            call_bytes_max: 16 << 20,
+            call_bytes_max: CALL_BYTES_MAX,
             write_queue_bytes_max: 64 << 20,
             tail_bytes_max_per_partition: 1 << 20,
             read_connections_max: 2,
@@ -107,8 +113,9 @@ impl EmbeddedLog {
     /// for some milliseconds, however large the log is.
     ///
     /// # Errors
-    /// [`LogError::InUse`] when another process has it open, [`LogError::TopicDiffers`] when it was
-    /// made with another layout, [`LogError::Unusable`] when the directory can't be a log.
+    /// [`LogError::InUse`] when another process has it open, [`LogError::TopicDiffers`] or
+    /// [`LogError::WindowDiffers`] when it was made otherwise, [`LogError::Unusable`] when the directory
+    /// can't be a log.
     #[allow(clippy::needless_pass_by_value, reason = "configuration is handed over")]
     pub fn open(config: EmbeddedConfig, clock: Clock) -> Result<Arc<Self>, LogError> {
         let dir = config.dir.as_path();
@@ -119,12 +126,14 @@ impl EmbeddedLog {
         };
         let damaged = |e| failure::naming_damage(dir, e);
         open::prepare(dir, &mut files, config.layout).map_err(damaged)?;
+        open::keep_window(&files, config.dedupe_window).map_err(damaged)?;
         let Opened { topics, groups, last_txn } =
             open::load(&files, config.tail_bytes_max_per_partition).map_err(damaged)?;
         let topics = Arc::new(topics);
         let queue = Arc::new(Queue::new(config.write_queue_bytes_max));
         let shared = Arc::new(Shared {
             layout: config.layout,
+            dedupe_window: Some(config.dedupe_window),
             limits: Limits { record_bytes_max: config.record_bytes_max, call_bytes_max: config.call_bytes_max },
             topics: Arc::clone(&topics),
             fetches: Fetches::new(dir, config.read_connections_max),
@@ -151,6 +160,7 @@ impl EmbeddedLog {
         let Opened { topics, groups, .. } = open::load(&files, 0).map_err(|e| failure::naming_damage(&dir, e))?;
         let shared = Arc::new(Shared {
             layout: open::layout(&files)?,
+            dedupe_window: open::window(&files)?,
             limits: Limits { record_bytes_max: 0, call_bytes_max: 0 },
             topics: Arc::new(topics),
             fetches: Fetches::new(&dir, 1),
@@ -160,6 +170,12 @@ impl EmbeddedLog {
         });
         let background = Background::follow(files, &shared)?;
         Ok(Arc::new(Self { shared, background }))
+    }
+
+    /// The dedupe window that it was made for. `None`: it was made before that was recorded, and was not
+    /// opened for writing since.
+    pub fn dedupe_window(&self) -> Option<Duration> {
+        self.shared.dedupe_window
     }
 
     /// Drops what is older than its topic keeps, and compacts what is due. Runs by itself every

@@ -4,6 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use rusqlite::{Connection, TransactionBehavior};
 
@@ -19,6 +20,8 @@ use crate::log::LogError;
 
 /// The file that is locked while a process writes the log.
 const LOCK_FILE: &str = "lock";
+/// The setting that records the dedupe window.
+const DEDUPE_WINDOW_MS: &str = "dedupe_window_ms";
 
 /// Groups by their name and topic.
 pub(super) type Groups = HashMap<(String, &'static str), Arc<Group>>;
@@ -153,6 +156,32 @@ fn is_recorded(
         Some(&partitions) if partitions == wanted => Ok(true),
         Some(partitions) => Err(differs(format!("it has {partitions} partitions, and {wanted} are asked for"))),
     }
+}
+
+/// Records the dedupe window of a new log, and of one that was made before it was recorded.
+///
+/// # Errors
+/// [`LogError::WindowDiffers`] when it was made for another.
+pub(super) fn keep_window(files: &Files, configured: Duration) -> Result<(), LogError> {
+    match window(files)? {
+        Some(recorded) if recorded == configured => Ok(()),
+        Some(recorded) => Err(LogError::WindowDiffers { recorded, configured }),
+        None => {
+            let ms = i64::try_from(configured.as_millis()).unwrap_or(i64::MAX);
+            storage::set_setting(&files.synced, DEDUPE_WINDOW_MS, ms)
+                .map_err(|e| failure::of_reading("recording the dedupe window", e))
+        }
+    }
+}
+
+/// The dedupe window that a log was made for, unless it was made before that was recorded.
+///
+/// # Errors
+/// [`LogError::Storage`].
+pub(super) fn window(files: &Files) -> Result<Option<Duration>, LogError> {
+    let recorded = storage::setting(&files.synced, DEDUPE_WINDOW_MS);
+    let recorded = recorded.map_err(|e| failure::of_reading("reading the dedupe window", e))?;
+    Ok(recorded.map(|ms| Duration::from_millis(ms.cast_unsigned())))
 }
 
 /// The layout that a log was made with.

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use super::call::Limits;
 use super::cursor::{Allowance, Cursor};
@@ -21,6 +22,7 @@ use crate::log::{Bounds, LogError};
 #[derive(Debug)]
 pub(super) struct Shared {
     pub layout: Layout,
+    pub dedupe_window: Option<Duration>,
     pub limits: Limits,
     pub topics: Arc<Topics>,
     pub fetches: Fetches,

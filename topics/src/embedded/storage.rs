@@ -52,7 +52,7 @@ pub(super) fn path_of(dir: &Path, durability: Durability) -> PathBuf {
 pub(super) fn open_writer(dir: &Path, durability: Durability, bytes_max: Option<u64>) -> Result<Connection, LogError> {
     let path = path_of(dir, durability);
     let fail = |e| failure::of_opening(&path, e);
-    let db = Connection::open(&path).map_err(fail)?;
+    let db = Connection::open(beyond_doubt(&path)?).map_err(fail)?;
     let version = version_of(&db).map_err(fail)?;
     check_version(&path, version)?;
     let synchronous = match durability {
@@ -83,7 +83,7 @@ pub(super) fn open_reader(dir: &Path, durability: Durability) -> Result<Connecti
     let path = path_of(dir, durability);
     let fail = |e| failure::of_opening(&path, e);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    let db = Connection::open_with_flags(&path, flags).map_err(fail)?;
+    let db = Connection::open_with_flags(beyond_doubt(&path)?, flags).map_err(fail)?;
     let version = version_of(&db).map_err(fail)?;
     check_version(&path, version)?;
     if version == Version::Empty {
@@ -92,6 +92,12 @@ pub(super) fn open_reader(dir: &Path, durability: Durability) -> Result<Connecti
     }
     db.execute_batch(&format!("PRAGMA busy_timeout=5000; PRAGMA cache_size=-{PAGE_CACHE_KIB};")).map_err(fail)?;
     Ok(db)
+}
+
+/// The same path from the root: SQLite takes a name that begins with `file:` for a URI, and `:memory:` for no file.
+/// <https://www.sqlite.org/uri.html>
+fn beyond_doubt(path: &Path) -> Result<PathBuf, LogError> {
+    std::path::absolute(path).map_err(|e| failure::of_directory(path, &e))
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

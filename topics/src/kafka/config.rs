@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 
-use crate::catalogue::Layout;
+use crate::catalogue::{DEDUPE_WINDOW_DEFAULT, Layout};
 use crate::log::MemberSpec;
 
 /// How to reach a cluster, and how the topics are laid out there.
@@ -16,6 +16,8 @@ pub struct KafkaConfig {
     pub brokers: String,
     /// How many partitions the topics have.
     pub layout: Layout,
+    /// How long repeats are recognised; fixed when the topics are made.
+    pub dedupe_window: Duration,
     /// Begins the name of each client, as brokers log it.
     pub client_id: String,
     /// Tells this process's members of groups from those of others that were given the same name; without
@@ -43,6 +45,7 @@ impl KafkaConfig {
         Self {
             brokers: brokers.into(),
             layout,
+            dedupe_window: DEDUPE_WINDOW_DEFAULT,
             client_id: "gochat".into(),
             process: std::process::id().to_string(),
             topic_prefix: String::new(),

@@ -25,8 +25,10 @@ mod record;
 mod replaced;
 mod setup;
 mod versions;
+mod window;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::mpsc;
@@ -55,7 +57,8 @@ impl KafkaLog {
     /// # Errors
     /// [`LogError::NoBroker`] when none answers in time, [`LogError::BrokerTooOld`] and
     /// [`LogError::Refused`] when one can't or won't serve this client, [`LogError::TopicDiffers`] when a
-    /// topic is not as the catalogue has it.
+    /// topic is not as the catalogue has it, [`LogError::WindowDiffers`] when they were made for another
+    /// dedupe window.
     pub async fn connect(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
         let topics = setup::topics(&config).await?;
         Self::with(config, topics).await
@@ -67,8 +70,13 @@ impl KafkaLog {
     /// # Errors
     /// [`LogError::NoLog`] when there is none, and those of [`connect`](Self::connect).
     pub async fn attach(config: KafkaConfig) -> Result<Arc<Self>, LogError> {
-        let (layout, topics) = setup::existing(&config).await?;
-        Self::with(KafkaConfig { layout, ..config }, topics).await
+        let (layout, dedupe_window, topics) = setup::existing(&config).await?;
+        Self::with(KafkaConfig { layout, dedupe_window, ..config }, topics).await
+    }
+
+    /// The dedupe window that the topics were made for.
+    pub fn dedupe_window(&self) -> Duration {
+        self.cluster.config.dedupe_window
     }
 
     async fn with(config: KafkaConfig, topics: Vec<Topic>) -> Result<Arc<Self>, LogError> {

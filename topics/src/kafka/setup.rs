@@ -14,6 +14,7 @@ use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker, is_refusal};
 use super::events::Events;
 use super::versions::{OLDEST_RELEASE, Versions};
+use super::window;
 use crate::catalogue::{ALL, Cleanup, DELIVERIES, Layout, TopicSpec, UPSTREAM};
 use crate::log::LogError;
 
@@ -42,9 +43,11 @@ pub(super) async fn topics(config: &KafkaConfig) -> Result<Vec<Topic>, LogError>
 }
 
 /// Waits for the brokers and finds out how many partitions the topics have there; makes and checks
-/// nothing. Topics that a later version brought may be missing.
-pub(super) async fn existing(config: &KafkaConfig) -> Result<(Layout, Vec<Topic>), LogError> {
-    let metadata = Setup::new(config)?.connect().await?;
+/// nothing. Topics that a later version brought may be missing. The dedupe window is the one that the topics were
+/// made for, or that of `config` where they were made before it was recorded.
+pub(super) async fn existing(config: &KafkaConfig) -> Result<(Layout, Duration, Vec<Topic>), LogError> {
+    let setup = Setup::new(config)?;
+    let metadata = setup.connect().await?;
     let partitions = |spec: &TopicSpec| {
         let name = name_of(config, spec);
         let found = metadata.topics().iter().find(|found| found.name() == name && !found.partitions().is_empty());
@@ -52,8 +55,14 @@ pub(super) async fn existing(config: &KafkaConfig) -> Result<(Layout, Vec<Topic>
         found.map(|found| u32::try_from(found.partitions().len()).unwrap_or(u32::MAX)).ok_or_else(no_log)
     };
     let layout = Layout { chain_partitions: partitions(&UPSTREAM.spec)?, gateway_slots: partitions(&DELIVERIES.spec)? };
-    let there = expected(config, layout).into_iter().filter(|topic| found(&metadata, topic).is_some()).collect();
-    Ok((layout, there))
+    let there: Vec<Topic> =
+        expected(config, layout).into_iter().filter(|topic| found(&metadata, topic).is_some()).collect();
+    let mut window = config.dedupe_window;
+    for topic in there.iter().filter(|topic| window::is_kept_by(topic.spec)) {
+        let described = setup.describe(&[topic]).await?;
+        window = described.first().and_then(window::recorded).unwrap_or(window);
+    }
+    Ok((layout, window, there))
 }
 
 fn name_of(config: &KafkaConfig, spec: &TopicSpec) -> String {
@@ -141,11 +150,10 @@ impl<'a> Setup<'a> {
         if existing.is_empty() {
             return Ok(());
         }
-        let speaker = self.speaker("reading the topics' settings");
-        let asked: Vec<_> = existing.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
-        let answers = self.admin.describe_configs(&asked, &self.options()).await.map_err(|e| speaker.error(e))?;
-        for (topic, answer) in existing.iter().zip(answers) {
-            let found: ConfigResource = answer.map_err(|code| speaker.error(KafkaError::AdminOp(code)))?;
+        for (topic, found) in existing.iter().zip(self.describe(existing).await?) {
+            if window::is_kept_by(topic.spec) {
+                self.keep_window(topic, &found).await?;
+            }
             for (name, wanted) in self.settings(topic) {
                 let value = found.get(name).and_then(|entry| entry.value.as_deref()).unwrap_or("unknown");
                 if value != wanted {
@@ -156,13 +164,45 @@ impl<'a> Setup<'a> {
         Ok(())
     }
 
+    /// The settings that topics have.
+    async fn describe(&self, topics: &[&Topic]) -> Result<Vec<ConfigResource>, LogError> {
+        let speaker = self.speaker("reading the topics' settings");
+        let asked: Vec<_> = topics.iter().map(|topic| ResourceSpecifier::Topic(&topic.name)).collect();
+        let answers = self.admin.describe_configs(&asked, &self.options()).await.map_err(|e| speaker.error(e))?;
+        let found = answers.into_iter().map(|answer| answer.map_err(|code| speaker.error(KafkaError::AdminOp(code))));
+        found.collect()
+    }
+
+    /// Checks the window that a topic was made for, and records it on one that was made before that was done.
+    async fn keep_window(&self, topic: &Topic, found: &ConfigResource) -> Result<(), LogError> {
+        let configured = self.config.dedupe_window;
+        match window::recorded(found) {
+            Some(recorded) if recorded == configured => return Ok(()),
+            Some(recorded) => return Err(LogError::WindowDiffers { recorded, configured }),
+            None => {}
+        }
+        let window_ms = window::setting(configured);
+        let alter = window::recording(&topic.name, found, &window_ms);
+        let speaker = self.speaker("recording the dedupe window");
+        let answers = self.admin.alter_configs(&[alter], &self.options()).await.map_err(|e| speaker.error(e))?;
+        for answer in answers {
+            answer.map_err(|(_, code)| speaker.error(KafkaError::AdminOp(code)))?;
+        }
+        Ok(())
+    }
+
     /// Makes topics; returns those that another process has made just before.
     async fn make<'t>(&self, missing: &[&'t Topic]) -> Result<Vec<&'t Topic>, LogError> {
         if missing.is_empty() {
             return Ok(Vec::new());
         }
         let speaker = self.speaker("making the topics");
-        let all = |topic: &&Topic| [self.settings(topic), tuning(topic)].concat();
+        let window_ms = window::setting(self.config.dedupe_window);
+        let window = |topic: &Topic| window::is_kept_by(topic.spec).then(|| (window::SETTING, window_ms.clone()));
+        let all = |topic: &&Topic| {
+            let settings = self.settings(topic).into_iter().chain(tuning(topic)).chain(window(topic));
+            settings.collect::<Vec<_>>()
+        };
         let settings: Vec<_> = missing.iter().map(all).collect();
         let wanted: Vec<NewTopic<'_>> = missing
             .iter()

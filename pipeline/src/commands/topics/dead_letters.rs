@@ -47,7 +47,7 @@ pub async fn show(log: &dyn Log, args: &ShowArgs) -> Result<(), CommandError> {
         }
     }
     if found.letters.len() > args.limit {
-        eprintln!("{} more: --limit N shows them", found.letters.len() - args.limit);
+        output::note(format_args!("{} more: --limit N shows them", found.letters.len() - args.limit));
     }
     Ok(())
 }
@@ -72,7 +72,8 @@ pub async fn redrive(config: &Config, args: &RedriveArgs) -> Result<(), CommandE
     (config.log.chain_partitions, config.log.gateway_slots) = (layout.chain_partitions, layout.gateway_slots);
     let open = OpenLog::attach_for_writing(&config, Clock::system()).await?;
     let log = open.log();
-    let done = redrive::redrive(&*log, &selection, |done| eprintln!("{done} of {waiting} are back")).await;
+    let done =
+        redrive::redrive(&*log, &selection, |done| output::note(format_args!("{done} of {waiting} are back"))).await;
     drop(log);
     open.close().await;
     Ok(output::line(format_args!("{} were put back, {before} had been before", done?))?)
@@ -80,10 +81,16 @@ pub async fn redrive(config: &Config, args: &RedriveArgs) -> Result<(), CommandE
 
 fn warn_of(found: &DeadLetters) {
     if found.foreign > 0 {
-        eprintln!("{} records of dead-letters are not dead letters of gochat, and are left alone", found.foreign);
+        output::note(format_args!(
+            "{} records of dead-letters are not dead letters of gochat, and are left alone",
+            found.foreign
+        ));
     }
     if found.left_out > 0 {
-        eprintln!("{} letters are beyond the {LETTERS_MAX} that are looked at together: choose fewer", found.left_out);
+        output::note(format_args!(
+            "{} letters are beyond the {LETTERS_MAX} that are looked at together: choose fewer",
+            found.left_out
+        ));
     }
 }
 

@@ -16,7 +16,7 @@ pub async fn list(log: &dyn Log, args: &ListArgs) -> Result<(), CommandError> {
         match TopicOverview::of(log, topic, &readers_of(topic), Times::Skip).await {
             Ok(overview) => overviews.push(overview),
             // An older version made this log.
-            Err(LogError::NoSuchTopic { topic }) => eprintln!("{topic} is not there yet"),
+            Err(LogError::NoSuchTopic { topic }) => output::note(format_args!("{topic} is not there yet")),
             Err(e) => return Err(e.into()),
         }
     }

@@ -13,6 +13,7 @@ use moka::future::Cache as Moka;
 use moka::ops::compute::Op;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
+use schemas::setting::{Misfit, Section};
 
 use super::hot::{self, Source};
 use super::{Cache, CacheError, Lifetimes, Lookup, UserSession};
@@ -35,6 +36,19 @@ pub struct LocalConfig {
 impl Default for LocalConfig {
     fn default() -> Self {
         Self { users_max: 200_000, sessions_max: 1_000_000, messages_mib_max: 128, members_mib_max: 32 }
+    }
+}
+
+impl LocalConfig {
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        section.within("users_max", self.users_max, 0..=100_000_000)?;
+        section.within("sessions_max", self.sessions_max, 0..=100_000_000)?;
+        section.within("messages_mib_max", self.messages_mib_max, 0..=1 << 20)?;
+        section.within("members_mib_max", self.members_mib_max, 0..=1 << 20)
     }
 }
 

@@ -17,6 +17,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
+use schemas::setting::{Misfit, Section};
 use topics::guard::CallFailed;
 
 use super::model::{Membership, User};
@@ -166,6 +167,17 @@ pub struct CacheConfig {
     pub local: local::LocalConfig,
     /// For the kind `redis`.
     pub redis: redis::RedisConfig,
+}
+
+impl CacheConfig {
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        self.local.check(Section(&section.key("local")))?;
+        self.redis.check(Section(&section.key("redis")))
+    }
 }
 
 /// Which cache.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use metrics::{Gauge, Histogram};
+use schemas::setting::{Misfit, Section};
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{Connection, Database, Pool};
 use tokio::time::Instant;
@@ -61,6 +62,32 @@ const IDLE_UNASKED_MAX: Duration = Duration::from_secs(1);
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
 impl ServerConfig {
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        const TIME_MS_MAX: u64 = 600_000;
+        section.within("connections_max", self.connections_max, 1..=1_000)?;
+        section.within("connections_min", self.connections_min, 0..=1_000)?;
+        let (most, whole) = (("connections_max", self.connections_max), ("call_timeout_ms", self.call_timeout_ms));
+        section.at_most(("connections_min", self.connections_min), most)?;
+        section.within(whole.0, whole.1, 10..=TIME_MS_MAX)?;
+        section.within("replica_rest_ms", self.replica_rest_ms, 10..=TIME_MS_MAX)?;
+        let parts = [
+            ("acquire_timeout_ms", self.acquire_timeout_ms),
+            ("statement_timeout_ms", self.statement_timeout_ms),
+            ("lock_timeout_ms", self.lock_timeout_ms),
+            ("replica_timeout_ms", self.replica_timeout_ms),
+        ];
+        for (key, part) in parts {
+            section.within(key, part, 10..=TIME_MS_MAX)?;
+            // What is a part of a call must end before the call is given up.
+            section.at_most((key, part), whole)?;
+        }
+        section.at_most(parts[2], parts[1])
+    }
+
     /// The longest a call may take.
     pub fn call_time_max(&self) -> Duration {
         Duration::from_millis(self.call_timeout_ms)

@@ -13,7 +13,8 @@ mod tokens;
 mod users;
 mod values;
 
-use std::path::Path;
+use std::io;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -98,7 +99,7 @@ impl SqliteStore {
             let name = name.clone();
             move |fault| explain::<Sqlite>(&name, doing, fault)
         };
-        let options = config.options(path);
+        let options = config.options(&beyond_doubt(path)?);
         migrate(&options).await.map_err(failed("bring its tables up to date"))?;
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
@@ -124,7 +125,7 @@ impl SqliteStore {
     pub async fn open_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
         let name = path.display().to_string();
         let options = SqliteConnectOptions::new()
-            .filename(path)
+            .filename(beyond_doubt(path)?)
             .read_only(true)
             .busy_timeout(Duration::from_millis(config.busy_timeout_ms))
             .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
@@ -136,6 +137,23 @@ impl SqliteStore {
             .await
             .map_err(|error| explain::<Sqlite>(&name, "open for reading", error.into()))?;
         Ok(Self::new(name, Pools::shared(pool), Duration::from_millis(config.call_timeout_ms)))
+    }
+}
+
+/// The same path from the root: SQLite takes a name that begins with `file:` for a URI, and `:memory:` for no file.
+/// <https://www.sqlite.org/uri.html>
+fn beyond_doubt(path: &Path) -> Result<PathBuf, StoreError> {
+    let name = path.display().to_string();
+    let failed = |error: io::Error| StoreError::Failed {
+        store: name.clone(),
+        doing: "use its path: name another file or directory",
+        source: error.into(),
+    };
+    match path.to_str() {
+        Some(_) => std::path::absolute(path).map_err(failed),
+        None => {
+            Err(failed(io::Error::new(io::ErrorKind::InvalidInput, "it is not UTF-8, which SQLite's files must be")))
+        }
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::Path;
+use std::time::Duration;
 
 use tempfile::TempDir;
 use topics::catalogue::{ACCEPTED, DELIVERIES, Layout, UPSTREAM};
@@ -40,6 +41,38 @@ async fn a_log_that_is_dropped_has_written_what_was_queued_and_lets_go() {
     drop(log);
     let log: std::sync::Arc<dyn Log> = open(dir.path());
     assert_eq!(values(&log, &UPSTREAM.spec, 0).await, ["a"]);
+}
+
+#[tokio::test]
+async fn a_log_keeps_the_dedupe_window_that_it_was_made_for() {
+    let dir = TempDir::new().unwrap();
+    let with = |seconds| EmbeddedConfig { dedupe_window: Duration::from_secs(seconds), ..config(dir.path()) };
+    EmbeddedLog::open(with(2), Clock::system()).unwrap().close().await;
+    let error = EmbeddedLog::open(with(600), Clock::system()).expect_err("it was made for another window");
+    let LogError::WindowDiffers { recorded, configured } = &error else { panic!("{error}") };
+    assert_eq!((recorded.as_secs(), configured.as_secs()), (2, 600));
+    assert!(error.to_string().contains("stages.dedupe_window_seconds"), "{error}");
+    let reading = EmbeddedLog::open_read_only(dir.path()).unwrap();
+    assert_eq!(reading.dedupe_window(), Some(Duration::from_secs(2)), "tools judge by what was recorded");
+    reading.close().await;
+
+    // As a version that did not record it left it.
+    tamper(dir.path(), "DELETE FROM settings WHERE name = 'dedupe_window_ms'");
+    assert_eq!(EmbeddedLog::open_read_only(dir.path()).unwrap().dedupe_window(), None);
+    EmbeddedLog::open(with(600), Clock::system()).unwrap().close().await;
+    assert!(EmbeddedLog::open(with(2), Clock::system()).is_err(), "from then on it is fixed");
+}
+
+/// Names that SQLite would take for something else than a file of that name, relative to where the process is.
+#[tokio::test]
+async fn a_directory_of_whatever_name_is_the_one_that_is_used() {
+    for (begin, end) in [("file:", "?mode=memory"), ("file:", "#b%41"), ("-v", " "), (":memory:", "")] {
+        let dir = tempfile::Builder::new().prefix(begin).suffix(end).tempdir_in(".").unwrap();
+        let relative = Path::new(dir.path().file_name().unwrap());
+        open(relative).close().await;
+        assert!(dir.path().join("synced.db").is_file() && dir.path().join("unsynced.db").is_file(), "{relative:?}");
+        EmbeddedLog::open_read_only(relative).unwrap().close().await;
+    }
 }
 
 #[tokio::test]

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
-use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, ResourceSpecifier, TopicReplication};
+use rdkafka::admin::{AdminClient, AdminOptions, AlterConfig, NewTopic, ResourceSpecifier, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use topics::catalogue::{ALL, Layout, UPSTREAM};
+use topics::catalogue::{ALL, DEDUPE_WINDOW, Layout, UPSTREAM};
 use topics::headers::TRACE_HEADER;
 use topics::kafka::{KafkaConfig, KafkaLog, Timeouts};
 use topics::log::{Class, LogError};
@@ -52,6 +52,39 @@ async fn a_topic_with_other_partitions_is_refused_and_said_how() {
     let answer = KafkaLog::connect(KafkaConfig { layout, ..made }).await;
     let Err(LogError::TopicDiffers { difference, .. }) = &answer else { panic!("{answer:?}") };
     assert_eq!(difference, "it has 4 partitions, not 5");
+}
+
+#[tokio::test]
+async fn topics_keep_the_dedupe_window_that_they_were_made_for() {
+    let made = KafkaConfig { dedupe_window: Duration::from_secs(2), ..config() };
+    drop(KafkaLog::connect(made.clone()).await.unwrap());
+    let other = KafkaConfig { dedupe_window: Duration::from_secs(600), ..made.clone() };
+    let answer = KafkaLog::connect(other.clone()).await;
+    let Err(LogError::WindowDiffers { recorded, configured }) = answer else { panic!("{answer:?}") };
+    assert_eq!((recorded, configured), (made.dedupe_window, other.dedupe_window));
+    let attached = KafkaLog::attach(other).await.unwrap();
+    assert_eq!(attached.dedupe_window(), made.dedupe_window, "tools judge by what was recorded");
+    KafkaLog::connect(made).await.unwrap();
+}
+
+#[tokio::test]
+async fn the_window_is_recorded_on_topics_that_were_made_before_it_was() {
+    let made = config();
+    drop(KafkaLog::connect(made.clone()).await.unwrap());
+    let topic = format!("{}{}", made.topic_prefix, DEDUPE_WINDOW.spec.name);
+    let (in_sync, kept) = (setting(&topic, "min.insync.replicas").await, setting(&topic, "retention.ms").await);
+    // As a version that knew no window left it; the brokers' own default is in force again.
+    let before = AlterConfig::new(ResourceSpecifier::Topic(&topic))
+        .set("min.insync.replicas", &in_sync)
+        .set("message.timestamp.type", "LogAppendTime")
+        .set("cleanup.policy", "delete")
+        .set("retention.ms", &kept);
+    admin().alter_configs(&[before], &AdminOptions::new()).await.unwrap();
+    let first = KafkaConfig { dedupe_window: Duration::from_secs(2), ..made.clone() };
+    drop(KafkaLog::connect(first).await.unwrap());
+    assert_eq!(setting(&topic, "retention.ms").await, kept, "nothing else has changed");
+    let answer = KafkaLog::connect(made).await;
+    assert!(matches!(answer, Err(LogError::WindowDiffers { .. })), "{answer:?}");
 }
 
 #[tokio::test]

@@ -28,12 +28,14 @@ use redis::{Client, IntoConnectionInfo, Pipeline};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
+use schemas::setting::{Misfit, Section};
 use topics::guard::BreakerState;
 
 use self::link::Link;
 use self::server::Server;
 use super::hot::{self, Source};
 use super::{Cache, CacheError, HOT_MESSAGES_MAX, Lifetimes, Lookup, UserSession};
+use crate::repo::address;
 use crate::repo::model::{Membership, User};
 
 /// Where Redis is, and how long it may take.
@@ -67,6 +69,22 @@ impl Default for RedisConfig {
             breaker_failures_in_a_row_max: 5,
             breaker_open_ms: 1_000,
         }
+    }
+}
+
+impl RedisConfig {
+    /// Judges the values; `section` is where they stand in the configuration.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        if let Some(reason) = address::mistake(&self.url) {
+            return Err(section.misfit("url", address::masked(&self.url), reason));
+        }
+        section.within("call_timeout_ms", self.call_timeout_ms, 1..=10_000)?;
+        section.within("connect_timeout_ms", self.connect_timeout_ms, 1..=60_000)?;
+        section.within("breaker_failures_in_a_row_max", self.breaker_failures_in_a_row_max, 1..=1_000_000)?;
+        section.within("breaker_open_ms", self.breaker_open_ms, 10..=600_000)
     }
 }
 

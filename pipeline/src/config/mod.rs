@@ -1,21 +1,28 @@
 //! Configuration: plain structs with defaults, read once from a file and the environment.
 //!
 //! Weakest first: the defaults here, the file, the environment (`GOCHAT__SECTION__KEY`), the command
-//! line. A key that is not known is an error that names it.
+//! line ([`load`]). A key that is not known is an error that names it ([`layers`]), as is a value that
+//! can't be used ([`check`]).
 
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
+mod address;
+mod check;
+mod error;
+mod layers;
+mod load;
+
+use std::path::PathBuf;
 use std::time::Duration;
 
-use config::{Config as Layers, Environment, File, FileFormat};
 use gateway::GatewayConfig;
-use schemas::snowflake::INSTANCES;
 use serde::{Deserialize, Serialize};
 use stages::repo::RepoConfig;
 use stages::repo::cache::CacheConfig;
 use stages::repo::guarded::GuardedStoreConfig;
-use topics::catalogue::{DEDUPE_WINDOW_MAX, Layout};
+use topics::catalogue::{DEDUPE_WINDOW_DEFAULT, Layout};
 
+pub use self::address::{Address, InvalidAddress};
+pub use self::error::{ConfigError, Origin};
+pub use self::load::Loaded;
 use crate::runner::RunnerConfig;
 use crate::store::StoreSection;
 
@@ -87,7 +94,7 @@ pub struct KafkaSection {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StagesConfig {
-    /// For how long a repeat is recognised, in seconds.
+    /// For how long a repeat is recognised, in seconds: clients are told. Fixed once the log is made.
     pub dedupe_window_seconds: u64,
     /// dedupe and id-assign in one task: one hop less.
     pub fuse_dedupe_and_id_assign: bool,
@@ -103,8 +110,10 @@ pub struct StagesConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct RepoSection {
-    /// Where it listens, and where this process looks for it.
-    pub listen: SocketAddr,
+    /// Where it listens.
+    pub listen: Address,
+    /// Where processes without it find it. Without: where it listens.
+    pub address: Option<Address>,
     /// Where users, groups and messages are kept.
     pub store: StoreSection,
     /// Its limits.
@@ -120,7 +129,7 @@ pub struct RepoSection {
 #[serde(default, deny_unknown_fields)]
 pub struct GatewaySection {
     /// Where it listens.
-    pub listen: SocketAddr,
+    pub listen: Address,
     /// Its partition of the deliveries, below `log.gateway_slots`.
     pub slot: u32,
     /// Its limits.
@@ -136,7 +145,7 @@ pub struct TelemetryConfig {
     /// `auto` (pretty on a terminal, JSON elsewhere), `json` or `pretty`.
     pub format: LogFormat,
     /// Where metrics can be scraped as well; a gateway shows them at its own `/metrics` anyway.
-    pub metrics_listen: Option<SocketAddr>,
+    pub metrics_listen: Option<Address>,
 }
 
 /// How logs are written.
@@ -183,7 +192,7 @@ impl Default for StagesConfig {
     fn default() -> Self {
         let runner = RunnerConfig::default();
         Self {
-            dedupe_window_seconds: 600,
+            dedupe_window_seconds: DEDUPE_WINDOW_DEFAULT.as_secs(),
             fuse_dedupe_and_id_assign: true,
             tasks_per_stage: 2,
             batch_records_max: runner.batch_records_max,
@@ -195,7 +204,8 @@ impl Default for StagesConfig {
 impl Default for RepoSection {
     fn default() -> Self {
         Self {
-            listen: SocketAddr::from(([127, 0, 0, 1], 9090)),
+            listen: loopback(9090),
+            address: None,
             store: StoreSection::default(),
             limits: RepoConfig::default(),
             cache: CacheConfig::default(),
@@ -206,7 +216,7 @@ impl Default for RepoSection {
 
 impl Default for GatewaySection {
     fn default() -> Self {
-        Self { listen: SocketAddr::from(([127, 0, 0, 1], 8080)), slot: 0, limits: GatewayConfig::default() }
+        Self { listen: loopback(8080), slot: 0, limits: GatewayConfig::default() }
     }
 }
 
@@ -216,90 +226,14 @@ impl Default for TelemetryConfig {
     }
 }
 
+fn loopback(port: u16) -> Address {
+    std::net::SocketAddr::from(([127, 0, 0, 1], port)).into()
+}
+
 /// Tasks of one stage in a process: each task of id-assign has an instance id of its own.
 const TASKS_PER_STAGE_MAX: u16 = 16;
 
-/// Configuration that can't be used.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The file is not there.
-    #[error("there is no configuration file {path}: leave --config out to run with the defaults")]
-    Missing {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// A key is unknown or a value has the wrong form.
-    #[error("the configuration can't be used")]
-    Invalid {
-        /// Which, and where it comes from.
-        #[source]
-        source: config::ConfigError,
-    },
-    /// A value is out of its range.
-    #[error("{key} is {value}; it must be {range}")]
-    OutOfRange {
-        /// The key, with its sections.
-        key: &'static str,
-        /// What it is.
-        value: String,
-        /// What it may be.
-        range: String,
-    },
-}
-
-/// Prefix and separator of environment variables: `GOCHAT__GATEWAY__LISTEN`.
-const ENVIRONMENT_PREFIX: &str = "GOCHAT";
-const ENVIRONMENT_SEPARATOR: &str = "__";
-
 impl Config {
-    /// Reads the defaults, the file if one is given, and the environment.
-    ///
-    /// # Errors
-    /// [`ConfigError`]; out-of-range values are found by [`check`](Self::check).
-    pub fn load(file: Option<&Path>) -> Result<Self, ConfigError> {
-        let environment = Environment::with_prefix(ENVIRONMENT_PREFIX)
-            .prefix_separator(ENVIRONMENT_SEPARATOR)
-            .separator(ENVIRONMENT_SEPARATOR)
-            .try_parsing(true);
-        let mut layers = Layers::builder();
-        if let Some(path) = file {
-            if !path.is_file() {
-                return Err(ConfigError::Missing { path: path.into() });
-            }
-            layers = layers.add_source(File::from(path).format(FileFormat::Toml));
-        }
-        let layers = layers.add_source(environment).build();
-        layers.and_then(Layers::try_deserialize).map_err(|source| ConfigError::Invalid { source })
-    }
-
-    /// Judges the values.
-    ///
-    /// # Errors
-    /// [`ConfigError::OutOfRange`] for the first that is not in its range.
-    pub fn check(&self) -> Result<(), ConfigError> {
-        const PARTITIONS_MAX: u32 = 1_024;
-        in_range("log.chain_partitions", self.log.chain_partitions, 1, PARTITIONS_MAX)?;
-        in_range("log.gateway_slots", self.log.gateway_slots, 1, PARTITIONS_MAX)?;
-        in_range("gateway.slot", self.gateway.slot, 0, self.log.gateway_slots - 1)?;
-        in_range("stages.dedupe_window_seconds", self.stages.dedupe_window_seconds, 1, DEDUPE_WINDOW_MAX.as_secs())?;
-        in_range("stages.tasks_per_stage", self.stages.tasks_per_stage, 1, TASKS_PER_STAGE_MAX)?;
-        in_range("instance", self.instance, 0, INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
-        in_range("log.kafka.replicas", self.log.kafka.replicas, 1, 9)?;
-        in_range("log.kafka.connect_seconds", self.log.kafka.connect_seconds, 1, 3_600)?;
-        in_range("stages.batch_records_max", self.stages.batch_records_max, 1, 100_000)?;
-        in_range("stages.batch_bytes_max", self.stages.batch_bytes_max, 64 << 10, 64 << 20)?;
-        let CacheConfig { local, redis, .. } = &self.repo.cache;
-        in_range("repo.cache.local.users_max", local.users_max, 0, 100_000_000)?;
-        in_range("repo.cache.local.messages_mib_max", local.messages_mib_max, 0, 1 << 20)?;
-        in_range("repo.cache.local.members_mib_max", local.members_mib_max, 0, 1 << 20)?;
-        in_range("repo.cache.redis.call_timeout_ms", redis.call_timeout_ms, 1, 10_000)?;
-        in_range("repo.cache.redis.connect_timeout_ms", redis.connect_timeout_ms, 1, 60_000)?;
-        in_range("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms, 1, 600_000)?;
-        in_range("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms, 1, 600_000)?;
-        in_range("grace_seconds", self.grace_seconds, 1, 600)?;
-        self.repo.store.check()
-    }
-
     /// The first of the instance ids that tasks of this process make message ids with.
     pub fn first_instance_id(&self) -> u16 {
         self.instance * TASKS_PER_STAGE_MAX
@@ -308,6 +242,11 @@ impl Config {
     /// How many partitions the topics have.
     pub fn layout(&self) -> Layout {
         Layout { chain_partitions: self.log.chain_partitions, gateway_slots: self.log.gateway_slots }
+    }
+
+    /// How long after its first attempt a resend is recognised: what clients are told.
+    pub fn resend_window(&self) -> Duration {
+        Duration::from_secs(self.stages.dedupe_window_seconds)
     }
 
     /// The bounds of each task.
@@ -320,18 +259,15 @@ impl Config {
     pub fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)
     }
-}
 
-/// Refuses a value that is not in its range.
-pub(crate) fn in_range<T: PartialOrd + ToString + Copy>(
-    key: &'static str,
-    value: T,
-    min: T,
-    max: T,
-) -> Result<(), ConfigError> {
-    if (min..=max).contains(&value) {
-        return Ok(());
+    /// The longest that one step of a stop may take: closing sockets, taking in what they said, and ending the
+    /// repo's calls come one after another.
+    pub fn grace_of_a_step(&self) -> Duration {
+        self.grace() / 3
     }
-    let range = format!("from {} to {}", min.to_string(), max.to_string());
-    Err(ConfigError::OutOfRange { key, value: value.to_string(), range })
+
+    /// Where this process finds the repo when it is another's.
+    pub fn repo_address(&self) -> &Address {
+        self.repo.address.as_ref().unwrap_or(&self.repo.listen)
+    }
 }

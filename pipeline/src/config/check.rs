@@ -1,0 +1,81 @@
+//! The judgement of the whole configuration: each section by the crate that it belongs to, then what must fit
+//! together across sections.
+
+use schemas::setting::{Misfit, Section};
+use schemas::snowflake::INSTANCES;
+use stages::presence::SLOT_SILENT_MS_MAX;
+use topics::catalogue::DEDUPE_WINDOW_MAX;
+use topics::embedded::CALL_BYTES_MAX;
+
+use super::{Address, Config, KafkaSection, LogKind, TASKS_PER_STAGE_MAX};
+
+/// Partitions of a topic.
+const PARTITIONS_MAX: u32 = 1_024;
+/// Bytes of a batch whose outputs, with changelogs and recipients, the embedded log takes in one commit.
+const EMBEDDED_BATCH_BYTES_MAX: usize = CALL_BYTES_MAX / 4;
+
+/// A gateway is taken for dead after three heartbeats that did not come.
+const _: () = assert!(3 * gateway::HEARTBEAT_EVERY.as_millis() <= SLOT_SILENT_MS_MAX.cast_unsigned() as u128);
+
+impl Config {
+    /// Judges the values.
+    ///
+    /// # Errors
+    /// [`Misfit`] for the first that can't be used.
+    pub fn check(&self) -> Result<(), Misfit> {
+        let all = Section("");
+        all.within("instance", self.instance, 0..=INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
+        all.within("grace_seconds", self.grace_seconds, 1..=600)?;
+        self.check_log(Section("log"))?;
+        self.check_stages(Section("stages"))?;
+        self.repo.limits.check(Section("repo.limits"))?;
+        self.repo.cache.check(Section("repo.cache"))?;
+        self.repo.guard.check(Section("repo.guard"))?;
+        self.repo.store.check(Section("repo.store"))?;
+        self.gateway.limits.check(Section("gateway.limits"))?;
+        Section("gateway").within("slot", self.gateway.slot, 0..=self.log.gateway_slots - 1).map_err(|misfit| {
+            Misfit { allowed: format!("below log.gateway_slots, which is {}", self.log.gateway_slots), ..misfit }
+        })?;
+        // The inner time limit ends first: nobody works on what nobody waits for.
+        let request = ("repo.limits.request_timeout_ms", self.repo.limits.request_timeout_ms);
+        all.at_most(("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms), request)?;
+        all.at_most(("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms), request)?;
+        all.at_most(("repo.cache.redis.call_timeout_ms", self.repo.cache.redis.call_timeout_ms), request)
+    }
+
+    fn check_log(&self, section: Section<'_>) -> Result<(), Misfit> {
+        section.within("chain_partitions", self.log.chain_partitions, 1..=PARTITIONS_MAX)?;
+        section.within("gateway_slots", self.log.gateway_slots, 1..=PARTITIONS_MAX)?;
+        self.log.kafka.check(Section("log.kafka"))
+    }
+
+    fn check_stages(&self, section: Section<'_>) -> Result<(), Misfit> {
+        let stages = &self.stages;
+        section.within("dedupe_window_seconds", stages.dedupe_window_seconds, 1..=DEDUPE_WINDOW_MAX.as_secs())?;
+        section.within("tasks_per_stage", stages.tasks_per_stage, 1..=TASKS_PER_STAGE_MAX)?;
+        section.within("batch_records_max", stages.batch_records_max, 1..=100_000)?;
+        let batch_bytes_max = match self.log.kind {
+            LogKind::Embedded => EMBEDDED_BATCH_BYTES_MAX,
+            LogKind::Kafka => 64 << 20,
+        };
+        section.within("batch_bytes_max", stages.batch_bytes_max, 64 << 10..=batch_bytes_max)
+    }
+}
+
+impl KafkaSection {
+    fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+        let addresses = || self.brokers.split(',').map(str::trim);
+        if addresses().any(|broker| broker.parse::<Address>().is_err()) {
+            return Err(section.misfit("brokers", &self.brokers, "host:port, or several of them with commas between"));
+        }
+        for (key, prefix) in [("topic_prefix", &self.topic_prefix), ("group_prefix", &self.group_prefix)] {
+            // What Kafka takes as the name of a topic.
+            let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
+            if prefix.len() > 200 || !prefix.bytes().all(fits) {
+                return Err(section.misfit(key, prefix, "up to 200 letters, digits, dots, underscores and hyphens"));
+            }
+        }
+        section.within("replicas", self.replicas, 1..=9)?;
+        section.within("connect_seconds", self.connect_seconds, 1..=3_600)
+    }
+}
