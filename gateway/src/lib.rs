@@ -13,8 +13,8 @@ mod delivery;
 mod edge;
 mod failed_logins;
 mod frames;
-mod health;
 mod http;
+mod operations;
 mod oversize;
 mod presence;
 mod queues;
@@ -33,6 +33,6 @@ mod web;
 
 pub use address::{InvalidNetwork, Network};
 pub use config::GatewayConfig;
-pub use edge::{HealthOfComponents, RenderMetrics};
+pub use operations::{HealthOfComponents, Operations, Readiness, RenderMetrics};
 pub use presence::SlotLease;
 pub use serve::{GatewayError, GatewayParts, serve};

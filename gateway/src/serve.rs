@@ -19,7 +19,8 @@ use topics::log::{Log, LogError, Reader};
 
 use crate::appender::{AppendTask, appender};
 use crate::config::GatewayConfig;
-use crate::edge::{Edge, HealthOfComponents, Rates, RenderMetrics};
+use crate::edge::{Edge, Rates};
+use crate::operations::Operations;
 use crate::presence::{PresencePublisher, SlotLease};
 use crate::repo::Repo;
 use crate::rights::Rights;
@@ -44,10 +45,8 @@ pub struct GatewayParts {
     pub clock: Clock,
     /// Knows how far the chain is behind; somebody else looks.
     pub backlog: Arc<Backlog>,
-    /// What `/metrics` shows.
-    pub render_metrics: RenderMetrics,
-    /// What `/health/ready` shows, beside the gateway itself.
-    pub health: HealthOfComponents,
+    /// What `/metrics` and `/health` show.
+    pub operations: Operations,
 }
 
 /// Why a gateway ended other than by being told to.
@@ -101,7 +100,7 @@ pub async fn serve(
 }
 
 fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
-    let GatewayParts { config, log, repo, verifying_key, slot, clock, backlog, render_metrics, health } = parts;
+    let GatewayParts { config, log, repo, verifying_key, slot, clock, backlog, operations } = parts;
     let repo = Repo::new(repo, Duration::from_millis(config.repo_timeout_ms));
     let access_age = Duration::from_millis(config.access_cache_ms);
     let append_timeout = Duration::from_millis(config.append_timeout_ms);
@@ -124,8 +123,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask) {
         clock,
         repo,
         appender,
-        render_metrics,
-        health,
+        operations,
     };
     (Arc::new(edge), append_task)
 }

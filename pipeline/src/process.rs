@@ -1,16 +1,18 @@
 //! A process: bootstrap, components, ready; then stop intake, finish batches, close.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway::{GatewayParts, SlotLease};
+use futures::FutureExt;
+use gateway::{GatewayParts, Operations, SlotLease};
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
 use stages::repo::store::Store;
 use stages::repo::{RepoParts, keys, outbox};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, oneshot};
+use tokio::sync::{Notify, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -22,13 +24,14 @@ use crate::cli::Role;
 use crate::commands::stop_signal;
 use crate::config::Config;
 use crate::coordination::Local;
-use crate::health::Health;
+use crate::health::watch::{At, Watched};
+use crate::health::{Health, State};
 use crate::log::OpenLog;
 use crate::runner::Surroundings;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
-use crate::{cache, members, persisted, presence, store, telemetry};
+use crate::{cache, health, members, pairing, presence, store, telemetry};
 
 /// What a process could not do.
 #[derive(Debug, thiserror::Error)]
@@ -108,6 +111,7 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
 pub(crate) struct Process {
     supervisor: Supervisor,
     stops: Stops,
+    health: Health,
     pub(crate) log: OpenLog,
     pub(crate) http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
@@ -128,21 +132,36 @@ const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
 const BACKLOG: &str = "backlog";
 const METRICS: &str = "metrics";
+/// The watch over what the parts depend on.
+const HEALTH: &str = "health";
+/// The process as a whole, for its health.
+const PROCESS: &str = "process";
 
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
     pub(crate) async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
-        let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
+        let (clock, stops) = (Clock::system(), Stops::default());
+        let health = Health::new(clock.clone());
+        health.expect(PROCESS, "starting");
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
+        let operations = Operations {
+            render_metrics: Arc::new(move || rendered.render()),
+            health: Arc::new({
+                let health = health.clone();
+                move || health.report()
+            }),
+        };
         if let Some(address) = config.telemetry.metrics_listen {
             let listener = listen(address, "--metrics").await?;
             let address = listener.local_addr().map_err(start_error(METRICS))?;
             tracing::info!(metrics = %format_args!("http://{address}/metrics"), "metrics can be scraped");
-            let (rendered, stop) = (rendered.clone(), stops.repo.clone());
+            let (operations, stop) = (operations.clone(), stops.repo.clone());
             supervisor.start(METRICS, async move {
-                stop.run_until_cancelled(telemetry::serve_metrics(listener, rendered)).await;
-                Ok::<_, std::convert::Infallible>(())
+                match stop.run_until_cancelled(operations.serve(listener)).await {
+                    Some(Err(error)) => Err(error),
+                    None => Ok(()),
+                }
             });
         }
         make_dir(&config.data_dir)?;
@@ -156,9 +175,7 @@ impl Process {
         // The others have no use for it, and need not wait for it when it is away.
         let store = if is(Role::Repo) || is(Role::Persist) {
             let store = store::open(config).await.map_err(start_error("the store"))?;
-            if is(Role::Persist) {
-                persisted::check(&*log, &*store, config).await.map_err(start_error("persist"))?;
-            }
+            pairing::check(&*log, &*store, config).await.map_err(start_error("the store"))?;
             Some(cache::before(store, config).map_err(start_error("the cache"))?)
         } else {
             None
@@ -171,6 +188,7 @@ impl Process {
                 Ok::<_, std::convert::Infallible>(())
             });
         }
+        let (store_works, serving) = watch::channel(true);
         let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
             let listener = listen(config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
@@ -187,6 +205,7 @@ impl Process {
                 clock: clock.clone(),
                 config: config.repo.limits.clone(),
                 instance: config.first_instance_id(),
+                serving,
                 group_changed: changed.clone(),
                 backlog: backlog.clone(),
             };
@@ -209,12 +228,12 @@ impl Process {
         let chain = Chain {
             log: log.clone(),
             clock: clock.clone(),
-            store: store.map(|(store, _)| store),
+            store: store.clone().map(|(store, _)| store),
             presence,
             members: members::from_repo(channel.clone()),
         };
         chain.start(config, roles, &mut supervisor, &stops.chain).await?;
-
+        let slot_lost = CancellationToken::new();
         let http = if is(Role::Gateway) {
             let listener = listen(config.gateway.listen, "--http").await?;
             let address = listener.local_addr().map_err(start_error(GATEWAY))?;
@@ -223,20 +242,42 @@ impl Process {
             let parts = GatewayParts {
                 config: config.gateway.limits.clone(),
                 log: log.clone(),
-                repo: channel,
+                repo: channel.clone(),
                 verifying_key,
-                slot: SlotLease { slot, epoch, lost: CancellationToken::new() },
+                slot: SlotLease { slot, epoch, lost: slot_lost.clone() },
                 clock,
-                backlog,
-                render_metrics: Arc::new(move || rendered.render()),
-                health: Arc::new(move || health.report()),
+                backlog: backlog.clone(),
+                operations,
             };
             supervisor.start(GATEWAY, gateway::serve(parts, listener, stops.edge.clone()));
             Some(address)
         } else {
             None
         };
-        Ok(Self { supervisor, stops, log: open, http, grpc: repo })
+        // A repo in this process has a state of its own, and that of its store.
+        let repo_elsewhere = !is(Role::Repo) && (is(Role::Gateway) || is(Role::FanOut) || is(Role::LargeGroup));
+        let serves_clients = is(Role::Gateway);
+        let watched = Watched {
+            log: At(log.clone(), crate::log::name(config)),
+            replicas: store.clone().and_then(|(store, _)| Some(At(store, replicas(config)?))),
+            cache: store.clone().and_then(|(_, cache)| Some(At(cache, cache::address(config)?))),
+            store: store.map(|(store, _)| At((store, store_works), store::name(config))),
+            repo: repo_elsewhere.then(|| At(channel, format!("grpc://{}", config.repo.listen))),
+            slot_lost: serves_clients.then_some(slot_lost),
+            backlog: serves_clients.then_some(backlog),
+            groups: if serves_clients { topology::groups(config.stages.fuse_dedupe_and_id_assign) } else { Vec::new() },
+        };
+        if let OpenLog::Embedded(_) = open {
+            health::watch::stages_are_there(&*log, &watched.groups).await;
+        }
+        let stop = stops.edge.clone();
+        supervisor.start(
+            HEALTH,
+            stop.run_until_cancelled_owned(watched.watch(health.clone())).map(|_| Ok::<_, Infallible>(())),
+        );
+        health.set(PROCESS, State::Ready);
+        health::watch::ready(&health).await;
+        Ok(Self { supervisor, stops, health, log: open, http, grpc: repo })
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
@@ -245,10 +286,11 @@ impl Process {
             () = stop => Ok(()),
             ended = self.supervisor.unexpected_end() => Err(ended),
         };
+        self.health.set(PROCESS, State::Failed("stopping".into()));
         tracing::info!(grace_seconds = config.grace_seconds, "stopping");
         let deadline = Instant::now() + config.grace();
         let layers = [
-            (&self.stops.edge, &[GATEWAY][..]),
+            (&self.stops.edge, &[GATEWAY, HEALTH][..]),
             (&self.stops.chain, &[STAGES, PRESENCE, OUTBOX][..]),
             (&self.stops.repo, &[REPO, BACKLOG, METRICS][..]),
         ];
@@ -297,15 +339,19 @@ impl Chain {
             members: self.members,
             large_group: stages::large_group::Config::default(),
         };
-        for role in roles.iter().filter_map(|role| StageRole::of(*role)) {
-            topology::start(role, &parts, &mut tasks);
+        let stages: Vec<_> = roles.iter().filter_map(|role| StageRole::of(*role)).collect();
+        if stages.is_empty() {
+            return Ok(());
+        }
+        for stage in stages {
+            topology::start(stage, &parts, &mut tasks);
         }
         let stop = stop.clone();
         supervisor.start(STAGES, async move {
             while let Some(ended) = tasks.ended().await {
                 ended?;
             }
-            // Without any stage here, this part only waits for the end.
+            // All have ended since they were told to.
             stop.cancelled().await;
             Ok::<_, crate::runner::RunError>(())
         });
@@ -319,6 +365,13 @@ async fn nothing_waits_between(log: &dyn Log) -> Result<(), ProcessError> {
     let lag = log.lag("id-assign", between).await.map_err(start_error("the stages"))?;
     let records = lag.iter().map(|partition| partition.records).sum();
     if records == 0 { Ok(()) } else { Err(ProcessError::Waiting { records, topic: between.name }) }
+}
+
+/// Where the copies of the store are, if there are any.
+fn replicas(config: &Config) -> Option<String> {
+    let replicas = &config.repo.store.replicas;
+    let names: Vec<_> = replicas.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn make_dir(path: &Path) -> Result<(), ProcessError> {

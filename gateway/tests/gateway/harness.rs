@@ -46,6 +46,9 @@ pub struct Gateway {
     pub serving: JoinHandle<Result<(), GatewayError>>,
 }
 
+/// What the process says of itself.
+pub const HEALTH: &str = "{\"component\":\"log\",\"ready\":false}\n";
+
 pub async fn gateway() -> Gateway {
     gateway_with(GatewayConfig::default()).await
 }
@@ -68,8 +71,10 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
         slot: SlotLease { slot: SLOT, epoch: EPOCH, lost: lease_lost.clone() },
         clock,
         backlog: backlog.clone(),
-        render_metrics: Arc::new(|| "gochat_up 1\n".into()),
-        health: Arc::new(|| vec![("repo".into(), Ok(())), ("log".into(), Err("the disk is full".into()))]),
+        operations: Operations {
+            render_metrics: Arc::new(|| "gochat_up 1\n".into()),
+            health: Arc::new(|| Readiness { ready: false, lines: HEALTH.into() }),
+        },
     };
     let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
     tokio::spawn(async move { backlog.watch(watched, &LAG_OF, stopped.cancelled_owned()).await });

@@ -8,6 +8,7 @@ mod chat;
 mod edges;
 mod group_events;
 mod grpc_reader;
+mod health;
 mod kafka;
 mod kafka_bad_input;
 mod page;

@@ -8,8 +8,10 @@ mod batch;
 mod conversations;
 mod fault;
 mod groups;
+mod identity_table;
 mod messages;
 mod pools;
+mod probe;
 mod rows;
 mod store;
 pub mod tables;
@@ -17,6 +19,7 @@ mod token_table;
 mod tokens;
 
 pub use fault::Fault;
+pub(super) use identity_table::identity_table;
 pub use pools::{Pools, ServerConfig};
 pub(super) use rows::message_columns;
 use rows::parsed;
