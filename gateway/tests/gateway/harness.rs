@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use gateway::{GatewayConfig, GatewayError, GatewayParts, SlotLease, serve};
+use gateway::{GatewayConfig, GatewayError, GatewayParts, SlotLease, serve, Operations, Readiness};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;

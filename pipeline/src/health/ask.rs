@@ -2,6 +2,7 @@
 //! it is and why; and in one when it is back. Whoever uses it meanwhile fails, waits or tries again in silence.
 
 use std::error::Error;
+use std::sync::Arc;
 use std::time::Duration;
 
 use stages::repo::cache::Cache;
@@ -121,7 +122,7 @@ fn failed_unless<E: Error + 'static>(answer: Result<(), E>) -> State {
 }
 
 /// Asks for ever whether each group has a member somewhere.
-pub async fn groups(health: Health, log: &dyn Log, address: String, groups: Vec<(&'static str, &'static TopicSpec)>) {
+pub async fn groups(health: Health, log: Arc<dyn Log>, address: String, groups: Vec<(&'static str, &'static TopicSpec)>) {
     let began = Instant::now();
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
