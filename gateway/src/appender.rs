@@ -11,7 +11,7 @@ use tokio_util::sync::CancellationToken;
 use topics::catalogue::UPSTREAM;
 use topics::codec::Encoder;
 use topics::headers::Headers;
-use topics::log::Log;
+use topics::log::{Class, Log};
 
 /// Records in one append; the embedded log and Kafka's producer both reach their best well below.
 const BATCH_RECORDS_MAX: usize = 4_096;
@@ -128,11 +128,17 @@ impl AppendTask {
         let answer = match tokio::time::timeout(self.timeout, self.log.append(encoder.finish())).await {
             Ok(Ok(_places)) => Ok(()),
             Ok(Err(error)) => {
-                tracing::error!(%error, records = receipts.len(), "the log did not take messages");
+                match error.class() {
+                    // Whoever watches the log tells that it is away, or full.
+                    Class::Retry => tracing::debug!(%error, records = receipts.len(), "the log did not take messages"),
+                    Class::Abort | Class::Rebuild | Class::Fatal => {
+                        tracing::error!(%error, records = receipts.len(), "the log did not take messages");
+                    }
+                }
                 Err(busy())
             }
             Err(_) => {
-                tracing::error!(records = receipts.len(), "the log did not answer an append in time");
+                tracing::debug!(records = receipts.len(), "the log did not answer an append in time");
                 Err(busy())
             }
         };

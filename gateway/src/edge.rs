@@ -19,6 +19,7 @@ use topics::headers::TraceParent;
 use crate::appender::Appender;
 use crate::config::GatewayConfig;
 use crate::failed_logins::FailedLogins;
+use crate::operations::Operations;
 use crate::presence::{IsOnline, PresencePublisher, SlotLease};
 use crate::rate::RateLimiter;
 use crate::repeats::Taken;
@@ -27,11 +28,6 @@ use crate::rights::Rights;
 use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
-
-/// The Prometheus text of all metrics.
-pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
-/// Name and state of each component of the process.
-pub type HealthOfComponents = Arc<dyn Fn() -> Vec<(String, Result<(), String>)> + Send + Sync>;
 
 /// The gateway's parts, as handlers see them.
 pub struct Edge {
@@ -57,8 +53,7 @@ pub struct Edge {
     pub(crate) sockets: TaskTracker,
     /// No new sockets and requests.
     pub(crate) closing: CancellationToken,
-    pub(crate) render_metrics: RenderMetrics,
-    pub(crate) health: HealthOfComponents,
+    pub(crate) operations: Operations,
     pub(crate) next_socket: AtomicU64,
 }
 

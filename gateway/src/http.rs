@@ -25,7 +25,7 @@ use crate::edge::{Edge, trace_from};
 use crate::repo::{Repo, internal};
 use crate::rest::{auth, conversations, groups, users};
 use crate::views::ErrorView;
-use crate::{health, json, oversize, socket, web};
+use crate::{json, oversize, socket, web};
 
 /// All routes.
 pub fn router(edge: Arc<Edge>) -> Router {
@@ -49,9 +49,7 @@ pub fn router(edge: Arc<Edge>) -> Router {
     Router::new()
         .nest("/api", api)
         .route("/ws", get(socket::upgrade))
-        .route("/health/live", get(health::live))
-        .route("/health/ready", get(health::ready))
-        .route("/metrics", get(health::metrics))
+        .merge(edge.operations.clone().routes())
         .route("/", get(web::index))
         .route("/assets/{*file}", get(web::asset))
         .fallback(no_such_route)

@@ -15,9 +15,9 @@ mod documented;
 mod edge;
 mod failed_logins;
 mod frames;
-mod health;
 mod http;
 mod json;
+mod operations;
 mod oversize;
 mod presence;
 mod queues;
@@ -38,6 +38,6 @@ mod web;
 
 pub use address::{InvalidNetwork, Network};
 pub use config::GatewayConfig;
-pub use edge::{HealthOfComponents, RenderMetrics};
+pub use operations::{HealthOfComponents, Operations, Readiness, RenderMetrics};
 pub use presence::{HEARTBEAT_EVERY, IsOnline, OtherGateways, PresenceChange, SlotLease};
 pub use serve::{GatewayError, GatewayParts, serve};

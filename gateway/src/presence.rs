@@ -17,7 +17,7 @@ use topics::catalogue::{PRESENCE, PresenceKey};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::Headers;
-use topics::log::Log;
+use topics::log::{Class, Log};
 
 use crate::edge::Edge;
 use crate::sessions::{Sessions, locked};
@@ -158,7 +158,15 @@ impl PresencePublisher {
         if !encoder.is_empty()
             && let Err(error) = log.append(encoder.finish()).await
         {
-            tracing::error!(%error, users = users.len(), "presence could not be published: trying again");
+            match error.class() {
+                // Whoever watches the log tells that it is away, or full.
+                Class::Retry => {
+                    tracing::debug!(%error, users = users.len(), "presence could not be published: trying again")
+                }
+                Class::Abort | Class::Rebuild | Class::Fatal => {
+                    tracing::error!(%error, users = users.len(), "presence could not be published: trying again");
+                }
+            }
             locked(&self.changed).users.extend(users);
             return Err(());
         }

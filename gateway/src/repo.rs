@@ -73,7 +73,7 @@ impl Repo {
                 Err(unreachable_repo())
             }
             Ok(Err(CallFailed::TimedOut { .. })) | Err(_) => {
-                tracing::warn!(method, timeout_ms = self.timeout.as_millis(), "the repo did not answer in time");
+                tracing::debug!(method, timeout_ms = self.timeout.as_millis(), "the repo did not answer in time");
                 Err(unreachable_repo())
             }
         }
@@ -163,7 +163,8 @@ fn refusal_of(method: &'static str, status: &Status) -> Refusal {
         None => match status.code() {
             // Unknown: the connection broke under the call.
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown => {
-                tracing::warn!(method, %status, "the repo could not be reached");
+                // Whoever watches the repo tells that it is away.
+                tracing::debug!(method, %status, "the repo could not be reached");
                 unreachable_repo()
             }
             code => {

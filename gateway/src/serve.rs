@@ -19,7 +19,8 @@ use topics::log::{Log, LogError, Reader};
 
 use crate::appender::{AppendTask, appender};
 use crate::config::GatewayConfig;
-use crate::edge::{Edge, HealthOfComponents, Rates, RenderMetrics};
+use crate::edge::{Edge, Rates};
+use crate::operations::Operations;
 use crate::presence::{self, OtherGateways, PresenceChange, PresencePublisher, SlotLease};
 use crate::repeats::Taken;
 use crate::repo::Repo;
@@ -51,10 +52,8 @@ pub struct GatewayParts {
     pub clock: Clock,
     /// Knows how far the chain is behind; somebody else looks.
     pub backlog: Arc<Backlog>,
-    /// What `/metrics` shows.
-    pub render_metrics: RenderMetrics,
-    /// What `/health/ready` shows, beside the gateway itself.
-    pub health: HealthOfComponents,
+    /// What `/metrics` and `/health` show.
+    pub operations: Operations,
 }
 
 /// Why a gateway ended other than by being told to.
@@ -122,8 +121,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
         others,
         clock,
         backlog,
-        render_metrics,
-        health,
+        operations,
     } = parts;
     let repo = Repo::new(repo, Duration::from_millis(config.repo_timeout_ms));
     let access_age = Duration::from_millis(config.access_cache_ms);
@@ -132,7 +130,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
     let edge = Edge {
         rights: Rights::new(repo.clone(), access_age, config.access_cache_entries_max, config.typing_members_max),
         sign_ins: SignIns::new(Duration::from_millis(config.sign_in_cache_ms), config.access_cache_entries_max),
-        taken: Taken::new(config.access_cache_entries_max, Duration::from_secs(config.resend_window_s)),
+        taken: Taken::new(config.access_cache_entries_max, resend_window),
         backlog,
         sessions: Sessions::new(config.sockets_a_user_max),
         presence: PresencePublisher::new(slot.clone()),
@@ -151,8 +149,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
         clock,
         repo,
         appender,
-        render_metrics,
-        health,
+        operations,
     };
     (Arc::new(edge), append_task, others.changes)
 }

@@ -9,6 +9,7 @@ use stages::repo::guarded::GuardedStore;
 use stages::repo::store::Store;
 
 use crate::config::{Config, LogKind};
+use crate::database_url::DatabaseUrl;
 
 /// For how long a user may be shown as they were, where each process has a cache of its own: it does
 /// not hear of changes that went through another.
@@ -25,6 +26,14 @@ pub fn before(store: Arc<dyn Store>, config: &Config) -> Result<StoreAndCache, C
     let cache = cache::open(&config.repo.cache, lifetimes(config))?;
     let guarded = GuardedStore::new(store, &config.repo.guard);
     Ok((Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache))), cache))
+}
+
+/// Where the cache is, without its password, if it is a service.
+pub fn address(config: &Config) -> Option<String> {
+    match config.repo.cache.kind {
+        CacheKind::Redis => Some(DatabaseUrl::from(config.repo.cache.redis.url.clone()).to_string()),
+        CacheKind::Local => None,
+    }
 }
 
 fn lifetimes(config: &Config) -> Lifetimes {

@@ -1,16 +1,18 @@
 //! A process: bootstrap, components, ready; then stop intake, finish batches, close.
 
+use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use gateway::{GatewayParts, OtherGateways, SlotLease};
+use futures::FutureExt;
+use gateway::{GatewayParts, Operations, OtherGateways, SlotLease};
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
 use stages::repo::store::Store;
 use stages::repo::{RepoParts, keys, outbox};
 use tokio::net::TcpListener;
-use tokio::sync::{Notify, broadcast, oneshot};
+use tokio::sync::{Notify, broadcast, oneshot, watch};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Endpoint;
@@ -23,14 +25,15 @@ use crate::cli::Role;
 use crate::commands::stop_signal;
 use crate::config::{Address, Config};
 use crate::coordination::{Local, watch_slot};
-use crate::health::Health;
+use crate::health::watch::{At, Watched};
+use crate::health::{Health, State};
 use crate::log::OpenLog;
 use crate::runner::Surroundings;
 use crate::runner::work::causes;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
-use crate::{cache, members, persisted, presence, store, telemetry};
+use crate::{cache, health, members, pairing, presence, store, telemetry};
 
 /// What a process could not do.
 #[derive(Debug, thiserror::Error)]
@@ -121,6 +124,7 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
 pub struct Process {
     supervisor: Supervisor,
     stops: Stops,
+    health: Health,
     /// Its log.
     pub log: OpenLog,
     /// Where it answers HTTP, when it runs the gateway.
@@ -143,21 +147,36 @@ const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
 const BACKLOG: &str = "backlog";
 const METRICS: &str = "metrics";
+/// The watch over what the parts depend on.
+const HEALTH: &str = "health";
+/// The process as a whole, for its health.
+const PROCESS: &str = "process";
 
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
     pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
-        let (clock, health, stops) = (Clock::system(), Health::default(), Stops::default());
+        let (clock, stops) = (Clock::system(), Stops::default());
+        let health = Health::new(clock.clone());
+        health.expect(PROCESS, "starting");
         let mut supervisor = Supervisor::new(health.clone());
         let rendered = telemetry::start_metrics().map_err(start_error("metrics"))?;
+        let operations = Operations {
+            render_metrics: Arc::new(move || rendered.render()),
+            health: Arc::new({
+                let health = health.clone();
+                move || health.report()
+            }),
+        };
         if let Some(address) = &config.telemetry.metrics_listen {
             let listener = listen(address, "--metrics").await?;
             let address = listener.local_addr().map_err(start_error(METRICS))?;
             tracing::info!(metrics = %format_args!("http://{address}/metrics"), "metrics can be scraped");
-            let (rendered, stop) = (rendered.clone(), stops.repo.clone());
+            let (operations, stop) = (operations.clone(), stops.repo.clone());
             supervisor.start(METRICS, async move {
-                stop.run_until_cancelled(telemetry::serve_metrics(listener, rendered)).await;
-                Ok::<_, std::convert::Infallible>(())
+                match stop.run_until_cancelled(operations.serve(listener)).await {
+                    Some(Err(error)) => Err(error),
+                    None => Ok(()),
+                }
             });
         }
         make_dir(&config.data_dir)?;
@@ -171,9 +190,7 @@ impl Process {
         // The others have no use for it, and need not wait for it when it is away.
         let store = if is(Role::Repo) || is(Role::Persist) {
             let store = store::open(config).await.map_err(start_error("the store"))?;
-            if is(Role::Persist) {
-                persisted::check(&*log, &*store, config).await.map_err(start_error("persist"))?;
-            }
+            pairing::check(&*log, &*store, config).await.map_err(start_error("the store"))?;
             Some(cache::before(store, config).map_err(start_error("the cache"))?)
         } else {
             None
@@ -186,6 +203,7 @@ impl Process {
                 Ok::<_, std::convert::Infallible>(())
             });
         }
+        let (store_works, serving) = watch::channel(true);
         let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
             let listener = listen(&config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
@@ -201,6 +219,7 @@ impl Process {
                 config: config.repo.limits.clone(),
                 drain_timeout: config.grace_of_a_step(),
                 instance: config.first_instance_id(),
+                serving,
                 group_changed: changed.clone(),
                 backlog: backlog.clone(),
             };
@@ -232,12 +251,12 @@ impl Process {
         let chain = Chain {
             log: log.clone(),
             clock: clock.clone(),
-            store: store.map(|(store, _)| store),
+            store: store.clone().map(|(store, _)| store),
             presence: presence.clone(),
             members: members::from_repo(channel.clone()),
         };
         chain.start(config, roles, &mut supervisor, &stops.chain).await?;
-
+        let slot_lost = CancellationToken::new();
         let http = if is(Role::Gateway) {
             let listener = listen(&config.gateway.listen, "--http").await?;
             let address = listener.local_addr().map_err(start_error(GATEWAY))?;
@@ -245,7 +264,7 @@ impl Process {
             let newest = stages::presence::read(&presence).newest_epoch(slot);
             let leased = Local::new(&config.data_dir).lease_slot(slot, newest, &clock);
             let lease =
-                SlotLease { slot, epoch: leased.map_err(start_error(GATEWAY))?, lost: CancellationToken::new() };
+                SlotLease { slot, epoch: leased.map_err(start_error(GATEWAY))?, lost: slot_lost.clone() };
             let watch = watch_slot(lease.clone(), presence.clone(), changes.subscribe());
             let is_online =
                 Arc::new(move |user| stages::presence::read(&presence).slots_of(user).any(|(at, _)| at != slot));
@@ -254,14 +273,13 @@ impl Process {
                 resend_window: config.resend_window(),
                 shutdown_grace: config.grace_of_a_step(),
                 log: log.clone(),
-                repo: channel,
+                repo: channel.clone(),
                 verifying_key,
                 slot: lease,
                 others: OtherGateways { is_online, changes: changes.subscribe() },
                 clock,
-                backlog,
-                render_metrics: Arc::new(move || rendered.render()),
-                health: Arc::new(move || health.report()),
+                backlog: backlog.clone(),
+                operations,
             };
             let serve = gateway::serve(parts, listener, stops.edge.clone());
             supervisor.start(GATEWAY, async move {
@@ -274,7 +292,30 @@ impl Process {
         } else {
             None
         };
-        Ok(Self { supervisor, stops, log: open, http, grpc: repo })
+        // A repo in this process has a state of its own, and that of its store.
+        let repo_elsewhere = !is(Role::Repo) && (is(Role::Gateway) || is(Role::FanOut) || is(Role::LargeGroup));
+        let serves_clients = is(Role::Gateway);
+        let watched = Watched {
+            log: At(log.clone(), crate::log::name(config)),
+            replicas: store.clone().and_then(|(store, _)| Some(At(store, replicas(config)?))),
+            cache: store.clone().and_then(|(_, cache)| Some(At(cache, cache::address(config)?))),
+            store: store.map(|(store, _)| At((store, store_works), store::name(config))),
+            repo: repo_elsewhere.then(|| At(channel, format!("grpc://{found_at}"))),
+            slot_lost: serves_clients.then_some(slot_lost),
+            backlog: serves_clients.then_some(backlog),
+            groups: if serves_clients { topology::groups(config.stages.fuse_dedupe_and_id_assign) } else { Vec::new() },
+        };
+        if let OpenLog::Embedded(_) = open {
+            health::watch::stages_are_there(&*log, &watched.groups).await;
+        }
+        let stop = stops.edge.clone();
+        supervisor.start(
+            HEALTH,
+            stop.run_until_cancelled_owned(watched.watch(health.clone())).map(|_| Ok::<_, Infallible>(())),
+        );
+        health.set(PROCESS, State::Ready);
+        health::watch::ready(&health).await;
+        Ok(Self { supervisor, stops, health, log: open, http, grpc: repo })
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
@@ -286,10 +327,11 @@ impl Process {
                 Err(ended)
             }
         };
+        self.health.set(PROCESS, State::Failed("stopping".into()));
         tracing::info!(grace_seconds = config.grace_seconds, "stopping");
         let deadline = Instant::now() + config.grace();
         let layers = [
-            (&self.stops.edge, &[GATEWAY][..]),
+            (&self.stops.edge, &[GATEWAY, HEALTH][..]),
             (&self.stops.chain, &[STAGES, PRESENCE, OUTBOX][..]),
             (&self.stops.repo, &[REPO, BACKLOG, METRICS][..]),
         ];
@@ -338,15 +380,19 @@ impl Chain {
             members: self.members,
             large_group: stages::large_group::Config::default(),
         };
-        for role in roles.iter().filter_map(|role| StageRole::of(*role)) {
-            topology::start(role, &parts, &mut tasks);
+        let stages: Vec<_> = roles.iter().filter_map(|role| StageRole::of(*role)).collect();
+        if stages.is_empty() {
+            return Ok(());
+        }
+        for stage in stages {
+            topology::start(stage, &parts, &mut tasks);
         }
         let stop = stop.clone();
         supervisor.start(STAGES, async move {
             while let Some(ended) = tasks.ended().await {
                 ended?;
             }
-            // Without any stage here, this part only waits for the end.
+            // All have ended since they were told to.
             stop.cancelled().await;
             Ok::<_, crate::runner::RunError>(())
         });
@@ -360,6 +406,13 @@ async fn nothing_waits_between(log: &dyn Log) -> Result<(), ProcessError> {
     let lag = log.lag("id-assign", between).await.map_err(start_error("the stages"))?;
     let records = lag.iter().map(|partition| partition.records).sum();
     if records == 0 { Ok(()) } else { Err(ProcessError::Waiting { records, topic: between.name }) }
+}
+
+/// Where the copies of the store are, if there are any.
+fn replicas(config: &Config) -> Option<String> {
+    let replicas = &config.repo.store.replicas;
+    let names: Vec<_> = replicas.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(", "))
 }
 
 fn make_dir(path: &Path) -> Result<(), ProcessError> {

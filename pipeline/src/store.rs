@@ -15,6 +15,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::database_url::{Database, DatabaseUrl};
+use crate::runner::work::cause;
 
 /// The database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -89,16 +90,31 @@ const NEXT_TRY: Duration = Duration::from_secs(3);
 /// # Errors
 /// [`StoreError`] when it can't be reached or used.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
-    let deadline = Instant::now() + config.repo.store.wait();
+    let began = Instant::now();
+    let deadline = began + config.repo.store.wait();
+    let mut waits = false;
     loop {
         let error = match open_once(config).await {
-            Ok(store) => return Ok(store),
+            Ok(store) => {
+                if waits {
+                    let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    tracing::info!(address = name(config), waited_ms, "the store answers");
+                }
+                return Ok(store);
+            }
             Err(error) => error,
         };
         match error.class() {
             Class::Retry if Instant::now() + NEXT_TRY < deadline => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "waiting for the store; it is looked for again in {NEXT_TRY:?}");
+                if !std::mem::replace(&mut waits, true) {
+                    let (address, seconds_max) = (name(config), config.repo.store.wait_seconds);
+                    tracing::warn!(
+                        address,
+                        cause = cause(&error),
+                        seconds_max,
+                        "the store does not answer yet: waiting for it"
+                    );
+                }
                 sleep(NEXT_TRY).await;
             }
             Class::Retry | Class::Fatal | Class::Refused(_) => return Err(error),
@@ -111,6 +127,14 @@ pub fn name(config: &Config) -> String {
     match Place::of(config) {
         Place::File(path) => path.display().to_string(),
         Place::MySql(url) | Place::Postgres(url) => url.to_string(),
+    }
+}
+
+/// The file, where the store is one.
+pub fn file(config: &Config) -> Option<PathBuf> {
+    match Place::of(config) {
+        Place::File(path) => Some(path),
+        Place::MySql(_) | Place::Postgres(_) => None,
     }
 }
 

@@ -6,7 +6,8 @@ use std::future::Future;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::health::Health;
+use crate::health::{Health, State};
+use crate::runner::work::causes;
 
 /// Why a part ended, when it was not told to.
 pub type PartError = Box<dyn std::error::Error + Send + Sync>;
@@ -51,7 +52,7 @@ impl Supervisor {
         work: impl Future<Output = Result<(), E>> + Send + 'static,
     ) {
         self.names.insert(part);
-        self.health.works(part);
+        self.health.set(part, State::Ready);
         self.running.spawn(async move { (part, work.await.map_err(Into::into)) });
     }
 
@@ -90,10 +91,8 @@ impl Supervisor {
         let ended = self.running.join_next().await?;
         let (part, outcome) = ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
         self.names.remove(part);
-        match &outcome {
-            Ok(()) => self.health.fails(part, "stopped"),
-            Err(e) => self.health.fails(part, e.to_string()),
-        }
+        let reason = outcome.as_ref().err().map_or_else(|| "stopped".to_owned(), |e| causes(&**e));
+        self.health.set(part, State::Failed(reason));
         Some((part, outcome))
     }
 }

@@ -1,12 +1,8 @@
 //! Logs and metrics of the process.
 
 use std::io::IsTerminal;
-use std::time::Duration;
 
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::{TcpListener, TcpStream};
-use tokio::time::timeout;
 use tracing_subscriber::EnvFilter;
 
 use crate::config::{LogFormat, TelemetryConfig};
@@ -87,46 +83,4 @@ pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
         .and_then(|builder| builder.set_buckets_for_metric(Matcher::Suffix("_records".into()), COUNTS))
         .and_then(PrometheusBuilder::install_recorder)
         .map_err(failed)
-}
-
-/// Longest request that a scraper sends, and how long one connection may take.
-const REQUEST_BYTES_MAX: usize = 8 << 10;
-const REQUEST_TIME_MAX: Duration = Duration::from_secs(5);
-
-/// Answers every HTTP request with the metrics, one connection after the other, for what has no other HTTP:
-/// tools, and processes without a gateway. Never ends.
-pub async fn serve_metrics(listener: TcpListener, metrics: PrometheusHandle) {
-    loop {
-        match listener.accept().await {
-            Ok((socket, _)) => match timeout(REQUEST_TIME_MAX, answer(socket, &metrics)).await {
-                Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::debug!(%error, "a scraper went away"),
-                Err(_) => tracing::debug!("a scraper took too long"),
-            },
-            Err(error) => {
-                tracing::warn!(%error, "no connection for metrics could be taken");
-                tokio::time::sleep(Duration::from_millis(100)).await;
-            }
-        }
-    }
-}
-
-async fn answer(mut socket: TcpStream, metrics: &PrometheusHandle) -> std::io::Result<()> {
-    let mut request = Vec::new();
-    let mut part = [0; 1_024];
-    while !request.windows(4).any(|end| end == b"\r\n\r\n") && request.len() < REQUEST_BYTES_MAX {
-        let read = socket.read(&mut part).await?;
-        if read == 0 {
-            return Ok(());
-        }
-        request.extend_from_slice(&part[..read]);
-    }
-    let body = metrics.render();
-    let head = format!(
-        "HTTP/1.1 200 OK\r\ncontent-type: text/plain; version=0.0.4\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
-        body.len()
-    );
-    socket.write_all(head.as_bytes()).await?;
-    socket.write_all(body.as_bytes()).await?;
-    socket.shutdown().await
 }

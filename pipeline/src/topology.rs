@@ -70,6 +70,12 @@ impl StageRole {
     }
 }
 
+/// The groups that must have a member somewhere, each with the topic that it reads. Fused, dedupe does id-assign's work.
+pub fn groups(fused: bool) -> Vec<(&'static str, &'static TopicSpec)> {
+    let all = StageRole::ALL.into_iter().filter(|role| !(fused && *role == StageRole::IdAssign));
+    all.map(StageRole::reads).collect()
+}
+
 /// The consumer groups that read a topic.
 pub fn readers_of(topic: &TopicSpec) -> Vec<&'static str> {
     let reads = StageRole::ALL.into_iter().map(StageRole::reads);

@@ -12,7 +12,7 @@ use apache_avro::{AvroSchema, GenericSingleObjectReader, Schema, SpecificSingleO
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use crate::records::{DedupeWindow, Delivery, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream};
+use crate::records::{DedupeWindow, Delivery, GroupTask, Head, Heartbeat, LogIdentity, Presence, Sequenced, Upstream};
 
 /// `C3 01` and the 8 bytes of the fingerprint.
 pub const HEADER_BYTES: usize = 10;
@@ -238,6 +238,7 @@ records! {
     Heartbeat: "heartbeat.v1.avsc";
     Head: "head.v1.avsc";
     DedupeWindow: "dedupe_window.v1.avsc";
+    LogIdentity: "log_identity.v1.avsc";
 }
 
 /// What the `presence` topic carries.

@@ -132,6 +132,13 @@ pub struct DedupeWindow {
     pub times: Vec<i64>,
 }
 
+/// Which log this is. A store notes the id of the log that it was filled from, and goes with no other.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LogIdentity {
+    /// 32 hexadecimal digits, drawn at random.
+    pub id: String,
+}
+
 /// The content of the kinds joined, left, removed, group-created, renamed and dissolved, as JSON.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

@@ -140,6 +140,7 @@ KEYS = {
     "Presence": lambda record: f"{record['user_id']}/{record['slot']}",
     "Heartbeat": lambda record: str(record["slot"]),
     "Head": lambda record: record["conversation_id"],
+    "LogIdentity": lambda record: record["id"],
 }
 PLACED_BY_KEY = ("Upstream", "Sequenced", "GroupTask", "Head")
 

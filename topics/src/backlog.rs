@@ -47,6 +47,11 @@ impl Backlog {
         Err(Refusal::new(ErrorCode::Busy, "too many messages are waiting: send it again in a few seconds"))
     }
 
+    /// How many records wait, and how many may.
+    pub fn records(&self) -> (u64, u64) {
+        (self.records.load(Ordering::Relaxed), self.records_max)
+    }
+
     /// Looks each second until `stop`. What counts is the sum.
     pub async fn watch(&self, log: Arc<dyn Log>, watched: &[LagWatch], stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
@@ -62,10 +67,9 @@ impl Backlog {
             for (watch, behind) in watched.iter().zip(&mut behind) {
                 match log.lag(watch.group, watch.topic).await {
                     Ok(partitions) => *behind = partitions.iter().map(|partition| partition.records).sum::<u64>(),
-                    // What was seen last stays: a log that can't answer will refuse appends by itself.
-                    Err(error) => {
-                        tracing::warn!(%error, group = watch.group, "the lag of a stage is not known");
-                    }
+                    // What was seen last stays: a log that can't answer will refuse appends by itself, and is told
+                    // of by whoever watches it.
+                    Err(error) => tracing::debug!(%error, group = watch.group, "the lag of a stage is not known"),
                 }
             }
             let records = behind.iter().sum();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use schemas::avro::{AvroError, PresenceEvent, Record};
 use schemas::ids::{ConversationId, GroupId, UserId};
-use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, Sequenced, Upstream};
+use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, LogIdentity, Sequenced, Upstream};
 
 /// What a log needs to know of a topic.
 #[derive(Debug, PartialEq, Eq)]
@@ -157,6 +157,9 @@ topics! {
     /// Changelog of dedupe; partition as the chain's.
     DEDUPE_WINDOW: PartitionKey, DedupeWindow =
         "dedupe-window", Partitions::Chain, Cleanup::Delete(DEDUPE_WINDOW_MAX.saturating_mul(2)), Synced;
+    /// Which log this is. The first record counts; two are there when two processes began at once.
+    LOG_IDENTITY: LogIdentityKey, LogIdentity =
+        "log-identity", Partitions::Fixed(1), Cleanup::Compact, Synced;
     /// Bytes that are no record, as they came; error and source are in the headers.
     DEAD_LETTERS: RawKey, Raw =
         "dead-letters", Partitions::Fixed(1), Cleanup::Delete(Duration::from_secs(30 * 24 * 3_600)), Synced;
@@ -245,6 +248,22 @@ impl Key for PartitionKey {
     fn write(&self, out: &mut Vec<u8>) {
         use std::io::Write;
         write!(out, "{}", self.0).expect("writing to a Vec does not fail");
+    }
+}
+
+/// Key of an identity: the id itself, so that compaction keeps the first record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LogIdentityKey(pub String);
+
+impl Key for LogIdentityKey {
+    fn write(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.0.as_bytes());
+    }
+}
+
+impl Keyed<LogIdentityKey> for LogIdentity {
+    fn key(&self) -> LogIdentityKey {
+        LogIdentityKey(self.id.clone())
     }
 }
 

@@ -14,6 +14,9 @@ use crate::headers::Headers;
 
 pub use crate::error::{Class, LogError};
 
+/// The longest that [`Log::probe`] waits for an answer.
+pub const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
+
 /// A record to be appended.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
@@ -200,6 +203,20 @@ pub trait Log: Send + Sync + 'static {
     /// # Errors
     /// When the topic does not exist.
     async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError>;
+
+    /// How many members each of these groups has, given with the topic that it reads. A member that died
+    /// without a word counts until the log has noticed.
+    ///
+    /// # Errors
+    /// When the log can't be asked.
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError>;
+
+    /// Whether the log answers, and took what was last given to it. Asks once, and waits no longer than
+    /// [`PROBE_TIME_MAX`].
+    ///
+    /// # Errors
+    /// Why it does not.
+    async fn probe(&self) -> Result<(), LogError>;
 }
 
 /// A member of a consumer group.

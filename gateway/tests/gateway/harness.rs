@@ -5,7 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
-use gateway::{GatewayConfig, GatewayError, GatewayParts, OtherGateways, PresenceChange, SlotLease, serve};
+use gateway::{
+    GatewayConfig, GatewayError, GatewayParts, Operations, OtherGateways, PresenceChange, Readiness, SlotLease, serve,
+};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -51,6 +53,9 @@ pub struct Gateway {
     pub serving: JoinHandle<Result<(), GatewayError>>,
 }
 
+/// What the process says of itself.
+pub const HEALTH: &str = "{\"component\":\"log\",\"ready\":false}\n";
+
 pub async fn gateway() -> Gateway {
     gateway_with(GatewayConfig::default()).await
 }
@@ -82,8 +87,10 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
         },
         clock,
         backlog: backlog.clone(),
-        render_metrics: Arc::new(|| "gochat_up 1\n".into()),
-        health: Arc::new(|| vec![("repo".into(), Ok(())), ("log".into(), Err("the disk is full".into()))]),
+        operations: Operations {
+            render_metrics: Arc::new(|| "gochat_up 1\n".into()),
+            health: Arc::new(|| Readiness { ready: false, lines: HEALTH.into() }),
+        },
     };
     let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
     tokio::spawn(async move { backlog.watch(watched, &LAG_OF, stopped.cancelled_owned()).await });

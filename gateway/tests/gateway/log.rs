@@ -82,4 +82,12 @@ impl Log for GatedLog {
         let records = records.load(Ordering::SeqCst);
         Ok(vec![PartitionLag { partition: 0, committed: Some(0), end: records, records }])
     }
+
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        self.inner.members(groups).await
+    }
+
+    async fn probe(&self) -> Result<(), LogError> {
+        self.inner.probe().await
+    }
 }

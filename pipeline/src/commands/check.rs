@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 use std::process::ExitCode;
+use std::sync::Arc;
 use std::time::Duration;
 
 use clap::Args;
+use gateway::{Operations, Readiness};
 use serde_json::json;
 use stages::repo::store::Store;
 use topics::clock::Clock;
@@ -192,7 +194,11 @@ async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckA
     };
     let served = async {
         match serving {
-            Some((listener, metrics)) => telemetry::serve_metrics(listener, metrics).await,
+            Some((listener, metrics)) => {
+                let ready = || Readiness { ready: true, lines: String::new() };
+                let render_metrics = Arc::new(move || metrics.render());
+                Operations { render_metrics, health: Arc::new(ready) }.serve(listener).await
+            }
             None => std::future::pending().await,
         }
     };
@@ -212,7 +218,7 @@ async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckA
     };
     tokio::select! {
         () = stop_signal()? => Ok(()),
-        () = served => Ok(()),
+        Err(error) = served => Err(error.into()),
         failed = looks => failed,
     }
     .map(|()| if told.is_empty() { Outcome::Holds } else { Outcome::Broken })

@@ -27,7 +27,7 @@ use super::rebuild_cache::RebuildCacheArgs;
 use super::{CommandError, output, stop_signal};
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
 use crate::log::OpenLog;
-use crate::{store, telemetry};
+use crate::{pairing, store, telemetry};
 
 /// What to make anew.
 #[derive(Debug, Subcommand)]
@@ -78,6 +78,7 @@ pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     let config = args.log.config()?;
     let open = OpenLog::attach(&config).await?;
     let (log, store) = (open.log(), store::open(&config).await?);
+    pairing::check_for_rebuild(&*log, &*store, &config).await?;
     let mut rebuild = Rebuild {
         log: &*log,
         store: &*store,
@@ -100,6 +101,7 @@ pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
             "{cut} conversations began before that: their older messages are not in the log any more"
         ))?;
     }
+    pairing::note(&*log, &*store, &config).await?;
     rebuild.checkpoint.remove()?;
     let scope = scope_of(open.dedupe_memory(&config));
     let findings = audit(&*log, &*store, &scope, |what| output::note(format_args!("comparing {what} …"))).await?;

@@ -161,7 +161,16 @@ pub async fn run<S: Stage>(
                 if began.elapsed() > around.config.retry_wait_max {
                     wait = around.config.retry_wait_min;
                 }
-                tracing::warn!(stage = name, instance = around.instance, error = %source, "task starts anew");
+                let error = work::causes(&source);
+                match source.class() {
+                    // Whoever watches the log tells that it is away.
+                    Class::Retry => {
+                        tracing::debug!(stage = name, instance = around.instance, error, "task starts anew")
+                    }
+                    Class::Abort | Class::Rebuild | Class::Fatal => {
+                        tracing::warn!(stage = name, instance = around.instance, error, "task starts anew");
+                    }
+                }
                 metrics::counter!("gochat_stage_rebuilds_total", "stage" => name).increment(1);
                 work::back_off(&mut wait, &around.config, shutdown).await;
             }
@@ -195,7 +204,7 @@ impl<S: Stage> Task<'_, S> {
         let mut member = self.around.log.join(spec).await.map_err(|e| self.log_error(e))?;
         let outcome = self.serve(member.as_mut()).await;
         if let Err(e) = member.leave().await {
-            tracing::warn!(stage = self.stage.name(), error = %e, "could not leave the group; its partitions move on after a timeout");
+            tracing::debug!(stage = self.stage.name(), error = %e, "could not leave the group; its partitions move on after a timeout");
         }
         outcome
     }

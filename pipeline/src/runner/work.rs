@@ -17,6 +17,10 @@ use tracing::Instrument;
 use super::wiring::Changelog;
 use super::{RunError, RunnerConfig, Task};
 
+/// A batch that waits for so long is told of. Until then its tries are not: each task of a process would tell the same
+/// while the log, the store or the repo is away, which whoever watches them tells once.
+const STUCK_AFTER: Duration = Duration::from_secs(120);
+
 /// Why one try at a batch failed.
 enum Failure {
     /// It may succeed later.
@@ -45,7 +49,7 @@ impl<S: Stage> Task<'_, S> {
         let records: usize = batch.iter().map(|part| part.records.len()).sum();
         let span = tracing::info_span!("batch", stage, records, partitions = batch.len());
         let mut wait = self.around.config.retry_wait_min;
-        let mut tries = 0_u32;
+        let (mut tries, mut told) = (0_u32, false);
         while let Err(failure) = self.attempt(member, batch).instrument(span.clone()).await {
             self.stage.aborted();
             let error = match failure {
@@ -54,13 +58,21 @@ impl<S: Stage> Task<'_, S> {
             };
             tries += 1;
             metrics::counter!("gochat_stage_retries_total", "stage" => stage).increment(1);
-            tracing::warn!(parent: &span, tries, error = %causes(error.as_ref()), "batch waits and is tried again");
+            tracing::debug!(parent: &span, tries, error = %causes(error.as_ref()), "batch waits and is tried again");
+            if !told && started.elapsed() >= STUCK_AFTER {
+                told = true;
+                let waits_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+                tracing::warn!(parent: &span, tries, waits_ms, error = %causes(error.as_ref()), "batch does not get through");
+            }
             back_off(&mut wait, &self.around.config, self.shutdown).await;
             if self.shutdown.is_cancelled() {
                 return Ok(());
             }
         }
         self.stage.committed();
+        if told {
+            tracing::info!(parent: &span, tries, "batch got through");
+        }
         metrics::counter!("gochat_stage_records_total", "stage" => stage).increment(records as u64);
         metrics::histogram!("gochat_stage_batch_records", "stage" => stage).record(records as f64);
         metrics::histogram!("gochat_stage_batch_seconds", "stage" => stage).record(started.elapsed());
@@ -160,6 +172,11 @@ impl<S: Stage> Task<'_, S> {
 pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
     let chain = std::iter::successors(Some(error), |e| e.source());
     chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+}
+
+/// Why something failed, without what it was: the causes of an error, or the error where it knows none.
+pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+    causes(error.source().unwrap_or(error))
 }
 
 /// Waits a share of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.

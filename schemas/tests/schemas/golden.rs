@@ -5,7 +5,7 @@ use std::fmt::Debug;
 use schemas::avro::{PresenceEvent, Record};
 
 use crate::samples::{
-    bytes_of, dedupe_window, delivery, group_task, head, heartbeat, presence, read, sequenced, upstream,
+    bytes_of, dedupe_window, delivery, group_task, head, heartbeat, log_identity, presence, read, sequenced, upstream,
 };
 
 // `C3 01`, the fingerprint of the schema, then field after field.
@@ -19,6 +19,8 @@ const HEARTBEAT: &str = "c301 d23e9be7e7de2850 04 06 08";
 const HEAD: &str = "c301 1467d9d93bae620b 1067726f75705f3730 10 0c 808080808040";
 const DEDUPE_WINDOW: &str =
     "c301 32b8623d84c0387d 40000102030405060708090a0b0c0d0e0f101112131415161718191a1b1c1d1e1f 04 02 80c0e285e368 00";
+
+const LOG_IDENTITY: &str = "c301 956decc40e1bca0a 0830306666";
 
 fn check<T: Record + PartialEq + Debug>(record: &T, golden: &str) {
     let hex: String = bytes_of(record).iter().map(|byte| format!("{byte:02x}")).collect();
@@ -62,4 +64,9 @@ fn a_head() {
 #[test]
 fn a_dedupe_window() {
     check(&dedupe_window(), DEDUPE_WINDOW);
+}
+
+#[test]
+fn an_identity_of_a_log() {
+    check(&log_identity(), LOG_IDENTITY);
 }

@@ -3,7 +3,9 @@
 use schemas::avro::{AvroError, Record};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
-use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream};
+use schemas::records::{
+    DedupeWindow, Delivery, GroupTask, Head, Heartbeat, LogIdentity, Presence, Sequenced, Upstream,
+};
 
 pub fn upstream() -> Upstream {
     Upstream {
@@ -49,6 +51,10 @@ pub fn head() -> Head {
 
 pub fn dedupe_window() -> DedupeWindow {
     DedupeWindow { hashes: (0..32).collect(), times: vec![1, 1_800_000_000_000] }
+}
+
+pub fn log_identity() -> LogIdentity {
+    LogIdentity { id: "00ff".into() }
 }
 
 /// The bytes of a record.

@@ -6,7 +6,9 @@ use std::fmt::Debug;
 use apache_avro::types::Value;
 use apache_avro::{AvroSchema, GenericSingleObjectReader, GenericSingleObjectWriter, Schema};
 use schemas::avro::{Record, SCHEMAS, Versions};
-use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, Heartbeat, Presence, Sequenced, Upstream};
+use schemas::records::{
+    DedupeWindow, Delivery, GroupTask, Head, Heartbeat, LogIdentity, Presence, Sequenced, Upstream,
+};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value as Json;
@@ -23,6 +25,7 @@ fn for_each_record(check: &impl Check) {
     check.check(samples::heartbeat());
     check.check(samples::head());
     check.check(samples::dedupe_window());
+    check.check(samples::log_identity());
     let listed = [
         Upstream::NAME,
         Sequenced::NAME,
@@ -32,6 +35,7 @@ fn for_each_record(check: &impl Check) {
         Heartbeat::NAME,
         Head::NAME,
         DedupeWindow::NAME,
+        LogIdentity::NAME,
     ];
     assert!(SCHEMAS.iter().map(|(name, _)| *name).eq(listed));
 }

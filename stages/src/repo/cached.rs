@@ -129,7 +129,7 @@ fn reach(seq: Seq, head: Seq) -> usize {
     usize::try_from(head.0.saturating_sub(seq.0).saturating_add(1)).unwrap_or(usize::MAX)
 }
 
-/// What a cache answered, if it did. Its failures are counted, and logged by its breaker.
+/// What a cache answered, if it did. Its failures are counted, and whoever watches it tells that it is away.
 fn note<T>(what: &'static str, answer: Result<T, CacheError>) -> Option<T> {
     answer
         .inspect_err(|error| {
@@ -257,6 +257,26 @@ impl Store for CachedStore {
 
     async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
         self.store.scan(after, limit).await
+    }
+
+    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError> {
+        self.store.newest(limit).await
+    }
+
+    async fn log_id(&self) -> Result<Option<String>, StoreError> {
+        self.store.log_id().await
+    }
+
+    async fn set_log_id(&self, id: &str) -> Result<(), StoreError> {
+        self.store.set_log_id(id).await
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        self.store.probe().await
+    }
+
+    async fn probe_replicas(&self) -> Vec<StoreError> {
+        self.store.probe_replicas().await
     }
 
     async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {

@@ -2,7 +2,7 @@
 //! breaker, so that a database that is ill is not asked by everybody who waits.
 //!
 //! What the chain itself needs goes past the guard: the runner and the outbox relay wait and try again
-//! for as long as it takes, and are few. So do audits, which read for longer than any limit.
+//! for as long as it takes, and are few. So do audits, which read for longer than any limit, and probes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -115,6 +115,10 @@ macro_rules! guarded {
             $(async fn $bare(&self, $($b: $bt),*) -> Result<$bout, StoreError> {
                 self.store.$bare($($b),*).await
             })*
+
+            async fn probe_replicas(&self) -> Vec<StoreError> {
+                self.store.probe_replicas().await
+            }
         }
     };
 }
@@ -152,6 +156,10 @@ guarded! {
     unguarded {
         write_batch(batch: &[&Sequenced]) -> Vec<RaisedMark>;
         scan(after: MessageId, limit: usize) -> Vec<Message>;
+        newest(limit: usize) -> Vec<Message>;
+        log_id() -> Option<String>;
+        set_log_id(id: &str) -> ();
+        probe() -> ();
         outbox(limit: usize) -> Vec<OutboxRow>;
         outbox_published(ids: &[i64]) -> ();
     }

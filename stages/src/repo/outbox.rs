@@ -99,8 +99,9 @@ pub async fn relay(
         match drain(&*store, &*log, &clock, &mut knowledge, &shutdown).await {
             Ok(()) => {}
             Err(error) if error.passes() => {
+                // Whoever watches store and log tells that they are away.
                 let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "group events wait in the outbox; tried again within {FALLBACK_TICK:?}");
+                tracing::debug!(%error, cause, "group events wait in the outbox; tried again within {FALLBACK_TICK:?}");
             }
             Err(error) => return Err(error),
         }

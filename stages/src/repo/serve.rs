@@ -7,11 +7,14 @@ use schemas::pb;
 use schemas::snowflake::{self, Snowflake};
 use schemas::token::SigningKey;
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
+use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
+use tonic_health::ServingStatus;
+use tonic_health::server::HealthReporter;
 use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::Log;
@@ -63,6 +66,8 @@ pub struct RepoParts {
     pub config: RepoConfig,
     /// How long calls under way are waited for when the process ends.
     pub drain_timeout: Duration,
+    /// Whether calls can be served, as somebody else finds out: what `grpc.health.v1` says.
+    pub serving: watch::Receiver<bool>,
     /// Instance id of the Snowflakes of users, groups and sign-ins, below
     /// [`schemas::snowflake::INSTANCES`] and nobody else's in the installation.
     pub instance: u16,
@@ -90,12 +95,14 @@ pub enum RepoError {
 /// # Errors
 /// [`RepoError`].
 pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RepoError> {
-    let (config, drain_timeout) = (parts.config.clone(), parts.drain_timeout);
+    let (config, drain_timeout, serving) = (parts.config.clone(), parts.drain_timeout, parts.serving.clone());
     let repo = repo_of(parts).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
+    // The empty name stands for the server as a whole.
+    let mut services = vec![""];
     macro_rules! bounded {
         ($server:ident) => {{
-            health.set_serving::<$server<Repo>>().await;
+            services.push(<$server<Repo> as NamedService>::NAME);
             $server::new(repo.clone()).max_decoding_message_size(REQUEST_BYTES_MAX)
         }};
     }
@@ -120,19 +127,39 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
         .add_service(bounded!(GroupRepoServer))
         .add_service(bounded!(ConversationServiceServer))
         .add_service(bounded!(AuthServiceServer));
+    tell_all(&health, &services, status_of(&serving)).await;
     let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let serving = server.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let server = server.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
     let too_long = async {
-        shutdown.cancelled().await;
-        health.set_service_status("", tonic_health::ServingStatus::NotServing).await;
+        shutdown.run_until_cancelled(tell(&health, &services, serving)).await;
+        tell_all(&health, &services, ServingStatus::NotServing).await;
         tokio::time::sleep(drain_timeout).await;
     };
     tokio::select! {
-        served = serving => served.map_err(RepoError::Transport),
+        served = server => served.map_err(RepoError::Transport),
         () = too_long => {
             tracing::warn!(waited = ?drain_timeout, "calls or streams of the repo were still open at its end: cut off");
             Ok(())
         }
+    }
+}
+
+/// Tells each change, and never ends.
+async fn tell(health: &HealthReporter, services: &[&str], mut serving: watch::Receiver<bool>) {
+    while serving.changed().await.is_ok() {
+        tell_all(health, services, status_of(&serving)).await;
+    }
+    // Nobody finds out any more: what was known last stays.
+    std::future::pending().await
+}
+
+fn status_of(serving: &watch::Receiver<bool>) -> ServingStatus {
+    if *serving.borrow() { ServingStatus::Serving } else { ServingStatus::NotServing }
+}
+
+async fn tell_all(health: &HealthReporter, services: &[&str], status: ServingStatus) {
+    for service in services {
+        health.set_service_status(*service, status).await;
     }
 }
 
@@ -149,6 +176,7 @@ async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
         config,
         instance,
         drain_timeout: _,
+        serving: _,
     } = parts;
     let ids = ids_after_those_stored(&*store, &clock, instance).await?;
     let passwords = Passwords::new(&config)?;

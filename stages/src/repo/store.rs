@@ -137,6 +137,22 @@ pub trait Store: Send + Sync + 'static {
     /// Messages of all conversations by id, those above `after`: how an auditor reads everything.
     async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError>;
 
+    /// The messages with the largest ids, largest first.
+    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError>;
+
+    /// The id of the log that the store was filled from, if it was noted.
+    async fn log_id(&self) -> Result<Option<String>, StoreError>;
+
+    /// Notes the id of the log that the store is filled from from now on; nothing when one is noted.
+    async fn set_log_id(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Whether the store can be read and written now, with the true cause when it can't. After a call that
+    /// failed it has to commit a change; otherwise a change that is taken back will do.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Why copies that may be read do not answer; nothing of those that do.
+    async fn probe_replicas(&self) -> Vec<StoreError>;
+
     /// A page of a history from `first` on. A conversation nobody wrote in has an empty one.
     async fn history(
         &self,

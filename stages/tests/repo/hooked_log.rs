@@ -59,4 +59,12 @@ impl<H: Hook> Log for HookedLog<H> {
     async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
         self.log.lag(group, topic).await
     }
+
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        self.log.members(groups).await
+    }
+
+    async fn probe(&self) -> Result<(), LogError> {
+        self.log.probe().await
+    }
 }

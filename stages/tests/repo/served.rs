@@ -21,7 +21,7 @@ use stages::repo::guarded::{GuardedStore, GuardedStoreConfig};
 use stages::repo::store::Store;
 use stages::repo::{RepoConfig, RepoError, RepoParts, serve};
 use tokio::net::TcpListener;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
@@ -49,6 +49,8 @@ pub struct Served {
     pub channel: Channel,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), RepoError>>,
+    /// What whoever watches the store tells.
+    pub store_works: watch::Sender<bool>,
     pub files: TestStore,
 }
 
@@ -107,7 +109,9 @@ impl Served {
         let cache: Arc<dyn Cache> = Arc::new(LocalCache::new(&LocalConfig::default(), Lifetimes::default()));
         let guarded = GuardedStore::new(Arc::clone(&files.store), &GuardedStoreConfig::default());
         let store: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache)));
+        let (store_works, told) = watch::channel(true);
         let parts = RepoParts {
+            serving: told,
             store: Arc::clone(&store),
             cache,
             log: Arc::clone(&log),
@@ -122,7 +126,7 @@ impl Served {
         };
         let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
         let channel = Channel::from_shared(format!("http://{address}")).unwrap().connect().await.unwrap();
-        Self { store, log, clock, key, group_changed, backlog, online, channel, shutdown, serving, files }
+        Self { store, log, clock, key, group_changed, backlog, online, channel, shutdown, serving, store_works, files }
     }
 
     pub fn users(&self) -> UserRepoClient<Channel> {

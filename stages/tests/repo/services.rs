@@ -54,6 +54,21 @@ async fn reflection_and_health_know_every_service() {
 }
 
 #[tokio::test]
+async fn health_tells_of_every_service_that_the_store_is_away_and_back() {
+    let repo = Served::start().await;
+    let services = SERVICES.iter().map(|service| format!("gochat.repo.v1.{service}")).chain([String::new()]);
+    for service in services {
+        let request = tonic_health::pb::HealthCheckRequest { service: service.clone() };
+        let mut watching = HealthClient::new(repo.channel.clone()).watch(request).await.unwrap().into_inner();
+        for works in [true, false, true] {
+            repo.store_works.send_if_modified(|before| std::mem::replace(before, works) != works);
+            let said = tokio::time::timeout(SOON, watching.message()).await.unwrap().unwrap().unwrap();
+            assert_eq!(said.status == 1, works, "{service}: {said:?}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn shutdown_ends_the_server_though_a_stream_is_open() {
     let repo = Served::start().await;
     let mut health = HealthClient::new(repo.channel.clone());

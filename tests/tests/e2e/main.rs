@@ -9,6 +9,7 @@ mod configuration;
 mod edges;
 mod group_events;
 mod grpc_reader;
+mod health;
 mod kafka;
 mod kafka_bad_input;
 mod lost_output;

@@ -55,6 +55,32 @@ async fn metrics_can_be_scraped_without_a_gateway() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_store_whose_log_was_removed_is_refused_and_goes_on_once_it_is_back() {
+    let data = tempfile::tempdir().unwrap();
+    let server = Server::start(data.path()).await;
+    // Users are in no log: they alone tie the store to it.
+    Api::new(server.http).register("ann").await;
+    assert!(server.stop().await.success());
+    let (log, aside) = (data.path().join("log"), data.path().join("log.aside"));
+    std::fs::rename(&log, &aside).unwrap();
+
+    let Refused { code, said } = refusal(data.path(), any(), any()).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert_eq!(said.trim().lines().count(), 1, "one clear line: {said}");
+    for words in ["belongs to another log", &*log.display().to_string(), "restore", "repo.store.url", "empty both"] {
+        assert!(said.contains(words), "{words}: {said}");
+    }
+    std::fs::remove_dir_all(&log).unwrap();
+    std::fs::rename(&aside, &log).unwrap();
+    let server = Server::start(data.path()).await;
+    let again = serde_json::json!({"username": "ann", "password": "correct horse"});
+    let (status, answer) =
+        Api::new(server.http).call(reqwest::Method::POST, "/api/auth/register", None, Some(again)).await;
+    assert_eq!(status, 409, "ann is known: {answer}");
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_port_in_use_is_named_with_the_option_that_changes_it() {
     let data = tempfile::tempdir().unwrap();
     let taken = TcpListener::bind(any()).unwrap();

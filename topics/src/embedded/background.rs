@@ -70,6 +70,7 @@ impl Background {
             checkpoints: Arc::clone(&checkpoints),
             txn,
             leftovers: Vec::new(),
+            failing: Arc::clone(&shared.failing),
             broken: None,
         };
         let upkeeping = Arc::clone(&upkeep);

@@ -249,6 +249,15 @@ impl Group {
         self.changed.notify_waiters();
     }
 
+    /// How many members there are that did not stay away for too long.
+    pub fn members(&self) -> usize {
+        let mut state = locked(&self.state);
+        if state.expire(Instant::now()) {
+            self.changed.notify_waiters();
+        }
+        state.members.values().filter(|member| member.presence != Presence::Overdue).count()
+    }
+
     /// The committed positions, by partition.
     pub fn committed(&self) -> Vec<Option<u64>> {
         locked(&self.state).partitions.iter().map(|partition| partition.committed).collect()

@@ -138,7 +138,8 @@ impl EmbeddedLog {
             topics: Arc::clone(&topics),
             fetches: Fetches::new(dir, config.read_connections_max),
             groups: Mutex::new(groups),
-            access: Access::Write(Arc::clone(&queue)),
+            access: Access::Write { dir: dir.to_owned(), queue: Arc::clone(&queue) },
+            failing: Arc::default(),
             closed: AtomicBool::new(false),
         });
         let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
@@ -166,6 +167,7 @@ impl EmbeddedLog {
             fetches: Fetches::new(&dir, 1),
             groups: Mutex::new(groups),
             access: Access::Read { dir },
+            failing: Arc::default(),
             closed: AtomicBool::new(false),
         });
         let background = Background::follow(files, &shared)?;
@@ -204,7 +206,7 @@ impl EmbeddedLog {
     fn stop(&self) {
         self.shared.closed.store(true, Ordering::SeqCst);
         match &self.shared.access {
-            Access::Write(queue) => queue.close(),
+            Access::Write { queue, .. } => queue.close(),
             Access::Read { .. } => {}
         }
         self.background.stop();
@@ -273,6 +275,25 @@ impl Log for EmbeddedLog {
             lags.push(PartitionLag { partition, committed, end, records });
         }
         Ok(lags)
+    }
+
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        self.shared.check_open()?;
+        let known = locked(&self.shared.groups);
+        let count = |&(group, topic): &(&str, &'static TopicSpec)| {
+            known.get(&(group.to_owned(), topic.name)).map_or(0, |group| group.members())
+        };
+        Ok(groups.iter().map(count).collect())
+    }
+
+    /// The writer says how its last transaction went. One that failed is followed by others: stages and
+    /// the gateway's heartbeat try again.
+    async fn probe(&self) -> Result<(), LogError> {
+        self.shared.check_open()?;
+        match (&*locked(&self.shared.failing), &self.shared.access) {
+            (Some(failure), Access::Write { dir, .. }) => Err(failure.to_error(dir)),
+            (Some(_) | None, Access::Write { .. } | Access::Read { .. }) => Ok(()),
+        }
     }
 }
 

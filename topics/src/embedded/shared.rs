@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::call::Limits;
 use super::cursor::{Allowance, Cursor};
+use super::failure::WriteFailure;
 use super::fetch::Fetches;
 use super::group::Group;
 use super::open::Groups;
@@ -28,6 +29,8 @@ pub(super) struct Shared {
     pub fetches: Fetches,
     pub groups: Mutex<Groups>,
     pub access: Access,
+    /// Why the last transaction was not written, if it was not.
+    pub failing: Arc<Mutex<Option<WriteFailure>>>,
     pub closed: AtomicBool,
 }
 
@@ -35,7 +38,12 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Access {
     /// Everything, by way of the writer.
-    Write(Arc<Queue<Work>>),
+    Write {
+        /// For errors.
+        dir: PathBuf,
+        /// Where work goes.
+        queue: Arc<Queue<Work>>,
+    },
     /// Reading; another process may write.
     Read {
         /// For errors.
@@ -50,7 +58,7 @@ impl Shared {
 
     pub fn queue(&self) -> Result<&Queue<Work>, LogError> {
         match &self.access {
-            Access::Write(queue) => Ok(queue),
+            Access::Write { queue, .. } => Ok(queue),
             Access::Read { dir } => Err(LogError::Unusable {
                 path: dir.display().to_string(),
                 reason: "it was opened for reading only: changes go through the process that writes it".into(),

@@ -9,7 +9,7 @@
 //! are of a commit that never was, and go when the log is opened.
 
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 use tokio::sync::oneshot;
@@ -19,6 +19,7 @@ use super::call::Chunk;
 use super::checkpoint::Checkpoints;
 use super::failure::WriteFailure;
 use super::group::{Group, MemberId, Outcome};
+use super::locked;
 use super::plan::{Plan, Planned};
 use super::queue::{Queue, Waiting};
 use super::rows;
@@ -107,6 +108,8 @@ pub(super) struct Writer {
     pub txn: i64,
     /// Rows in `unsynced.db` whose transaction failed in the other file.
     pub leftovers: Vec<(u32, u64)>,
+    /// Why the last transaction was not written, if it was not.
+    pub failing: Arc<Mutex<Option<WriteFailure>>>,
     /// Set once the disk failed.
     pub broken: Option<WriteFailure>,
 }
@@ -158,6 +161,7 @@ impl Writer {
             return;
         }
         let written = plan.publish_synced(&self.topics);
+        *locked(&self.failing) = None;
         metrics::counter!("gochat_log_commits_total").increment(1);
         metrics::counter!("gochat_log_records_total").increment(written.records);
         metrics::histogram!("gochat_log_commit_seconds").record(started.elapsed().as_secs_f64());
@@ -255,10 +259,11 @@ impl Writer {
         Ok(())
     }
 
-    /// Remembers that the disk failed.
+    /// Remembers that the disk failed. That it is full is the callers' to tell: they try again.
     fn note(&mut self, failure: &WriteFailure) {
+        *locked(&self.failing) = Some(failure.clone());
         match failure {
-            WriteFailure::Full => tracing::warn!(dir = %self.dir.display(), "no space left for the log"),
+            WriteFailure::Full => tracing::debug!(dir = %self.dir.display(), "no space left for the log"),
             WriteFailure::Broken(e) => {
                 tracing::error!(dir = %self.dir.display(), error = %e, "the log's storage failed; nothing is written any more");
                 self.broken = Some(failure.clone());

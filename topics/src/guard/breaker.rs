@@ -106,7 +106,7 @@ impl Breaker {
                 if tally.is_too_much(&self.limits) { self.open(now) } else { self.state = State::Closed(tally) }
             }
             (State::HalfOpen, PermitKind::Probe, Outcome::Works) => {
-                tracing::info!(service = self.service, "it works again");
+                tracing::debug!(service = self.service, "it works again");
                 self.turn(State::Closed(Tally::starting(now)));
             }
             (State::HalfOpen, PermitKind::Probe, Outcome::Fails) => self.open(now),
@@ -120,7 +120,8 @@ impl Breaker {
 
     fn open(&mut self, now: Instant) {
         let open_ms = u64::try_from(self.limits.open_time.as_millis()).unwrap_or(u64::MAX);
-        tracing::warn!(service = self.service, open_ms, "it fails: calls are refused for a moment, then one is tried");
+        // Why, and for how long, whoever watches the service tells; this comes again with each probe that fails.
+        tracing::debug!(service = self.service, open_ms, "it fails: calls are refused for a moment, then one is tried");
         metrics::counter!("gochat_breaker_opened_total", "service" => self.service).increment(1);
         self.turn(State::Open { until: now + self.limits.open_time });
     }

@@ -1,6 +1,8 @@
 //! Appending outside of groups: one idempotent producer for all callers, polled by a thread of its own.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::time::Duration;
 
 use rdkafka::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
@@ -8,6 +10,7 @@ use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 use rdkafka::message::{DeliveryResult, Message};
 use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::time::Instant;
 
 use super::cluster::{Cluster, is_missing};
 use super::config::RECORD_BYTES_MAX;
@@ -19,12 +22,33 @@ use crate::log::{LogError, Outgoing, Place};
 /// Room that a record's overhead takes in the limit of its size, bytes.
 const RECORD_OVERHEAD_BYTES: usize = 1_024;
 
+/// How long a record that was not taken counts as a sign that no others would be. A gateway's heartbeat comes sooner.
+const FAILURE_COUNTS: Duration = Duration::from_secs(15);
+
 pub(super) struct Appender {
     cluster: Arc<Cluster>,
     /// Replaced when it can't go on. `None` only while it is being dropped.
     producer: RwLock<Option<Arc<ThreadedProducer<Acknowledgements>>>>,
     /// A permit a record that is not acknowledged yet.
     room: Arc<Semaphore>,
+    undelivered: Arc<Undelivered>,
+}
+
+/// Why the brokers did not take the newest record, if they did not.
+#[derive(Default)]
+struct Undelivered {
+    any: AtomicBool,
+    last: Mutex<Option<(Code, Instant)>>,
+}
+
+impl Undelivered {
+    fn note(&self, outcome: Option<Code>) {
+        // Records are many, and failures few: the lock is for these.
+        if outcome.is_some() || self.any.load(Ordering::SeqCst) {
+            *self.last.lock().unwrap_or_else(PoisonError::into_inner) = outcome.map(|code| (code, Instant::now()));
+            self.any.store(outcome.is_some(), Ordering::SeqCst);
+        }
+    }
 }
 
 /// The records of one call of `append`.
@@ -70,7 +94,9 @@ impl Call {
 }
 
 /// Hears which records the brokers have.
-struct Acknowledgements;
+struct Acknowledgements {
+    undelivered: Arc<Undelivered>,
+}
 
 impl ClientContext for Acknowledgements {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
@@ -92,6 +118,7 @@ impl ProducerContext for Acknowledgements {
             }
             Err((error, _)) => Err(error.rdkafka_error_code().unwrap_or(Code::Fail)),
         };
+        self.undelivered.note(answer.as_ref().err().copied());
         ticket.call.answer(ticket.index, answer);
     }
 }
@@ -99,8 +126,20 @@ impl ProducerContext for Acknowledgements {
 impl Appender {
     pub fn new(cluster: Arc<Cluster>) -> Result<Self, LogError> {
         let room = Arc::new(Semaphore::new(cluster.config.append_queue_records_max as usize));
-        let producer = RwLock::new(Some(create(&cluster)?));
-        Ok(Self { cluster, producer, room })
+        let undelivered = Arc::default();
+        let producer = RwLock::new(Some(create(&cluster, &undelivered)?));
+        Ok(Self { cluster, producer, room, undelivered })
+    }
+
+    /// Whether the brokers took what they were last given. A failure counts for a while: who is refused may not
+    /// try again.
+    pub fn took_the_last(&self) -> Result<(), LogError> {
+        match *self.undelivered.last.lock().unwrap_or_else(PoisonError::into_inner) {
+            Some((code, at)) if at.elapsed() < FAILURE_COUNTS => {
+                Err(self.cluster.speaker("appending records").error(Failure::undelivered(code)))
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     pub async fn append(&self, records: &[Outgoing]) -> Result<Vec<Place>, LogError> {
@@ -152,7 +191,7 @@ impl Appender {
         if code == Code::MessageTimedOut || producer.client().fatal_error().is_some() {
             let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
             if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
-                match create(&self.cluster) {
+                match create(&self.cluster, &self.undelivered) {
                     Ok(fresh) => let_go(current.replace(fresh)),
                     Err(e) => return e,
                 }
@@ -176,8 +215,12 @@ impl Drop for Appender {
     }
 }
 
-fn create(cluster: &Cluster) -> Result<Arc<ThreadedProducer<Acknowledgements>>, LogError> {
-    let producer = cluster.config.appender().create_with_context::<_, ThreadedProducer<_>>(Acknowledgements);
+fn create(
+    cluster: &Cluster,
+    undelivered: &Arc<Undelivered>,
+) -> Result<Arc<ThreadedProducer<Acknowledgements>>, LogError> {
+    let context = Acknowledgements { undelivered: Arc::clone(undelivered) };
+    let producer = cluster.config.appender().create_with_context::<_, ThreadedProducer<_>>(context);
     producer.map(Arc::new).map_err(|e| cluster.speaker("making a producer").settings_error(e))
 }
 

@@ -7,15 +7,15 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaResult, RDKafkaErrorCode as Code};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
 use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker};
 use super::events::Events;
-use super::let_go;
+use super::{let_go, native};
 use crate::catalogue::TopicSpec;
-use crate::log::{Bounds, LogError, Outgoing};
+use crate::log::{Bounds, LogError, Outgoing, PROBE_TIME_MAX};
 use crate::partition::partition_of;
 
 /// Clients kept for asking for the positions of groups; beyond it the oldest knowledge goes.
@@ -89,6 +89,35 @@ impl Cluster {
         }
     }
 
+    /// How many members each of these groups has.
+    pub fn members(&self, groups: &[String]) -> Result<Vec<usize>, LogError> {
+        let ask = |lookup: &BaseConsumer<_>, timeout| {
+            let sizes = native::group_sizes(lookup.client(), timeout)?;
+            let size = |group: &String| sizes.found.get(&format!("{}{group}", self.config.group_prefix)).copied();
+            let found: Vec<usize> = groups.iter().map(|group| size(group).unwrap_or(0)).collect();
+            match sizes.unanswered {
+                // The broker that did not answer may be the one that knows.
+                Some(code) if found.contains(&0) => Err(KafkaError::GroupListFetch(code)),
+                Some(_) | None => Ok(found),
+            }
+        };
+        self.look_up_within(PROBE_TIME_MAX, "listing the members of groups", ask)
+    }
+
+    /// Whether a leader of the topic answers. One that does not is told of as the client saw it last.
+    pub fn probe(&self, topic: &Topic) -> Result<(), LogError> {
+        let lookup = Arc::clone(&self.lookup.lock().unwrap_or_else(PoisonError::into_inner));
+        let answer = lookup.client().fetch_watermarks(&topic.name, 0, PROBE_TIME_MAX);
+        serve(&*lookup);
+        let trouble = lookup.context().trouble.take();
+        let Err(error) = answer else { return Ok(()) };
+        let mut failure = Failure::from(error);
+        failure.message = trouble.unwrap_or(failure.message);
+        let error = self.speaker("asking whether they answer").error(failure);
+        self.replace_unanswered(&lookup, &error)?;
+        Err(error)
+    }
+
     /// The committed position of each partition of a topic.
     pub fn positions(&self, group: &str, topic: &Topic) -> Result<Vec<Option<u64>>, LogError> {
         let client = {
@@ -130,7 +159,7 @@ impl Cluster {
             found.elements().iter().try_for_each(|element| element.error())?;
             Ok(found)
         };
-        let found = self.ask("looking up committed positions", ask)?;
+        let found = self.ask(self.config.timeouts.request, "looking up committed positions", ask)?;
         let known = found.elements().into_iter().filter_map(|element| match element.offset() {
             Offset::Offset(offset) => Some((element.partition().cast_unsigned(), offset.cast_unsigned())),
             _ => None,
@@ -167,23 +196,44 @@ impl Cluster {
         doing: &'static str,
         ask: impl Fn(&BaseConsumer<Events>, Duration) -> KafkaResult<T>,
     ) -> Result<T, LogError> {
+        self.look_up_within(self.config.timeouts.request, doing, ask)
+    }
+
+    fn look_up_within<T>(
+        &self,
+        time_max: Duration,
+        doing: &'static str,
+        ask: impl Fn(&BaseConsumer<Events>, Duration) -> KafkaResult<T>,
+    ) -> Result<T, LogError> {
         let lookup = Arc::clone(&self.lookup.lock().unwrap_or_else(PoisonError::into_inner));
         serve(&*lookup);
-        let answer = self.ask(doing, |timeout| ask(&lookup, timeout));
-        if matches!(answer, Err(LogError::Unavailable { .. })) {
-            let fresh = create_lookup(&self.config)?;
-            let mut current = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
-            if Arc::ptr_eq(&current, &lookup) {
-                let_go((std::mem::replace(&mut *current, fresh), lookup));
-            }
+        let answer = self.ask(time_max, doing, |timeout| ask(&lookup, timeout));
+        if let Err(error) = &answer {
+            self.replace_unanswered(&lookup, error)?;
         }
         answer
     }
 
-    /// Asks until there is an answer, within the timeout of a request: a leader may just have changed,
-    /// a position may still be part of an open transaction.
-    fn ask<T>(&self, doing: &'static str, ask: impl Fn(Duration) -> KafkaResult<T>) -> Result<T, LogError> {
-        let timeout = self.config.timeouts.request;
+    /// Puts a fresh client in the place of one that got no answer.
+    fn replace_unanswered(&self, lookup: &Arc<BaseConsumer<Events>>, error: &LogError) -> Result<(), LogError> {
+        if matches!(error, LogError::Unavailable { .. }) {
+            let fresh = create_lookup(&self.config)?;
+            let mut current = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
+            if Arc::ptr_eq(&current, lookup) {
+                let_go((std::mem::replace(&mut *current, fresh), Arc::clone(lookup)));
+            }
+        }
+        Ok(())
+    }
+
+    /// Asks until there is an answer, within this time: a leader may just have changed, a position may
+    /// still be part of an open transaction.
+    fn ask<T>(
+        &self,
+        timeout: Duration,
+        doing: &'static str,
+        ask: impl Fn(Duration) -> KafkaResult<T>,
+    ) -> Result<T, LogError> {
         let deadline = tokio::time::Instant::now() + timeout;
         loop {
             let left = deadline.saturating_duration_since(tokio::time::Instant::now());

@@ -1,11 +1,15 @@
 //! What librdkafka says of its clients: log lines, passing errors, and whether they know any broker.
+//!
+//! Each client of a process complains by itself of each broker that is away. That is not logged: whoever
+//! watches the log asks once a second, and tells when the brokers go away, why, and when they are back.
 
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use rdkafka::client::Client;
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientContext, Statistics};
 
 use super::native;
@@ -14,6 +18,7 @@ use super::native;
 #[derive(Default)]
 pub(super) struct Events {
     pub known: KnownBrokers,
+    pub trouble: Trouble,
 }
 
 impl ClientContext for Events {
@@ -22,11 +27,31 @@ impl ClientContext for Events {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        passing(&error, reason);
+        self.trouble.note(&error, reason);
     }
 
     fn stats(&self, statistics: Statistics) {
         self.known.note(&statistics);
+    }
+}
+
+/// What a client complained of last. An unanswered call only says that nobody answered; this says why.
+#[derive(Default)]
+pub(super) struct Trouble(Mutex<Option<String>>);
+
+impl Trouble {
+    /// Takes in an error that the client goes on after by itself.
+    pub fn note(&self, error: &KafkaError, reason: &str) {
+        passing(error, reason);
+        // That all brokers are down only follows from what was said of each.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
+    }
+
+    /// The last complaint since this was last called.
+    pub fn take(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 }
 
@@ -59,17 +84,18 @@ impl KnownBrokers {
 
 impl ConsumerContext for Events {}
 
-/// A line of librdkafka's own log. It repeats what errors say, in more words: so one level lower.
+/// A line of librdkafka's own log. What is not critical repeats, for each client and broker, what errors say.
 pub(super) fn log(level: Level, facility: &str, line: &str) {
     match level {
         Level::Emerg | Level::Alert | Level::Critical => tracing::error!(target: "librdkafka", facility, "{line}"),
-        Level::Error => tracing::warn!(target: "librdkafka", facility, "{line}"),
-        Level::Warning | Level::Notice => tracing::info!(target: "librdkafka", facility, "{line}"),
-        Level::Info | Level::Debug => tracing::debug!(target: "librdkafka", facility, "{line}"),
+        Level::Error | Level::Warning | Level::Notice | Level::Info | Level::Debug => {
+            tracing::debug!(target: "librdkafka", facility, "{line}");
+        }
     }
 }
 
-/// An error that librdkafka goes on after by itself: a broker that is away, say.
+/// An error that librdkafka goes on after by itself: a broker that is away, say. One that it does not go on
+/// after, and one that stays, such as a refused password, shows in the calls that fail.
 pub(super) fn passing(error: &KafkaError, reason: &str) {
-    tracing::warn!(target: "librdkafka", %error, "{reason}");
+    tracing::debug!(target: "librdkafka", %error, "{reason}");
 }

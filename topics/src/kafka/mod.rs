@@ -38,7 +38,7 @@ use self::cluster::{Cluster, Topic};
 use self::member::KafkaMember;
 use self::membership::Membership;
 use self::reader::KafkaReader;
-use crate::catalogue::{Layout, TopicSpec};
+use crate::catalogue::{Layout, TopicSpec, UPSTREAM};
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
 pub use self::config::{KafkaConfig, Security, Timeouts};
@@ -134,6 +134,19 @@ impl Log for KafkaLog {
             (0..topic.partitions).zip(positions).map(row).collect()
         })
         .await
+    }
+
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        let groups: Vec<String> = groups.iter().map(|(group, _)| (*group).to_owned()).collect();
+        let cluster = Arc::clone(&self.cluster);
+        blocking(move || cluster.members(&groups)).await
+    }
+
+    async fn probe(&self) -> Result<(), LogError> {
+        let topic = Arc::clone(self.cluster.topic(&UPSTREAM.spec)?);
+        let cluster = Arc::clone(&self.cluster);
+        blocking(move || cluster.probe(&topic)).await?;
+        self.appender.took_the_last()
     }
 }
 

@@ -1,9 +1,11 @@
 //! The calls of librdkafka that rdkafka has no fitting form of.
 
+use std::collections::HashMap;
 use std::ffi::{CStr, CString};
 use std::time::Duration;
 
 use rdkafka::client::Client;
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::message::BorrowedMessage;
 use rdkafka::producer::{BaseProducer, Producer, ProducerContext};
 use rdkafka::types::RDKafkaRespErr;
@@ -30,6 +32,45 @@ pub(super) fn add_brokers<C: ClientContext>(client: &Client<C>, brokers: &str) -
     // SAFETY: the handle belongs to `client` and the text to this function, both until the call returns;
     // rd_kafka_brokers_add may be called from any thread.
     unsafe { bindings::rd_kafka_brokers_add(client.native_ptr(), brokers.as_ptr()) }
+}
+
+/// The sizes of consumer groups, as the brokers know them.
+pub(super) struct GroupSizes {
+    /// Members of each group, by the group's name.
+    pub found: HashMap<String, usize>,
+    /// Set when not all brokers answered in time.
+    pub unanswered: Option<RDKafkaErrorCode>,
+}
+
+/// Asks all brokers for the groups that they coordinate.
+///
+/// `Client::fetch_group_list` drops what some brokers answered when another one did not, and never frees it.
+#[allow(unsafe_code, reason = "see SAFETY")]
+pub(super) fn group_sizes<C: ClientContext>(client: &Client<C>, timeout: Duration) -> KafkaResult<GroupSizes> {
+    let timeout_ms = i32::try_from(timeout.as_millis()).unwrap_or(i32::MAX);
+    let mut list = std::ptr::null();
+    // SAFETY: the handle belongs to `client`, which is borrowed until the call returns; no name stands for all
+    // groups; the place for the list is valid for writing.
+    let answer =
+        unsafe { bindings::rd_kafka_list_groups(client.native_ptr(), std::ptr::null(), &raw mut list, timeout_ms) };
+    let unanswered = (answer != RDKafkaRespErr::RD_KAFKA_RESP_ERR_NO_ERROR).then(|| RDKafkaErrorCode::from(answer));
+    if list.is_null() {
+        return Err(KafkaError::GroupListFetch(unanswered.unwrap_or(RDKafkaErrorCode::Fail)));
+    }
+    let mut found = HashMap::new();
+    // SAFETY: the list that was handed out has `group_cnt` groups, each with a name that ends with NUL; it is
+    // freed once, after the last use of what belongs to it.
+    unsafe {
+        for index in 0..usize::try_from((*list).group_cnt).unwrap_or(0) {
+            let group = &*(*list).groups.add(index);
+            if !group.group.is_null() {
+                let name = CStr::from_ptr(group.group).to_string_lossy().into_owned();
+                found.insert(name, usize::try_from(group.member_cnt).unwrap_or(0));
+            }
+        }
+        bindings::rd_kafka_group_list_destroy(list);
+    }
+    Ok(GroupSizes { found, unanswered })
 }
 
 /// Gives each header of a record to `take`, in order. A header without a value is an empty one.

@@ -29,7 +29,7 @@ impl Membership {
                 Change::Lost(partitions) => self.lose(partitions),
             };
             if let Err(error) = answered {
-                tracing::warn!(group = self.spec.group, %error, "a rebalance waits for the brokers");
+                tracing::debug!(group = self.spec.group, %error, "a rebalance waits for the brokers");
                 self.consumer.context().put_back(change);
                 return;
             }
@@ -133,7 +133,7 @@ impl Membership {
         match self.unassign(&revoked) {
             Ok(()) => self.owned.retain(|partition, _| !revoked.contains(partition)),
             Err(error) => {
-                tracing::warn!(group = self.spec.group, %error, "partitions could not be given up yet");
+                tracing::debug!(group = self.spec.group, %error, "partitions could not be given up yet");
                 self.revoking = revoked;
             }
         }
@@ -226,7 +226,7 @@ impl Membership {
         self.consumer.context().set_leaving(false);
         match self.consumer.subscribe(&[&self.topic.name]) {
             Ok(()) => self.standing = Standing::Member,
-            Err(error) => tracing::warn!(group = self.spec.group, %error, "the group could not be joined again yet"),
+            Err(error) => tracing::debug!(group = self.spec.group, %error, "the group could not be joined again yet"),
         }
     }
 

@@ -110,8 +110,10 @@ impl<'a> Setup<'a> {
         tokio::task::spawn_blocking(ask).await.unwrap_or(Err(KafkaError::Canceled)).map_err(Failure::from)
     }
 
-    /// Waits until a broker answers, and says so while none does.
+    /// Waits until a broker answers; says once that none does, and when one does after that.
     async fn connect(&self) -> Result<Metadata, LogError> {
+        let began = Instant::now();
+        let mut waits = false;
         loop {
             let tried = Instant::now();
             let answer = self.metadata().await;
@@ -120,15 +122,26 @@ impl<'a> Setup<'a> {
                 return Err(LogError::BrokerTooOld { brokers, lacks, oldest: OLDEST_RELEASE });
             }
             let error = match answer {
-                Ok(metadata) => return Ok(metadata),
-                Err(failure) => self.speaker("connecting").error(failure),
+                Ok(metadata) => {
+                    if waits {
+                        let waited_ms = u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX);
+                        tracing::info!(brokers, waited_ms, "kafka answers");
+                    }
+                    return Ok(metadata);
+                }
+                Err(Failure { code, advice, message }) => {
+                    let message = self.lookup.context().trouble.take().unwrap_or(message);
+                    self.speaker("connecting").error(Failure { code, advice, message })
+                }
             };
             let LogError::Unavailable { source, .. } = error else { return Err(error) };
             if Instant::now() >= self.deadline {
                 return Err(LogError::NoBroker { brokers, seconds: self.config.timeouts.connect.as_secs(), source });
             }
-            let seconds_left = self.deadline.saturating_duration_since(Instant::now()).as_secs();
-            tracing::warn!(brokers, seconds_left, "no Kafka broker answers yet: is it running there?");
+            if !std::mem::replace(&mut waits, true) {
+                let seconds_max = self.config.timeouts.connect.as_secs();
+                tracing::warn!(brokers, cause = %source, seconds_max, "no Kafka broker answers yet: waiting for one");
+            }
             tokio::time::sleep_until((tried + CONNECT_TRY).min(self.deadline)).await;
         }
     }

@@ -12,7 +12,7 @@ use rdkafka::consumer::ConsumerContext;
 use rdkafka::error::KafkaError;
 use rdkafka::{ClientConfig, ClientContext};
 
-use super::events;
+use super::events::{self, Trouble};
 
 /// A request that brokers must know in this version or a later one.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +38,7 @@ const NEEDED: [Needed; 3] = [
 #[derive(Default)]
 pub(super) struct Versions {
     too_old: Mutex<Option<String>>,
+    pub trouble: Trouble,
 }
 
 impl Versions {
@@ -88,7 +89,7 @@ impl ClientContext for Versions {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        events::passing(&error, reason);
+        self.trouble.note(&error, reason);
     }
 }
 

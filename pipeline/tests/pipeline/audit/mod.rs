@@ -2,7 +2,7 @@
 //! under way, and finds what is planted.
 
 mod ground;
-mod persisted;
+mod pairing;
 mod planted;
 
 use std::sync::Arc;

@@ -106,6 +106,14 @@ impl Log for SimLog {
         };
         Ok((0..self.broker.layout.partitions(topic)).map(row).collect())
     }
+
+    async fn members(&self, _groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        unimplemented!("no stage asks who else is there")
+    }
+
+    async fn probe(&self) -> Result<(), LogError> {
+        self.ask("asking whether it answers").await
+    }
 }
 
 /// Reads partitions outside of groups, up to the first open transaction.

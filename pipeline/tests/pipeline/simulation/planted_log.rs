@@ -95,6 +95,14 @@ impl Log for FlawedLog {
     async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError> {
         self.log.lag(group, topic).await
     }
+
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        self.log.members(groups).await
+    }
+
+    async fn probe(&self) -> Result<(), LogError> {
+        self.log.probe().await
+    }
 }
 
 /// An older position, or none; the same for the same.

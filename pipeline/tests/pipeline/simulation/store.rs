@@ -186,6 +186,26 @@ impl Store for SimStore {
         Err(not_kept("scan"))
     }
 
+    async fn newest(&self, _limit: usize) -> Result<Vec<Message>, StoreError> {
+        Err(not_kept("newest"))
+    }
+
+    async fn log_id(&self) -> Result<Option<String>, StoreError> {
+        Err(not_kept("log_id"))
+    }
+
+    async fn set_log_id(&self, _id: &str) -> Result<(), StoreError> {
+        Err(not_kept("set_log_id"))
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        Err(not_kept("probe"))
+    }
+
+    async fn probe_replicas(&self) -> Vec<StoreError> {
+        Vec::new()
+    }
+
     async fn history(
         &self,
         _conversation: ConversationId,

@@ -193,6 +193,10 @@ impl Cache for LocalCache {
         self.merge(conversation, run, Source::Store).await;
         Ok(())
     }
+
+    async fn probe(&self) -> Result<(), CacheError> {
+        Ok(())
+    }
 }
 
 fn bytes_of(message: &Sequenced) -> usize {

@@ -155,6 +155,9 @@ pub trait Cache: Send + Sync + 'static {
     /// as a whole, up to [`HOT_MESSAGES_MAX`]. Of two of one seq either may stay: changes are applied when
     /// they are read.
     async fn fill(&self, conversation: ConversationId, run: &[Arc<Sequenced>]) -> Result<(), CacheError>;
+
+    /// Whether it answers, asked past its breaker: with the true cause when it does not.
+    async fn probe(&self) -> Result<(), CacheError>;
 }
 
 /// Which cache, and its limits.

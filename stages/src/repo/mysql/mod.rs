@@ -20,7 +20,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql};
 use tokio::time::timeout;
 
-use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain};
+use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table};
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in MariaDB or MySQL.
@@ -183,6 +183,8 @@ fn outlook_of_number(number: u16) -> Outlook {
         _ => Outlook::Stays,
     }
 }
+
+identity_table!(Session, "INSERT IGNORE", "", "?");
 
 /// The statements, on a connection.
 type Session = MySqlConnection;

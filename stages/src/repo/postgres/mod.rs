@@ -18,7 +18,7 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::time::timeout;
 
-use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain};
+use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table};
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in PostgreSQL.
@@ -129,6 +129,8 @@ fn outlook_of_sqlstate(code: &str) -> Outlook {
         _ => Outlook::Stays,
     }
 }
+
+identity_table!(Session, "INSERT", " ON CONFLICT DO NOTHING", "$1");
 
 /// The statements, on a connection.
 type Session = PgConnection;

@@ -129,9 +129,10 @@ fn answer<T>(call: &'static str, result: Result<T, CallError>) -> Result<Respons
 fn status_of(call: &'static str, error: &CallError) -> Status {
     let refusal = error.refusal();
     match (error, refusal.code) {
-        // What a limit of ours refuses has not failed; there may be very many of it.
-        (CallError::Refused(_), ErrorCode::Busy) => tracing::debug!(call, %refusal, "a call was refused"),
-        (_, ErrorCode::Internal | ErrorCode::Busy) => {
+        // What a limit of ours refuses has not failed. Whoever watches store, cache and log tells that they are
+        // away; there may be very many calls meanwhile.
+        (_, ErrorCode::Busy) => tracing::debug!(call, %error, "a call was refused"),
+        (_, ErrorCode::Internal) => {
             let causes: Vec<_> = std::iter::successors(std::error::Error::source(error), |e| e.source())
                 .map(ToString::to_string)
                 .collect();

@@ -8,8 +8,10 @@ mod batch;
 mod conversations;
 mod fault;
 mod groups;
+mod identity_table;
 mod messages;
 mod pools;
+mod probe;
 mod rows;
 mod store;
 pub mod tables;
@@ -18,6 +20,7 @@ mod tokens;
 mod users;
 
 pub use fault::Fault;
+pub(super) use identity_table::identity_table;
 pub use pools::{Pools, ServerConfig};
 pub(super) use rows::message_columns;
 use rows::parsed;

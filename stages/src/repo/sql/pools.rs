@@ -135,6 +135,11 @@ impl<DB: Database> Connections<DB> {
         }
     }
 
+    /// How a connection is made.
+    pub fn options(&self) -> Arc<<DB::Connection as Connection>::Options> {
+        self.pool.connect_options()
+    }
+
     /// A connection, once there is one.
     ///
     /// # Errors
@@ -214,6 +219,11 @@ impl<DB: Database> Pools<DB> {
         (0..count).map(|n| &self.replicas[(turn.wrapping_add(n)) % count]).find(|replica| replica.is_awake())
     }
 
+    /// The copies that may be read.
+    pub fn replicas(&self) -> &[Replica<DB>] {
+        &self.replicas
+    }
+
     /// Closes all connections once calls under way are done.
     pub async fn close(&self) {
         for replica in &self.replicas {
@@ -227,7 +237,8 @@ impl<DB: Database> Pools<DB> {
 /// A copy of the database that follows it.
 #[derive(Debug)]
 pub struct Replica<DB: Database> {
-    name: String,
+    /// Its address, as operators know it.
+    pub name: String,
     /// Connections to it; metrics have those to all replicas together.
     pub connections: Connections<DB>,
     rests_until: Mutex<Option<Instant>>,
@@ -244,16 +255,14 @@ impl<DB: Database> Replica<DB> {
 
     /// It answered: whether it had failed is forgotten.
     pub fn answered(&self) {
-        let before = self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
-        if before.is_some() {
-            tracing::info!(replica = self.name, "the replica answers again");
-        }
+        self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
 
     /// It failed: it is left alone for a while.
     pub fn failed(&self, fault: &Fault) {
         let until = Instant::now() + self.rest;
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-        tracing::warn!(replica = self.name, ?fault, rest = ?self.rest, "the replica failed: the primary is read instead");
+        // Whoever watches the replicas tells that it is away.
+        tracing::debug!(replica = self.name, ?fault, rest = ?self.rest, "the replica failed: the primary is read instead");
     }
 }

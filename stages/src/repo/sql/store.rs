@@ -8,6 +8,7 @@
 //! they are rows by their key, as cheap as the proof would be, or what rights and deliveries depend on.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -19,7 +20,8 @@ use sqlx::{Connection, Database};
 use tokio::time::timeout;
 
 use super::pools::{InUse, Pools};
-use super::tables::{Conversations, Groups, Members, Messages, Outbox, Tables, Tokens, Users};
+use super::probe::Question;
+use super::tables::{Conversations, Groups, LogIdentity, Members, Messages, Outbox, Tables, Tokens, Users};
 use super::users::{self, Created};
 use super::{Fault, batch, conversations, groups, messages, tokens};
 use crate::repo::model::{
@@ -56,12 +58,14 @@ pub struct SqlStore<DB: Dialect> {
     name: String,
     pools: Pools<DB>,
     call_time_max: Duration,
+    /// A call failed since the last probe.
+    suspect: AtomicBool,
 }
 
 impl<DB: Dialect> SqlStore<DB> {
     /// A store over open connections; the name is how operators know the database.
     pub(in crate::repo) fn new(name: String, pools: Pools<DB>, call_time_max: Duration) -> Arc<Self> {
-        Arc::new(Self { name, pools, call_time_max })
+        Arc::new(Self { name, pools, call_time_max, suspect: AtomicBool::new(false) })
     }
 
     /// Closes all connections once calls under way are done.
@@ -70,7 +74,11 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 
     fn explain(&self, doing: &'static str, fault: Fault) -> StoreError {
-        explain::<DB>(&self.name, doing, fault)
+        let error = explain::<DB>(&self.name, doing, fault);
+        if matches!(error, StoreError::Unavailable { .. }) {
+            self.suspect.store(true, Ordering::SeqCst);
+        }
+        error
     }
 }
 
@@ -93,12 +101,12 @@ pub(in crate::repo) fn explain<DB: Dialect>(store: &str, doing: &'static str, fa
     }
 }
 
-async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     timeout(limit, work).await.unwrap_or(Err(Fault::Slow(limit)))
 }
 
 /// Gives a connection back, unless it is of no use any more.
-fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, in_use: InUse, outcome: &Result<T, Fault>) {
+pub(super) fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, in_use: InUse, outcome: &Result<T, Fault>) {
     // First: whoever gets it next is not counted beside this one.
     drop(in_use);
     let spoilt = match outcome {
@@ -199,6 +207,32 @@ impl<DB: Dialect> Store for SqlStore<DB> {
 
     async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
         reading!(self, "read messages", tables => tables.scan(after, limit))
+    }
+
+    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError> {
+        reading!(self, "read the newest messages", tables => tables.newest(limit))
+    }
+
+    async fn log_id(&self) -> Result<Option<String>, StoreError> {
+        reading!(self, "read which log it belongs to", tables => tables.log_id())
+    }
+
+    async fn set_log_id(&self, id: &str) -> Result<(), StoreError> {
+        writing!(self, "note which log it belongs to", tables => tables.insert_log_id(id))
+    }
+
+    async fn probe(&self) -> Result<(), StoreError> {
+        let suspect = self.suspect.swap(false, Ordering::SeqCst);
+        let question = if suspect { Question::Commits } else { Question::TakesChanges };
+        self.pools.writer.probe(question).await.map_err(|fault| self.explain("take a change", fault))
+    }
+
+    async fn probe_replicas(&self) -> Vec<StoreError> {
+        let asked = self.pools.replicas().iter().map(|replica| async {
+            let answer = replica.connections.probe(Question::Ping).await;
+            answer.err().map(|fault| explain::<DB>(&replica.name, "answer", fault))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn history(

@@ -17,9 +17,12 @@ use crate::repo::model::{
 };
 
 /// All statements of a dialect.
-pub trait Tables: Users + Tokens + Groups + Members + Conversations + Messages + Outbox + Batches {}
+pub trait Tables:
+    Users + Tokens + Groups + Members + Conversations + Messages + Outbox + Batches + LogIdentity
+{
+}
 
-impl<T: Users + Tokens + Groups + Members + Conversations + Messages + Outbox + Batches> Tables for T {}
+impl<T: Users + Tokens + Groups + Members + Conversations + Messages + Outbox + Batches + LogIdentity> Tables for T {}
 
 /// Users.
 #[async_trait]
@@ -143,6 +146,8 @@ pub trait Messages: Send {
     /// Those that exist, in any order.
     async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault>;
     async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault>;
+    /// Those with the largest ids, largest first.
+    async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault>;
     /// The newest seq of a conversation; 0: none.
     async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault>;
     /// At most `limit` rows from `first` on.
@@ -167,6 +172,17 @@ pub trait Outbox: Send {
     ) -> Result<(), Fault>;
     async fn oldest_events(&mut self, limit: usize) -> Result<Vec<OutboxRow>, Fault>;
     async fn delete_events(&mut self, ids: &[i64]) -> Result<(), Fault>;
+}
+
+/// The log that the store was filled from.
+#[async_trait]
+pub trait LogIdentity: Send {
+    async fn log_id(&mut self) -> Result<Option<String>, Fault>;
+    /// Unless there is one.
+    async fn insert_log_id(&mut self, id: &str) -> Result<(), Fault>;
+    /// Writes the row again whose number this is: with 1, if there is one; with 0, none, which a database that
+    /// takes no changes refuses all the same.
+    async fn touch_log_id(&mut self, singleton: i32) -> Result<(), Fault>;
 }
 
 /// A seq of a user in a conversation.

@@ -62,6 +62,11 @@ impl Messages for Session {
         messages_of(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
     }
 
+    async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
+        let sql = select_messages!("ORDER BY m.message_id DESC LIMIT ?1");
+        messages_of(sqlx::query_as(sql).bind(limit_of(limit)).fetch_all(self).await?)
+    }
+
     async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
         let row: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = ?1")
             .bind(conversation.to_string())

@@ -23,7 +23,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 
-use super::sql::{Dialect, Fault, Outlook, Pools, SqlStore, explain};
+use super::sql::{Dialect, Fault, Outlook, Pools, SqlStore, explain, identity_table};
 use super::store::StoreError;
 
 /// How the file is used.
@@ -199,6 +199,8 @@ impl Dialect for Sqlite {
 /// Busy, out of memory, interrupted, disk I/O, disk full, locked, can't open: all may pass.
 /// <https://www.sqlite.org/rescode.html>
 const PASSING_RESULT_CODES: [i64; 7] = [5, 6, 7, 9, 10, 13, 14];
+
+identity_table!(Session, "INSERT", " ON CONFLICT DO NOTHING", "?1");
 
 /// The statements, on a connection.
 type Session = SqliteConnection;

@@ -257,4 +257,8 @@ impl Cache for RedisCache {
         }
         self.server.call(|pipe, link| self.put_messages((pipe, link), conversation, &part, Source::Store)).await
     }
+
+    async fn probe(&self) -> Result<(), CacheError> {
+        self.server.probe().await
+    }
 }

@@ -26,6 +26,7 @@ pub(super) struct Server {
     pub(super) keys: Keys,
     connector: Arc<Connector>,
     address: String,
+    connect_time: Duration,
     forgotten_time: Duration,
     retry_time: Duration,
     owed: Mutex<Owed>,
@@ -56,6 +57,7 @@ impl Server {
             keys: Keys { prefix: config.key_prefix.clone() },
             connector: Connector::new(client, connect_time_max, call_time_max, PUT_MESSAGES),
             address,
+            connect_time: connect_time_max,
             forgotten_time,
             retry_time,
             owed: Mutex::default(),
@@ -91,6 +93,23 @@ impl Server {
             }
             CacheError::Away { address: self.address.clone(), source }
         })
+    }
+
+    /// One question, past the guard: a breaker that is open knows no cause. It has the time that a connection
+    /// may take, so that a server which is only slow is not called away.
+    pub(super) async fn probe(&self) -> Result<(), CacheError> {
+        let service = "redis";
+        let ask = async {
+            let mut link = self.connector.link().await?;
+            redis::cmd("PING").query_async::<()>(&mut link.connection).await
+        };
+        let answer = match tokio::time::timeout(self.connect_time, ask).await {
+            Ok(Ok(())) => return Ok(()),
+            Ok(Err(source)) => CallFailed::Failed { service, source },
+            Err(_) => CallFailed::TimedOut { service, limit: self.connect_time },
+        };
+        self.connector.give_up();
+        Err(CacheError::Away { address: self.address.clone(), source: answer })
     }
 
     /// Marks a user as changed, now or once the server is back.

@@ -1,0 +1,143 @@
+//! Asks what a process depends on how it is, once a second, and tells in one line of the log when it goes away, where
+//! it is and why; and in one when it is back. Whoever uses it meanwhile fails, waits or tries again in silence.
+
+use std::error::Error;
+use std::sync::Arc;
+use std::time::Duration;
+
+use stages::repo::cache::Cache;
+use stages::repo::store::Store;
+use tokio::sync::watch;
+use tokio::time::{Instant, interval, timeout};
+use tokio_util::sync::CancellationToken;
+use tonic::transport::Channel;
+use tonic_health::pb::HealthCheckRequest;
+use tonic_health::pb::health_check_response::ServingStatus;
+use tonic_health::pb::health_client::HealthClient;
+use topics::backlog::Backlog;
+use topics::catalogue::TopicSpec;
+use topics::log::Log;
+
+use super::{Health, State};
+use crate::runner::work::{cause, causes};
+
+/// How often each is asked.
+const ASK_EVERY: Duration = Duration::from_secs(1);
+/// How long an answer is waited for. Log, store and cache give up before, and say why.
+const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
+/// How long the stages of an installation may take to come after a start, before it is told that they are missing: to
+/// join a group on a cluster takes some seconds.
+const STAGES_COME_WITHIN: Duration = Duration::from_secs(15);
+
+/// Asks one component for ever. `address` says where it is.
+pub async fn component<F: Future<Output = State>>(
+    health: Health,
+    component: &'static str,
+    address: String,
+    mut ask: impl FnMut() -> F,
+) {
+    let mut ticks = interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let no_answer = || State::Failed(format!("no answer within {} s", ANSWER_TIME_MAX.as_secs()));
+        let state = timeout(ANSWER_TIME_MAX, ask()).await.unwrap_or_else(|_| no_answer());
+        tell(&health, component, &address, state);
+    }
+}
+
+fn tell(health: &Health, component: &'static str, address: &str, state: State) {
+    let Some(change) = health.set(component, state.clone()) else { return };
+    match (state, change.after_ms) {
+        (State::Failed(cause), _) => tracing::warn!(component, address, cause, "{component} does not work"),
+        (State::Degraded(cause), _) => {
+            tracing::warn!(component, address, cause, "{component} is missing: it costs speed alone")
+        }
+        (State::Ready, Some(away_ms)) => tracing::info!(component, address, away_ms, "{component} works again"),
+        (State::Ready, None) => {}
+    }
+}
+
+/// Whether the log answers, and takes what it is given.
+pub async fn log(log: &dyn Log) -> State {
+    failed_unless(log.probe().await)
+}
+
+/// Whether the store can be read and written; tells `serving`, too.
+pub async fn store(store: &dyn Store, serving: &watch::Sender<bool>) -> State {
+    let answer = timeout(ANSWER_TIME_MAX, store.probe()).await;
+    let works = matches!(answer, Ok(Ok(())));
+    serving.send_if_modified(|serving| std::mem::replace(serving, works) != works);
+    match answer {
+        Ok(answer) => failed_unless(answer),
+        Err(_) => std::future::pending().await,
+    }
+}
+
+/// Whether the copies of the store can be read.
+pub async fn replicas(store: &dyn Store) -> State {
+    let away = store.probe_replicas().await;
+    let reasons: Vec<_> = away.iter().map(|error| causes(error)).collect();
+    if reasons.is_empty() { State::Ready } else { State::Degraded(reasons.join("; ")) }
+}
+
+/// Whether the cache answers.
+pub async fn cache(cache: &dyn Cache) -> State {
+    match cache.probe().await {
+        Ok(()) => State::Ready,
+        Err(error) => State::Degraded(cause(&error)),
+    }
+}
+
+/// Whether the repo says by `grpc.health.v1` that it serves.
+pub async fn repo(channel: Channel) -> State {
+    let everything = HealthCheckRequest { service: String::new() };
+    match HealthClient::new(channel).check(everything).await {
+        Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => State::Ready,
+        Ok(_) => State::Failed("it answers that it does not serve: its store is away, or it is stopping".into()),
+        Err(status) => State::Failed(status.source().map_or_else(|| status.message().to_owned(), |_| cause(&status))),
+    }
+}
+
+/// Whether the gateway holds its slot.
+pub fn slot(lost: &CancellationToken) -> State {
+    if lost.is_cancelled() { State::Failed("the lease of the gateway's slot was lost".into()) } else { State::Ready }
+}
+
+/// Whether messages are taken: not while too many wait before the store.
+pub fn backlog(backlog: &Backlog) -> State {
+    match backlog.records() {
+        (records, max) if records > max => {
+            State::Failed(format!("{records} records wait before the store, more than {max}: what is sent is refused"))
+        }
+        _ => State::Ready,
+    }
+}
+
+fn failed_unless<E: Error + 'static>(answer: Result<(), E>) -> State {
+    match answer {
+        Ok(()) => State::Ready,
+        Err(error) => State::Failed(cause(&error)),
+    }
+}
+
+/// Asks for ever whether each group has a member somewhere.
+pub async fn groups(health: Health, log: Arc<dyn Log>, address: String, groups: Vec<(&'static str, &'static TopicSpec)>) {
+    let began = Instant::now();
+    let mut ticks = interval(ASK_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        // While the log does not answer, what was known last stays.
+        let Ok(Ok(members)) = timeout(ANSWER_TIME_MAX, log.members(&groups)).await else { continue };
+        for (&(group, _), count) in groups.iter().zip(members) {
+            match count {
+                0 if began.elapsed() < STAGES_COME_WITHIN && !health.is_known(group) => {
+                    health.expect(group, "no process runs it yet");
+                }
+                0 => tell(&health, group, &address, State::Failed("no process runs it".into())),
+                _ => tell(&health, group, &address, State::Ready),
+            }
+        }
+    }
+}

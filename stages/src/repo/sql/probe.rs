@@ -1,0 +1,56 @@
+//! Whether a database answers, as whoever watches it asks: over a connection of the pool, within a short time.
+//!
+//! A pool that gets no connection only says that it waited. So where it has none in time, a connection of the
+//! probe's own tells why; and where that one works, the others are only in use.
+
+use std::time::Duration;
+
+use sqlx::{ConnectOptions, Connection};
+
+use super::Fault;
+use super::pools::Connections;
+use super::store::{Dialect, settle, within};
+use super::tables::LogIdentity;
+
+/// The longest that a probe waits for a connection of the pool, and then for the answer.
+const STEP_TIME_MAX: Duration = Duration::from_millis(1_500);
+
+/// What a probe asks.
+#[derive(Debug, Clone, Copy)]
+pub enum Question {
+    /// Whether it is there.
+    Ping,
+    /// Whether it would take a change.
+    TakesChanges,
+    /// Whether it commits one.
+    Commits,
+}
+
+impl<DB: Dialect> Connections<DB> {
+    /// Asks.
+    pub async fn probe(&self, question: Question) -> Result<(), Fault> {
+        if let Ok((mut connection, in_use)) = within(STEP_TIME_MAX, async { Ok(self.acquire().await?) }).await {
+            let outcome = within(STEP_TIME_MAX, ask::<DB>(&mut connection, question)).await;
+            settle(connection, in_use, &outcome);
+            return outcome;
+        }
+        let own = async {
+            let mut connection = self.options().connect().await?;
+            ask::<DB>(&mut connection, question).await?;
+            Ok(connection.close().await?)
+        };
+        within(STEP_TIME_MAX, own).await
+    }
+}
+
+async fn ask<DB: Dialect>(connection: &mut DB::Connection, question: Question) -> Result<(), Fault> {
+    let singleton = match question {
+        Question::Ping => return Ok(connection.ping().await?),
+        Question::TakesChanges => 0,
+        Question::Commits => 1,
+    };
+    let mut transaction = connection.begin_with(DB::BEGIN).await?;
+    let tables: &mut DB::Connection = &mut transaction;
+    tables.touch_log_id(singleton).await?;
+    Ok(transaction.commit().await?)
+}
