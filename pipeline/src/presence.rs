@@ -4,14 +4,13 @@ use std::sync::{Arc, PoisonError};
 use std::time::Duration;
 
 use schemas::avro::{PresenceEvent, Record};
+use schemas::causes::causes;
 use stages::presence::SharedPresence;
 use tokio::sync::oneshot;
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::PRESENCE;
 use topics::dead_letter::{self, Reason, dead_letter};
 use topics::log::{Log, LogError, Outgoing, PartitionBatch, StartAt};
-
-use crate::runner::work::causes;
 
 /// How long one read waits for news.
 const READ_WAIT: Duration = Duration::from_secs(5);

@@ -34,7 +34,7 @@ use crate::{cache, members, persisted, presence, store, telemetry};
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The data directory can't be made or written.
-    #[error("the data directory {} can't be used: make it writable for this user, or choose another with --data DIR", path.display())]
+    #[error("the data directory {} can't be used: {source}. Make it writable for this user, or choose another with --data DIR", path.display())]
     DataDir {
         /// Its path.
         path: PathBuf,
@@ -44,7 +44,7 @@ pub enum ProcessError {
     },
     /// An address can't be listened on.
     #[error(
-        "{address} can't be listened on ({source}): is another program using it? Choose another address with {option} ADDRESS"
+        "{address} can't be listened on: {source}. Is another program using it? Choose another address with {option} ADDRESS"
     )]
     Listen {
         /// The address.

@@ -1,9 +1,10 @@
 //! Which store is configured; opens it, and waits for its server when that is away.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemas::causes::causes;
 use serde::{Deserialize, Serialize};
 use stages::repo::ServerConfig;
 use stages::repo::mysql::MySqlStore;
@@ -12,6 +13,7 @@ use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::{Class, Store, StoreError};
 use tokio::time::{Instant, sleep};
 
+use crate::absent::Absent;
 use crate::config::{Config, ConfigError, in_range};
 use crate::database_url::{Database, DatabaseUrl};
 
@@ -93,8 +95,7 @@ pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
         };
         match error.class() {
             Class::Retry if Instant::now() + NEXT_TRY < deadline => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "waiting for the store; it is looked for again in {NEXT_TRY:?}");
+                tracing::warn!(error = causes(&error), "waiting for the store; it is looked for again in {NEXT_TRY:?}");
                 sleep(NEXT_TRY).await;
             }
             Class::Retry | Class::Fatal | Class::Refused(_) => return Err(error),
@@ -110,14 +111,37 @@ pub fn name(config: &Config) -> String {
     }
 }
 
+/// A store that a tool can't look at.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is none.
+    #[error(transparent)]
+    Absent(#[from] Absent),
+    /// It can't be reached or used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether there is a store, as far as that can be seen without asking a server.
+pub fn is_there(config: &Config) -> bool {
+    match Place::of(config) {
+        Place::File(path) => path.exists(),
+        Place::MySql(_) | Place::Postgres(_) => true,
+    }
+}
+
 /// Opens what is there for a tool that reads: SQLite beside the process that writes it, or a server. Makes
 /// and changes nothing, and does not wait.
 ///
 /// # Errors
-/// [`StoreError`] when it is not there, or can't be reached.
-pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+/// [`AttachError`] when it is not there, or can't be reached.
+pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, AttachError> {
     let server = &config.repo.store.server;
     match Place::of(config) {
+        Place::File(path) if !path.exists() => {
+            let dir = path.parent().map_or_else(|| config.data_dir.clone(), Path::to_path_buf);
+            Err(Absent { what: "store", dir }.into())
+        }
         Place::File(path) => Ok(SqliteStore::open_read_only(&path, SqliteConfig::default()).await?),
         Place::MySql(url) => Ok(MySqlStore::open_read_only(url.expose(), server).await?),
         Place::Postgres(url) => Ok(PostgresStore::open_read_only(url.expose(), server).await?),

@@ -16,7 +16,8 @@ use crate::config::{LogFormat, TelemetryConfig};
 pub enum TelemetryError {
     /// The log filter is not one.
     #[error(
-        "telemetry.filter {filter:?} is not a filter: use a level such as info, or levels by module such as info,topics=debug"
+        "telemetry.filter {filter:?} is not a filter: {}. Use a level such as info, or levels by module such as info,topics=debug",
+        schemas::causes::causes(.source)
     )]
     Filter {
         /// What was given.
@@ -52,9 +53,13 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<(), TelemetryError> {
     Ok(())
 }
 
+/// What a tool logs. That a broker is away it says itself, once: librdkafka would repeat it, and so would the
+/// wait for one.
+const TOOL_FILTER: &str = "warn,librdkafka=off,topics::kafka::setup=error";
+
 /// Starts logging of a tool, once a process: warnings and errors to stderr, since stdout is its result.
 pub fn start_tool_logs() {
-    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn")).with_writer(std::io::stderr);
+    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new(TOOL_FILTER)).with_writer(std::io::stderr);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = subscriber.with_ansi(std::io::stderr().is_terminal()).try_init();
 }

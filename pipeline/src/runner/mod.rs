@@ -4,7 +4,7 @@
 
 mod restore;
 mod wiring;
-pub(crate) mod work;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;

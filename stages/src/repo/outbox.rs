@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::avro::{AvroError, Record};
+use schemas::causes::causes;
 use schemas::ids::ConversationId;
 use schemas::records::Upstream;
 use tokio::sync::Notify;
@@ -98,8 +99,7 @@ pub async fn relay(
         match drain(&*store, &*log, &clock, &mut knowledge, &shutdown).await {
             Ok(()) => {}
             Err(error) if error.passes() => {
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::warn!(%error, cause, "group events wait in the outbox; tried again within {FALLBACK_TICK:?}");
+                tracing::warn!(error = causes(&error), "group events wait in the outbox; tried again within {FALLBACK_TICK:?}");
             }
             Err(error) => return Err(error),
         }

@@ -116,6 +116,7 @@ impl<'a> Setup<'a> {
             };
             let LogError::Unavailable { source, .. } = error else { return Err(error) };
             if Instant::now() >= self.deadline {
+                let source = self.lookup.context().unreachable().map_or(source, Into::into);
                 return Err(LogError::NoBroker { brokers, seconds: self.config.timeouts.connect.as_secs(), source });
             }
             let seconds_left = self.deadline.saturating_duration_since(Instant::now()).as_secs();

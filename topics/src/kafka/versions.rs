@@ -9,7 +9,7 @@ use std::sync::{Mutex, PoisonError};
 
 use rdkafka::config::RDKafkaLogLevel as Level;
 use rdkafka::consumer::ConsumerContext;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::{ClientConfig, ClientContext};
 
 use super::events;
@@ -34,10 +34,11 @@ const NEEDED: [Needed; 3] = [
     Needed { api_key: 28, name: "TxnOffsetCommit", version: 3 },
 ];
 
-/// Listens to what the brokers can do.
+/// Listens to what the brokers can do, and to why they can't be reached.
 #[derive(Default)]
 pub(super) struct Versions {
     too_old: Mutex<Option<String>>,
+    unreachable: Mutex<Option<String>>,
 }
 
 impl Versions {
@@ -50,6 +51,11 @@ impl Versions {
     /// What one of the brokers lacks, as far as its lines were taken in.
     pub fn too_old(&self) -> Option<String> {
         self.too_old.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Why the last broker that was tried can't be reached, as far as that was taken in.
+    pub fn unreachable(&self) -> Option<String> {
+        self.unreachable.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     fn hear(&self, line: &str) {
@@ -88,6 +94,10 @@ impl ClientContext for Versions {
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
+        // That all are down is said behind the reason of each.
+        if error.rdkafka_error_code() != Some(RDKafkaErrorCode::AllBrokersDown) {
+            *self.unreachable.lock().unwrap_or_else(PoisonError::into_inner) = Some(reason.to_owned());
+        }
         events::passing(&error, reason);
     }
 }
