@@ -6,11 +6,13 @@ use std::error::Error;
 /// already, since a remedy stands behind it, is not told again.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
     let mut told = error.to_string();
-    for cause in std::iter::successors(error.source(), |cause| cause.source()) {
-        let cause = cause.to_string();
-        if !told.contains(&cause) {
-            told = format!("{told}: {cause}");
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        if !told.contains(&text) {
+            told = format!("{told}: {text}");
         }
+        next = cause.source();
     }
     told
 }
