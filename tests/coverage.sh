@@ -1,11 +1,32 @@
 #!/usr/bin/env bash
-# Runs every test with coverage measured and prints the lines covered, in percent, for each crate.
-# Usage: tests/coverage.sh [FILTER]      only the tests whose names contain FILTER
-#
-# Only the project's own crates are measured; what is built of others is shared with ordinary builds.
-# Processes that a test kills leave no figures, those that it stops do.
+# Runs every test with coverage measured and prints the lines covered, in percent, for each crate. See --help.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+usage() {
+  cat <<'TEXT'
+Runs every test with coverage measured, prints the lines covered, in percent, for each crate, and fails when
+they are too few.
+
+Usage: tests/coverage.sh [FILTER…]
+
+  FILTER   only the tests whose names contain it, and no runs of faults
+
+Only the project's own crates are measured; what is built of others is shared with ordinary builds. Processes
+that a test kills leave no figures, those that it stops do.
+
+Examples:
+  tests/coverage.sh               everything
+  tests/coverage.sh dead_letters  what the tests of dead letters reach
+TEXT
+}
+
+for argument in "$@"; do
+  case $argument in
+    -h | --help) usage; exit 0 ;;
+    -*) echo "error: coverage.sh has no option $argument; see --help" >&2; exit 2 ;;
+  esac
+done
 
 minimum_percent=80
 dir=$PWD/target/coverage

@@ -1,8 +1,28 @@
 #!/usr/bin/env bash
-# Installs what the tests need and is missing, builds everything once, and runs every test.
-# Usage: tests/run.sh [FILTER]      only the tests whose names contain FILTER
+# Installs what the tests need and is missing, builds everything once, and runs every test. See --help.
 set -euo pipefail
 cd "$(dirname "$0")/.."
+
+usage() {
+  cat <<'TEXT'
+Installs what the tests need and is missing, builds everything once, and runs every test on real services.
+
+Usage: tests/run.sh [FILTER…]
+
+  FILTER   only the tests whose names contain it, and no runs of faults
+
+Examples:
+  tests/run.sh                    everything
+  tests/run.sh dead_letters       the tests of dead letters
+TEXT
+}
+
+for argument in "$@"; do
+  case $argument in
+    -h | --help) usage; exit 0 ;;
+    -*) echo "error: run.sh has no option $argument; see --help" >&2; exit 2 ;;
+  esac
+done
 
 say() { printf '\n== %s\n' "$*"; }
 
@@ -10,6 +30,7 @@ say() { printf '\n== %s\n' "$*"; }
 declare -A package_of=(
   [gcc]=gcc [g++]=g++ [make]=make [node]=nodejs [npm]=npm [chromium]=chromium [chromedriver]=chromium-driver
   [java]=default-jre-headless [mvn]=maven [kcat]=kcat [python3]=python3 [redis-server]=redis-server [openssl]=openssl
+  [curl]=curl [jq]=jq
 )
 missing=()
 for command in "${!package_of[@]}"; do

@@ -24,15 +24,18 @@ TEXT
 schedules="" seed=1 trace=0
 while (($#)); do
   case "$1" in
-    --schedules) schedules=${2:?--schedules needs a number}; shift 2 ;;
-    --seed) seed=${2:?--seed needs a number}; shift 2 ;;
+    --schedules | --seed)
+      [ -n "${2-}" ] || { echo "error: $1 needs a number; see --help" >&2; exit 2; }
+      if [ "$1" = --seed ]; then seed=$2; else schedules=$2; fi
+      shift 2
+      ;;
     --trace) trace=1; shift ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "simulate.sh does not know \"$1\"" >&2; usage >&2; exit 2 ;;
+    *) echo "error: simulate.sh has no option $1; see --help" >&2; exit 2 ;;
   esac
 done
 for number in "$seed" "${schedules:-1}"; do
-  [[ $number =~ ^[0-9]+$ ]] || { echo "\"$number\" is not a whole number" >&2; exit 2; }
+  [[ $number =~ ^[0-9]+$ ]] || { echo "error: \"$number\" is not a whole number; see --help" >&2; exit 2; }
 done
 if [ -z "$schedules" ]; then
   if ((trace)); then schedules=1; else schedules=10000; fi

@@ -30,16 +30,26 @@ mod zipf;
 use std::process::ExitCode;
 
 use clap::Parser;
+use pipeline::commands::output;
+use schemas::causes::causes;
 
 use crate::args::{Cli, Command};
 
 fn main() -> ExitCode {
-    let measured = match Cli::parse().command {
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(told) => return pipeline::commands::answer(&told),
+    };
+    let measured = match cli.command {
         Command::Gochat(product) => pipeline::commands::execute(product),
         command => commands::run(command).map(|()| ExitCode::SUCCESS),
     };
-    measured.unwrap_or_else(|error| {
-        eprintln!("bench: {}", pipeline::commands::explained(&error));
-        ExitCode::FAILURE
-    })
+    match measured {
+        Ok(code) => code,
+        Err(error) if output::is_gone(&error) => ExitCode::from(output::GONE),
+        Err(error) => {
+            output::note(format_args!("bench: {}", causes(&*error)));
+            ExitCode::FAILURE
+        }
+    }
 }

@@ -3,7 +3,8 @@
 
 infrastructure=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 
-# Every service there is; each is a folder with a file of functions: NAME_start, NAME_health and NAME_stop.
+# Every service there is; each is a folder with a file of functions: NAME_ports, NAME_start, NAME_health and
+# NAME_stop. NAME_ports prints a line for each process: its name, then its ports.
 all_services=(kafka redis mariadb postgres)
 
 say() { printf '%s\n' "$*"; }
@@ -48,11 +49,14 @@ await() {
   until "$@"; do
     # By its pid alone: its command line is not its own before it is executed, nor while it writes its title.
     if ! kill -0 "$(cat "$dir/$name/pid")" 2>/dev/null; then
+      rm -f "$dir/$name/pid"
       tail -n 15 "$dir/$name/log" >&2
       die "$name stopped while it started; its last lines are above, all of them in $dir/$name/log"
     fi
-    ((SECONDS < deadline)) ||
-      die "$name does not answer after $seconds s: see $dir/$name/log, then run cleanup.sh --dir $dir and try again"
+    if ((SECONDS >= deadline)); then
+      stop_process "$name"
+      die "$name did not answer within $seconds s and was stopped: see $dir/$name/log, then try again"
+    fi
     sleep 0.2
   done
 }
@@ -76,8 +80,51 @@ stop_process() {
   rm -f "$dir/$name/pid"
 }
 
-# port_is_open PORT: whether anything listens on it on loopback.
-port_is_open() { (exec 3<>"/dev/tcp/127.0.0.1/$1") 2>/dev/null; }
+# port_is_open PORT [HOST]: whether anything listens on it, on loopback unless told otherwise.
+port_is_open() { timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "${2-127.0.0.1}" "$1" 2>/dev/null; }
+
+# port_owner PORT: who listens on it, as far as this user may see: " by pid 17 (java)", or nothing.
+port_owner() {
+  local hex inode descriptor pid
+  hex=$(printf '%04X' "$1")
+  inode=$(awk -v port=":$hex" '$4 == "0A" && substr($2, length($2) - 4) == port { print $10; exit }' \
+    /proc/net/tcp /proc/net/tcp6 2>/dev/null)
+  [ -n "$inode" ] || return 0
+  descriptor=$(find /proc/[0-9]*/fd -lname "socket:\\[$inode\\]" -print -quit 2>/dev/null || true)
+  pid=${descriptor#/proc/} pid=${pid%%/*}
+  [ -z "$pid" ] || printf ' by pid %s (%s)' "$pid" "$(cat "/proc/$pid/comm" 2>/dev/null)"
+}
+
+# port_is_ephemeral PORT: whether the system gives it to outgoing connections; it would then be taken at times.
+port_is_ephemeral() {
+  local first last reserved
+  read -r first last 2>/dev/null </proc/sys/net/ipv4/ip_local_port_range || return 1
+  (($1 >= first && $1 <= last)) || return 1
+  for reserved in $(tr ',' ' ' 2>/dev/null </proc/sys/net/ipv4/ip_local_reserved_ports); do
+    (($1 < ${reserved%-*} || $1 > ${reserved#*-})) || return 1
+  done
+}
+
+# check_ports SERVICE…: whether each can have its ports, before anything is installed or written.
+check_ports() {
+  local service name ports port endpoints
+  for service in "$@"; do
+    while read -r name ports; do
+      if is_running "$name"; then
+        endpoints=$(cat "$dir/${name%-[0-9]}.endpoints" 2>/dev/null || true)
+        [ -z "$endpoints" ] || [[ $endpoints =~ :${ports%% *}(/|,|$) ]] ||
+          die "$name runs already, at $endpoints: leave --port-base as it was, or run cleanup.sh --dir $dir first"
+        continue
+      fi
+      for port in $ports; do
+        ! port_is_ephemeral "$port" || die "port $port is one that this machine gives to outgoing connections" \
+          "($(tr '\t' '-' </proc/sys/net/ipv4/ip_local_port_range)): choose a lower --port-base"
+        ! port_is_open "$port" ||
+          die "port $port, for $name, is in use$(port_owner "$port"): stop that, or choose other ports with --port-base"
+      done
+    done < <("${service}_ports")
+  done
+}
 
 # install_packages COMMAND PACKAGE…: Debian packages, when the command is missing.
 install_packages() {
@@ -90,8 +137,9 @@ install_packages() {
     sudo=(sudo)
   fi
   say "installing $*"
-  "${sudo[@]}" apt-get update -qq >/dev/null &&
-    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null ||
+  # What a package starts must not keep the lock on $dir.
+  "${sudo[@]}" apt-get update -qq >/dev/null 9>&- &&
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" >/dev/null 9>&- ||
     die "could not install $*: run 'apt-get update && apt-get install $*' by hand to see why"
 }
 

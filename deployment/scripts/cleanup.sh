@@ -7,7 +7,8 @@ dir=/tmp/gochat-infra keep_data=no
 
 usage() {
   cat <<HELP
-Stops the services of a directory, by their pid files, and removes the directory.
+Stops the services of a directory, by their pid files, and removes the directory. It says which data of GoChat
+elsewhere is stale then, and what to do about it.
 
 Usage: cleanup.sh [--dir DIR] [--keep-data]
 
@@ -29,6 +30,7 @@ while (($#)); do
   esac
   shift
 done
+[ ! -e "$dir" ] || [ -d "$dir" ] || die "$dir is not a directory"
 [ -d "$dir" ] || { say "nothing to clean up: there is no $dir"; exit 0; }
 [ -f "$dir/.gochat-infra" ] || die "$dir was not made by start-infra.sh: it is left alone"
 dir=$(cd "$dir" && pwd)
@@ -39,7 +41,23 @@ for service in "${all_services[@]}"; do
   load_service "$service"
   "${service}_stop"
 done
-if [ "$keep_data" = no ]; then
-  rm -rf -- "$dir"
-  say "removed $dir"
+[ "$keep_data" = no ] || exit 0
+
+had_topics=no had_database=no
+[ ! -f "$dir/kafka.shape" ] || had_topics=yes
+[ ! -d "$dir/mariadb/data" ] && [ ! -d "$dir/postgres/data" ] || had_database=yes
+rm -rf -- "$dir"
+say "removed $dir"
+if [ "$had_topics" = yes ]; then
+  cat <<'STALE'
+Kafka's topics are gone. A store that has their messages is stale: a new log would number them from 1 again, which
+such a store refuses. Before the next start remove it too: data_dir of the configuration (deployment/config/kafka.toml:
+data-kafka) while the store is SQLite, or the database on a server that is kept.
+STALE
+fi
+if [ "$had_database" = yes ]; then
+  cat <<'STALE'
+The databases are gone. A log that is kept has messages that a new database lacks: a start is refused until
+`gochat rebuild store` has written them again. Users and groups are not in the log: they are lost.
+STALE
 fi

@@ -25,13 +25,15 @@ while (($#)); do
   esac
   shift
 done
-[ -f "$dir/.gochat-infra" ] || die "nothing was started in $dir: run start-infra.sh --dir $dir"
+[ -f "$dir/.gochat-infra" ] || die "nothing was started in $dir: start-infra.sh --dir $dir does that"
 dir=$(cd "$dir" && pwd)
 
-ill=0
+ill=0 known=0
 for service in "${all_services[@]}"; do
   [ -f "$dir/$service.endpoints" ] || continue
+  known=1
   load_service "$service"
   "${service}_health" || ill=1
 done
+[ "$known" = 1 ] || die "nothing runs in $dir: start-infra.sh --dir $dir starts it"
 exit "$ill"

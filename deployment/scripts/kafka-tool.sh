@@ -32,9 +32,31 @@ case ${1-} in
   console-consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
   -h | --help) usage; exit 0 ;;
   "") usage >&2; exit 2 ;;
-  *) die "unknown tool $1; see --help" ;;
+  -*) die "unknown option $1; a tool comes first, see --help" ;;
+  *) die "there is no tool $1: choose among topics, configs, consumer-groups and console-consumer" ;;
 esac
+tool=$1
 shift
+
+# The tools themselves would try for a minute, and say so on every line.
+servers="" help=no previous=""
+for argument in "$@"; do
+  case $argument in
+    --bootstrap-server=* | --bootstrap-controller=*) servers=${argument#*=} ;;
+    --help | --version) help=yes ;;
+    *) [[ $previous != --bootstrap-@(server|controller) ]] || servers=$argument ;;
+  esac
+  previous=$argument
+done
+if [ "$help" = no ]; then
+  [ -n "$servers" ] || die "$tool needs --bootstrap-server HOST:PORT, such as 127.0.0.1:19092"
+  answers=no
+  for server in ${servers//,/ }; do
+    [[ $server =~ ^(.+):([0-9]+)$ ]] || die "--bootstrap-server is HOST:PORT, not $server"
+    ! port_is_open "${BASH_REMATCH[2]}" "${BASH_REMATCH[1]}" || answers=yes
+  done
+  [ "$answers" = yes ] || die "nothing listens at $servers: is Kafka running there? start-infra.sh --services kafka starts one"
+fi
 
 dir=$(mktemp -d) # for what Maven says, should the jars have to come first
 trap 'rm -rf -- "$dir"' EXIT

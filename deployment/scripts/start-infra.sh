@@ -18,9 +18,10 @@ Usage: start-infra.sh [--native] [--services LIST] [--nodes 1|3] [--dir DIR] [--
   --port-base PORT  Kafka's brokers listen from PORT on, their controllers from PORT+10 on, Redis at PORT+20,
                     MariaDB at PORT+30, PostgreSQL at PORT+40 and its standby at PORT+41   [19092]
 
+Ports that are in use, or that this machine gives to outgoing connections, are refused before anything is done.
 Where each answers is written to DIR/NAME.endpoints. Kafka's jars come from Maven Central once, into
 \${XDG_CACHE_HOME:-~/.cache}/gochat; databases are Debian's packages, installed when missing. Running it again starts
-what is down and leaves the rest alone; data is kept until cleanup.sh.
+what is down and leaves the rest alone, also after a start that failed; data is kept until cleanup.sh.
 
 Examples:
   start-infra.sh --native                                  one of each, Kafka at 127.0.0.1:19092
@@ -48,17 +49,22 @@ done
 [[ $port_base =~ ^[0-9]{4,5}$ ]] && ((port_base >= 1024 && port_base <= 65000)) ||
   die "--port-base is a port from 1024 to 65000, not $port_base"
 
+[ -n "$services" ] || services=$(IFS=,; echo "${all_services[*]}")
+IFS=, read -ra services <<<"$services"
+for service in "${services[@]}"; do
+  [[ " ${all_services[*]} " == *" $service "* ]] || die "there is no service $service: choose among ${all_services[*]}"
+  load_service "$service"
+done
+[ ! -e "$dir" ] || [ -d "$dir" ] || die "$dir is not a directory: choose another --dir"
+dir=$(realpath -m -- "$dir")
+# Before anything is made, installed or formatted.
+check_ports "${services[@]}"
+
 mkdir -p "$dir" || die "$dir cannot be made: choose another --dir"
-dir=$(cd "$dir" && pwd)
 : >"$dir/.gochat-infra" || die "$dir cannot be written to: choose another --dir"
 exec 9>"$dir/lock"
 flock -w 120 9 || die "another start-infra.sh or cleanup.sh has worked in $dir for two minutes: wait for it, or stop it"
 
-[ -n "$services" ] || services=$(IFS=,; echo "${all_services[*]}")
-for service in ${services//,/ }; do
-  [[ " ${all_services[*]} " == *" $service "* ]] || die "there is no service $service: choose among ${all_services[*]}"
-done
-for service in ${services//,/ }; do
-  load_service "$service"
+for service in "${services[@]}"; do
   "${service}_start"
 done

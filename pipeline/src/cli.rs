@@ -11,7 +11,7 @@ use crate::config::Address;
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
-#[command(name = "gochat", version, about = ABOUT, args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
+#[command(name = "gochat", version = VERSION, about = ABOUT, args_conflicts_with_subcommands = true, after_help = RUN_EXAMPLES)]
 pub struct Cli {
     /// What to do; `run` when left out.
     #[command(subcommand)]
@@ -21,12 +21,15 @@ pub struct Cli {
     pub run: RunArgs,
 }
 
+/// Version, commit and features, as `build.rs` found them.
+const VERSION: &str = env!("GOCHAT_VERSION");
+
 const ABOUT: &str = "An instant-messaging backend as a stream-processing pipeline";
 
 const RUN_EXAMPLES: &str = "Examples:
   gochat                                    everything in this process, data in ./data, page at http://127.0.0.1:8080
   gochat run --data /var/lib/gochat --http 0.0.0.0:80
-  gochat run --config deployment/config/kafka.toml --roles dedupe,persist,fan-out --instance 1
+  gochat run --config deployment/config/kafka.toml --roles dedupe,id-assign,persist,fan-out,large-group --instance 1
   gochat run --config deployment/config/kafka.toml --roles gateway --instance 2 --slot 1
   gochat topics tail sequenced-messages -f  what is being said, as JSON
   gochat check                              does every guarantee hold?
@@ -46,6 +49,12 @@ pub enum Command {
     /// Make views of the log anew.
     #[command(subcommand)]
     Rebuild(RebuildCommand),
+    /// Print the completions of this command line for a shell.
+    #[command(after_help = "Examples:
+  gochat completions bash > ~/.local/share/bash-completion/completions/gochat
+  gochat completions zsh > ~/.zfunc/_gochat                   a directory of $fpath
+  gochat completions fish > ~/.config/fish/completions/gochat.fish")]
+    Completions(CompletionsArgs),
 }
 
 /// Arguments of `run`.
@@ -75,6 +84,14 @@ pub struct RunArgs {
     /// The gateway's partition of the deliveries [default: 0]; each gateway has its own.
     #[arg(long, value_name = "N")]
     pub slot: Option<u32>,
+}
+
+/// Arguments of `completions`.
+#[derive(Debug, Args)]
+pub struct CompletionsArgs {
+    /// Which shell.
+    #[arg(value_enum)]
+    pub shell: clap_complete::Shell,
 }
 
 /// A part of GoChat that a process runs.

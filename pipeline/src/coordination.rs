@@ -19,7 +19,9 @@ pub struct Local {
 
 /// A lease that could not be had.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease file {path} can't be used: check that it belongs to this user, and that the disk has room")]
+#[error(
+    "the lease file {path} can't be used: {source}. Check that it belongs to this user, and that the disk has room"
+)]
 pub struct LeaseError {
     path: PathBuf,
     #[source]

@@ -1,6 +1,7 @@
 //! The composition root: the only crate that reads configuration, environment and command line,
 //! that starts telemetry and wires stages to topics. Everything below takes plain values.
 
+pub mod absent;
 pub mod audit;
 mod cache;
 pub mod cli;

@@ -8,7 +8,9 @@ use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::log::{Log, LogError};
 
+use crate::absent::Absent;
 use crate::config::{Config, LogKind};
+use crate::store;
 
 /// A log that could not be opened.
 #[derive(Debug, thiserror::Error)]
@@ -16,6 +18,9 @@ pub enum OpenError {
     /// The log says why.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// There is none to look at.
+    #[error(transparent)]
+    Absent(#[from] Absent),
     /// This binary was built without it.
     #[cfg(not(feature = "kafka"))]
     #[error("log.kind is kafka, but this gochat was built without it: build it with --features kafka")]
@@ -29,6 +34,10 @@ pub fn name(config: &Config) -> String {
         LogKind::Kafka => format!("Kafka at {}", config.log.kafka.brokers),
     }
 }
+
+/// How long a tool waits for brokers: whoever started it sits before it.
+#[cfg(feature = "kafka")]
+const ATTACH_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
 /// An open log.
 pub enum OpenLog {
@@ -58,13 +67,20 @@ impl OpenLog {
     }
 
     /// Opens what is there, as it is laid out, for a tool that reads: the embedded log beside the process
-    /// that writes it. Makes nothing.
+    /// that writes it. Makes nothing, and waits for brokers no longer than [`ATTACH_MAX`].
     ///
     /// # Errors
     /// [`OpenError`], also when there is no log.
     pub async fn attach(config: &Config) -> Result<Self, OpenError> {
         match config.log.kind {
-            LogKind::Embedded => Ok(Self::Embedded(EmbeddedLog::open_read_only(config.data_dir.join("log"))?)),
+            LogKind::Embedded => {
+                let dir = config.data_dir.join("log");
+                if !EmbeddedLog::is_in(&dir) {
+                    let what = if store::is_there(config) { "log" } else { "log and no store" };
+                    return Err(Absent { what, dir: config.data_dir.clone() }.into());
+                }
+                Ok(Self::Embedded(EmbeddedLog::open_read_only(dir)?))
+            }
             LogKind::Kafka => Self::attach_to_kafka(config).await,
         }
     }
@@ -88,7 +104,9 @@ impl OpenLog {
 
     #[cfg(feature = "kafka")]
     async fn attach_to_kafka(config: &Config) -> Result<Self, OpenError> {
-        Ok(Self::Kafka(topics::kafka::KafkaLog::attach(kafka_config(config)).await?))
+        let mut kafka = kafka_config(config);
+        kafka.timeouts.connect = kafka.timeouts.connect.min(ATTACH_MAX);
+        Ok(Self::Kafka(topics::kafka::KafkaLog::attach(kafka).await?))
     }
 
     #[cfg(not(feature = "kafka"))]

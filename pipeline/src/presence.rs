@@ -5,14 +5,13 @@ use std::time::Duration;
 
 use gateway::PresenceChange;
 use schemas::avro::{PresenceEvent, Record};
+use schemas::causes::causes;
 use stages::presence::{Change, SharedPresence};
 use tokio::sync::{broadcast, oneshot};
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::PRESENCE;
 use topics::dead_letter::{self, Reason, dead_letter};
 use topics::log::{Log, LogError, Outgoing, PartitionBatch, StartAt};
-
-use crate::runner::work::causes;
 
 /// How long one read waits for news.
 const READ_WAIT: Duration = Duration::from_secs(5);

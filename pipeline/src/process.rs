@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 use gateway::{GatewayParts, Operations, OtherGateways, SlotLease};
+use schemas::causes::causes;
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
 use stages::repo::store::Store;
@@ -29,7 +30,6 @@ use crate::health::watch::{At, Watched};
 use crate::health::{Health, State};
 use crate::log::OpenLog;
 use crate::runner::Surroundings;
-use crate::runner::work::causes;
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
@@ -39,7 +39,7 @@ use crate::{cache, health, members, pairing, presence, store, telemetry};
 #[derive(Debug, thiserror::Error)]
 pub enum ProcessError {
     /// The data directory can't be made or written.
-    #[error("the data directory {} can't be used: make it writable for this user, or choose another with --data DIR", path.display())]
+    #[error("the data directory {} can't be used: {source}. Make it writable for this user, or choose another with --data DIR", path.display())]
     DataDir {
         /// Its path.
         path: PathBuf,
@@ -60,7 +60,7 @@ pub enum ProcessError {
     },
     /// An address can't be listened on.
     #[error(
-        "{address} can't be listened on ({source}): is another program using it? Choose another address with {option} HOST:PORT"
+        "{address} can't be listened on: {source}. Is another program using it? Choose another address with {option} HOST:PORT"
     )]
     Listen {
         /// The address.
@@ -263,8 +263,7 @@ impl Process {
             let slot = config.gateway.slot;
             let newest = stages::presence::read(&presence).newest_epoch(slot);
             let leased = Local::new(&config.data_dir).lease_slot(slot, newest, &clock);
-            let lease =
-                SlotLease { slot, epoch: leased.map_err(start_error(GATEWAY))?, lost: slot_lost.clone() };
+            let lease = SlotLease { slot, epoch: leased.map_err(start_error(GATEWAY))?, lost: slot_lost.clone() };
             let watch = watch_slot(lease.clone(), presence.clone(), changes.subscribe());
             let is_online =
                 Arc::new(move |user| stages::presence::read(&presence).slots_of(user).any(|(at, _)| at != slot));

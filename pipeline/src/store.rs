@@ -1,9 +1,10 @@
 //! Which store is configured; opens it, and waits for its server when that is away.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemas::causes::cause;
 use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
 use stages::repo::ServerConfig;
@@ -13,9 +14,9 @@ use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use stages::repo::store::{Class, Store, StoreError};
 use tokio::time::{Instant, sleep};
 
+use crate::absent::Absent;
 use crate::config::Config;
 use crate::database_url::{Database, DatabaseUrl};
-use crate::runner::work::cause;
 
 /// The database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -138,14 +139,37 @@ pub fn file(config: &Config) -> Option<PathBuf> {
     }
 }
 
+/// A store that a tool can't look at.
+#[derive(Debug, thiserror::Error)]
+pub enum AttachError {
+    /// There is none.
+    #[error(transparent)]
+    Absent(#[from] Absent),
+    /// It can't be reached or used.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// Whether there is a store, as far as that can be seen without asking a server.
+pub fn is_there(config: &Config) -> bool {
+    match Place::of(config) {
+        Place::File(path) => path.exists(),
+        Place::MySql(_) | Place::Postgres(_) => true,
+    }
+}
+
 /// Opens what is there for a tool that reads: SQLite beside the process that writes it, or a server. Makes
 /// and changes nothing, and does not wait.
 ///
 /// # Errors
-/// [`StoreError`] when it is not there, or can't be reached.
-pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
+/// [`AttachError`] when it is not there, or can't be reached.
+pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, AttachError> {
     let server = &config.repo.store.server;
     match Place::of(config) {
+        Place::File(path) if !path.exists() => {
+            let dir = path.parent().map_or_else(|| config.data_dir.clone(), Path::to_path_buf);
+            Err(Absent { what: "store", dir }.into())
+        }
         Place::File(path) => Ok(SqliteStore::open_read_only(&path, SqliteConfig::default()).await?),
         Place::MySql(url) => Ok(MySqlStore::open_read_only(url.expose(), server).await?),
         Place::Postgres(url) => Ok(PostgresStore::open_read_only(url.expose(), server).await?),

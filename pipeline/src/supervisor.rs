@@ -7,7 +7,7 @@ use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::health::{Health, State};
-use crate::runner::work::causes;
+use schemas::causes::causes;
 
 /// Why a part ended, when it was not told to.
 pub type PartError = Box<dyn std::error::Error + Send + Sync>;

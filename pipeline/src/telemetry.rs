@@ -13,7 +13,8 @@ use crate::log_lines::{Flush, LogLines};
 pub enum TelemetryError {
     /// The log filter is not one.
     #[error(
-        "telemetry.filter {filter:?} is not a filter: use a level such as info, or levels by module such as info,topics=debug"
+        "telemetry.filter {filter:?} is not a filter: {}. Use a level such as info, or levels by module such as info,topics=debug",
+        schemas::causes::causes(.source)
     )]
     Filter {
         /// What was given.
@@ -58,9 +59,14 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
     Ok(flush)
 }
 
+/// What a tool logs. That a broker is away it says itself, once: librdkafka would repeat it, and so would the
+/// wait for one.
+const TOOL_FILTER: &str = "warn,librdkafka=off,topics::kafka::setup=error";
+
 /// Starts logging of a tool, once a process: warnings and errors to stderr, since stdout is its result.
 pub fn start_tool_logs() {
-    let subscriber = tracing_subscriber::fmt().with_env_filter(EnvFilter::new("warn")).with_writer(std::io::stderr);
+    let subscriber =
+        tracing_subscriber::fmt().with_env_filter(EnvFilter::new(TOOL_FILTER)).with_writer(std::io::stderr);
     // Otherwise what can't be written to stderr would be told there, and end in a panic.
     let subscriber = subscriber.log_internal_errors(false);
     // A second start in one process (tests) keeps the first subscriber.

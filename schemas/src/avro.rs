@@ -73,6 +73,9 @@ pub enum AvroError {
 }
 
 impl AvroError {
+    /// Every [`class`](Self::class).
+    pub const CLASSES: [&str; 5] = ["not-an-object", "unknown-schema", "unreadable", "trailing-bytes", "unwritable"];
+
     /// In a word, what is wrong: what dead letters are grouped by.
     pub fn class(&self) -> &'static str {
         match self {

@@ -1,7 +1,10 @@
 //! Any record as JSON, by the schema that it was written with: for tools that show topics to people.
 //!
-//! Numbers stay numbers (ids are longs of Avro, beyond 2^53), bytes become hexadecimal text, an absent
-//! value is `null`. What a tool shows is what was written, not what the newest version makes of it.
+//! Ids are decimal strings, as in REST: beyond 2^53 a JSON number is rounded by `jq` and JavaScript. Other
+//! numbers stay numbers, bytes become hexadecimal text, an absent value is `null`. What a tool shows is what
+//! was written, not what the newest version makes of it.
+
+mod fields;
 
 use std::io::{self, Read};
 use std::sync::OnceLock;
@@ -11,6 +14,8 @@ use apache_avro::types::Value as Avro;
 use serde_json::{Map, Value};
 
 use crate::avro::{AvroError, HEADER_BYTES, SCHEMAS, body_reader, header_of, parsed, split_header};
+
+pub use self::fields::{Field, FieldType, fields_of};
 
 /// A record, read.
 #[derive(Debug, Clone, PartialEq)]
@@ -43,7 +48,7 @@ pub fn describe(bytes: &[u8]) -> Result<Described, AvroError> {
     if !body.left.is_empty() {
         return Err(AvroError::TrailingBytes { record, left: body.left.len() });
     }
-    Ok(Described { record, version: known.version, fields: to_json(value) })
+    Ok(Described { record, version: known.version, fields: to_json(value, Long::Number) })
 }
 
 /// Bytes as hexadecimal text.
@@ -90,13 +95,31 @@ fn known() -> &'static [Known] {
     })
 }
 
-fn to_json(value: Avro) -> Value {
+/// What a field's 64-bit integers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Long {
+    /// Ids, or a list of ids.
+    Id,
+    /// Seqs, offsets, epochs, times and counts.
+    Number,
+}
+
+impl Long {
+    fn of(field: &str) -> Self {
+        if fields::IDS.contains(&field) { Self::Id } else { Self::Number }
+    }
+}
+
+fn to_json(value: Avro, long: Long) -> Value {
     match value {
         Avro::Null => Value::Null,
         Avro::Boolean(yes) => yes.into(),
         Avro::Int(n) | Avro::Date(n) | Avro::TimeMillis(n) => n.into(),
-        Avro::Long(n)
-        | Avro::TimeMicros(n)
+        Avro::Long(n) => match long {
+            Long::Id => n.to_string().into(),
+            Long::Number => n.into(),
+        },
+        Avro::TimeMicros(n)
         | Avro::TimestampMillis(n)
         | Avro::TimestampMicros(n)
         | Avro::TimestampNanos(n)
@@ -107,14 +130,19 @@ fn to_json(value: Avro) -> Value {
         Avro::Double(n) => n.into(),
         Avro::Bytes(bytes) | Avro::Fixed(_, bytes) => hex(&bytes).into(),
         Avro::String(text) | Avro::Enum(_, text) => text.into(),
-        Avro::Union(_, inner) => to_json(*inner),
-        Avro::Array(items) => items.into_iter().map(to_json).collect(),
+        Avro::Union(_, inner) => to_json(*inner, long),
+        Avro::Array(items) => items.into_iter().map(|item| to_json(item, long)).collect(),
         Avro::Map(entries) => {
-            entries.into_iter().map(|(name, value)| (name, to_json(value))).collect::<Map<_, _>>().into()
+            entries.into_iter().map(|(name, value)| (name, to_json(value, long))).collect::<Map<_, _>>().into()
         }
-        Avro::Record(fields) => {
-            fields.into_iter().map(|(name, value)| (name, to_json(value))).collect::<Map<_, _>>().into()
-        }
+        Avro::Record(fields) => fields
+            .into_iter()
+            .map(|(name, value)| {
+                let long = Long::of(&name);
+                (name, to_json(value, long))
+            })
+            .collect::<Map<_, _>>()
+            .into(),
         // None of the project's schemas has these.
         Avro::Decimal(_) | Avro::BigDecimal(_) | Avro::Duration(_) | Avro::Uuid(_) => format!("{value:?}").into(),
     }

@@ -6,6 +6,7 @@
 
 pub mod admission;
 pub mod avro;
+pub mod causes;
 pub mod error;
 pub mod ids;
 pub mod json;

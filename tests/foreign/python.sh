@@ -1,7 +1,25 @@
 #!/usr/bin/env bash
-# Prints the path of a Python that has what requirements.txt names, in a virtual environment that is made
-# once and kept in the cache.
+# Prints the path of a Python with the modules of requirements.txt. See --help.
 set -euo pipefail
+
+usage() {
+  cat <<'TEXT'
+Prints the path of a Python that has what requirements.txt names, in a virtual environment that is made once and
+kept in ${XDG_CACHE_HOME:-~/.cache}/gochat.
+
+Usage: tests/foreign/python.sh
+
+Example:
+  "$(tests/foreign/python.sh)" tests/foreign/read_topics.py
+TEXT
+}
+
+for argument in "$@"; do
+  case $argument in
+    -h | --help) usage; exit 0 ;;
+    *) echo "error: python.sh takes no argument $argument; see --help" >&2; exit 2 ;;
+  esac
+done
 cd "$(dirname "${BASH_SOURCE[0]}")"
 
 requirements=$PWD/requirements.txt

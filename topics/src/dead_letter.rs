@@ -5,6 +5,7 @@
 
 use bytes::Bytes;
 use schemas::avro::AvroError;
+use schemas::causes::causes;
 
 use crate::catalogue::{self, DEAD_LETTERS, TopicSpec};
 use crate::headers::Headers;
@@ -47,7 +48,7 @@ pub fn dead_letter(topic: &TopicSpec, partition: u32, record: &Incoming, reason:
     let before = header_of(&record.headers, TRIES_BEFORE).and_then(|text| text.parse::<u32>().ok()).unwrap_or(0);
     let facts = [
         (header::CLASS, reason.error.class().to_owned()),
-        (header::ERROR, with_causes(reason.error)),
+        (header::ERROR, causes(reason.error)),
         (header::READER, reason.reader.to_owned()),
         (header::TOPIC, topic.name.to_owned()),
         (header::PARTITION, partition.to_string()),
@@ -76,6 +77,9 @@ pub async fn append(log: &dyn Log, letters: Vec<Outgoing>) {
         tracing::error!(%error, count, "dead letters could not be written; their source still has them");
     }
 }
+
+/// The class of letters that tell none, as those of the first version.
+pub const UNCLASSIFIED: &str = "unclassified";
 
 /// What a record of `dead-letters` is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,8 +139,7 @@ impl Entry {
             place: Place { partition, offset: record.offset },
             time_ms: record.time_ms,
             reader: text(header::READER).unwrap_or_default(),
-            // Letters of the first version had neither class nor number.
-            class: text(header::CLASS).unwrap_or_else(|| "unclassified".into()),
+            class: text(header::CLASS).unwrap_or_else(|| UNCLASSIFIED.into()),
             error: text(header::ERROR).unwrap_or_default(),
             topic,
             source: Place { partition: source_partition, offset: source_offset },
@@ -185,9 +188,4 @@ fn header_of(headers: &Headers, name: &str) -> Option<String> {
     // The last one of a name is ours: what came with the record stands before it.
     let (_, value) = headers.other.iter().rev().find(|(had, _)| &**had == name)?;
     Some(String::from_utf8_lossy(value).into_owned())
-}
-
-fn with_causes(error: &AvroError) -> String {
-    let chain = std::iter::successors(Some(error as &dyn std::error::Error), |e| e.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
 }

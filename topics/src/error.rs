@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use schemas::causes::causes;
+
 /// What to do about a [`LogError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Class {
@@ -65,7 +67,8 @@ pub enum LogError {
     },
     /// The offset is no longer, or not yet, in the log.
     #[error(
-        "topic {topic} partition {partition} holds offsets {start} to {end}; {offset} is not among them. Records were dropped before they were read: choose a position by hand"
+        "topic {topic} partition {partition} holds offsets in [{start}, {end}); {offset} is not among them: {}",
+        why_out_of_range(*.offset, *.start)
     )]
     OffsetOutOfRange {
         /// The topic's name.
@@ -166,7 +169,8 @@ pub enum LogError {
     },
     /// No broker answered at start.
     #[error(
-        "no Kafka broker answered at {brokers} within {seconds} s: is one running there, and reachable? deployment/scripts/start-infra.sh starts one on this machine; log.kafka.brokers says where to look, log.kafka.connect_seconds for how long"
+        "no Kafka broker answered at {brokers} within {seconds} s: {}. Is one running there, and reachable? deployment/scripts/start-infra.sh starts one on this machine; log.kafka.brokers says where to look, log.kafka.connect_seconds for how long",
+        causes(.source.as_ref())
     )]
     NoBroker {
         /// Where it was looked for.
@@ -191,7 +195,8 @@ pub enum LogError {
     },
     /// The brokers can't be reached, or can't do it now.
     #[error(
-        "kafka at {brokers} did not do it while {doing}: is it running there, and reachable? It is tried again; deployment/scripts/health-check.sh looks at a local one"
+        "kafka at {brokers} did not do it while {doing}: {}. Is it running there, and reachable? deployment/scripts/health-check.sh looks at a local one",
+        causes(.source.as_ref())
     )]
     Unavailable {
         /// Their addresses.
@@ -204,7 +209,8 @@ pub enum LogError {
     },
     /// The brokers refuse it, and always will: rights, settings, a version that is too old.
     #[error(
-        "kafka at {brokers} refuses it while {doing}: check the rights of this client, its settings, and the brokers' version"
+        "kafka at {brokers} refuses it while {doing}: {}. Check the rights of this client, its settings, and the brokers' version",
+        causes(.source.as_ref())
     )]
     Refused {
         /// Their addresses.
@@ -236,6 +242,14 @@ pub enum LogError {
     /// The log is being closed.
     #[error("the log is closed")]
     Closed,
+}
+
+fn why_out_of_range(offset: u64, start: u64) -> &'static str {
+    if offset < start {
+        "records were dropped before they were read, choose a position by hand"
+    } else {
+        "it is not written yet"
+    }
 }
 
 impl LogError {

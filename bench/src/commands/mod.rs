@@ -41,8 +41,3 @@ async fn measured(command: Command) -> Result<(), CommandError> {
         Command::Gochat(_) => Err("the product has a runtime of its own: main starts it".into()),
     }
 }
-
-#[allow(clippy::print_stdout, reason = "the report is what the command is for")]
-fn print(report: &impl std::fmt::Display) {
-    println!("{report}");
-}

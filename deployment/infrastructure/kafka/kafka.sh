@@ -10,8 +10,15 @@ kafka_heap_mb=512
 kafka_port() { say $((port_base + $1 - 1)); }
 kafka_controller_port() { say $((port_base + 10 + $1 - 1)); }
 
+kafka_ports() {
+  local node
+  for ((node = 1; node <= nodes; node++)); do
+    say "kafka-$node $(kafka_port "$node") $(kafka_controller_port "$node")"
+  done
+}
+
 kafka_start() {
-  local node missing
+  local node
   kafka_java
   kafka_fetch_jars
   kafka_check_directory
@@ -20,10 +27,7 @@ kafka_start() {
       say "kafka-$node runs already"
       continue
     fi
-    for port in "$(kafka_port "$node")" "$(kafka_controller_port "$node")"; do
-      ! port_is_open "$port" ||
-        die "port $port is in use by another program: stop it, or choose other ports with --port-base"
-    done
+    rm -f "$dir/kafka.endpoints"
     kafka_format "$node"
     start_process "kafka-$node" java "-Xms${kafka_heap_mb}m" "-Xmx${kafka_heap_mb}m" -XX:+UseG1GC \
       -XX:MaxGCPauseMillis=20 -XX:+ExitOnOutOfMemoryError "-Dlog4j2.configurationFile=$kafka_home/log4j2.properties" \
@@ -32,6 +36,7 @@ kafka_start() {
   for ((node = 1; node <= nodes; node++)); do
     await "kafka-$node" 90 kafka_answers "$(kafka_port "$node")"
   done
+  kafka_shape >"$dir/kafka.shape"
   kafka_endpoints >"$dir/kafka.endpoints"
   say "kafka $kafka_version answers at $(cat "$dir/kafka.endpoints")"
 }
@@ -117,11 +122,19 @@ kafka_fetch_jars() {
   mv -T "$partial" "$kafka_jars" 2>/dev/null || rm -rf "$partial"
 }
 
-# A directory keeps the shape it was made with: topics, their replicas and the voters depend on it.
+kafka_shape() { say "nodes=$nodes port_base=$port_base"; }
+
+# A directory keeps the shape it was made with: topics, their replicas and the voters depend on it. The shape is
+# written once all brokers have answered; what a start left that never got so far is of no use to anybody.
 kafka_check_directory() {
-  local shape="nodes=$nodes port_base=$port_base" made
-  made=$(cat "$dir/kafka.shape" 2>/dev/null) || { say "$shape" >"$dir/kafka.shape"; made=$shape; }
-  [ "$made" = "$shape" ] || die "$dir holds a Kafka with $made, not $shape: run cleanup.sh --dir $dir, or choose another --dir"
+  local made
+  if made=$(cat "$dir/kafka.shape" 2>/dev/null); then
+    [ "$made" = "$(kafka_shape)" ] ||
+      die "$dir holds a Kafka with $made, not $(kafka_shape): run cleanup.sh --dir $dir, or choose another --dir"
+  else
+    kafka_stop
+    rm -rf -- "$dir"/kafka-[0-9]* "$dir/kafka.cluster"
+  fi
   [ -s "$dir/kafka.cluster" ] || head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d '=' >"$dir/kafka.cluster"
 }
 

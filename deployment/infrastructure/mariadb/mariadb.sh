@@ -4,6 +4,8 @@
 mariadb_port() { say $((port_base + 30)); }
 mariadb_url() { say "mysql://gochat:gochat@127.0.0.1:$1/gochat"; }
 
+mariadb_ports() { say "mariadb $(mariadb_port)"; }
+
 mariadb_start() {
   local port
   port=$(mariadb_port)
@@ -11,8 +13,7 @@ mariadb_start() {
   if is_running mariadb; then
     say "mariadb runs already"
   else
-    ! port_is_open "$port" ||
-      die "port $port is in use by another program: stop it, or choose other ports with --port-base"
+    rm -f "$dir/mariadb.endpoints"
     mkdir -p "$dir/mariadb"
     mariadb_settings "$port" >"$dir/mariadb/my.cnf"
     mariadb_make_data

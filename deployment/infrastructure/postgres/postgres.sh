@@ -5,13 +5,20 @@ postgres_port() { say $((port_base + 40)); }
 postgres_standby_port() { say $((port_base + 41)); }
 postgres_url() { say "postgres://gochat:gochat@127.0.0.1:$1/gochat"; }
 
+postgres_ports() {
+  say "postgres $(postgres_port)"
+  say "postgres_standby $(postgres_standby_port)"
+}
+
 postgres_start() {
   postgres_packages
   postgres_make_home
   postgres_make_data
   postgres_start_server postgres "$(postgres_port)"
   postgres_make_standby
-  postgres_start_server postgres_standby "$(postgres_standby_port)"
+  # The copy remembers the port that it was copied from; this may be another start, with other ports.
+  postgres_start_server postgres_standby "$(postgres_standby_port)" \
+    -c "primary_conninfo=host=127.0.0.1 port=$(postgres_port) user=gochat password=gochat"
 }
 
 # A line for each server; fails when one does not answer.
@@ -47,16 +54,16 @@ postgres_stop() {
   done
 }
 
-# postgres_start_server NAME PORT: starts what is made already.
+# postgres_start_server NAME PORT [OPTION…]: starts what is made already.
 postgres_start_server() {
   local name=$1 port=$2
+  shift 2
   if is_running "$name"; then
     say "$name runs already"
   else
-    ! port_is_open "$port" ||
-      die "port $port is in use by another program: stop it, or choose other ports with --port-base"
+    rm -f "$dir/$name.endpoints"
     postgres_await_orphans "$dir/$name/data"
-    start_process "$name" "${postgres_as[@]}" "$postgres_bin/postgres" -D "$dir/$name/data" -p "$port"
+    start_process "$name" "${postgres_as[@]}" "$postgres_bin/postgres" -D "$dir/$name/data" -p "$port" "$@"
   fi
   await "$name" 60 postgres_answers "$port"
   postgres_url "$port" >"$dir/$name.endpoints"

@@ -6,6 +6,8 @@ redis_memory_mb=256
 # Port: 20 above the base.
 redis_port() { say $((port_base + 20)); }
 
+redis_ports() { say "redis $(redis_port)"; }
+
 redis_start() {
   local port
   install_packages redis-server redis-server
@@ -13,8 +15,7 @@ redis_start() {
   if is_running redis; then
     say "redis runs already"
   else
-    ! port_is_open "$port" ||
-      die "port $port is in use by another program: stop it, or choose other ports with --port-base"
+    rm -f "$dir/redis.endpoints"
     mkdir -p "$dir/redis"
     redis_settings "$port" >"$dir/redis/redis.conf"
     start_process redis redis-server "$dir/redis/redis.conf"

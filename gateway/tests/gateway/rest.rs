@@ -9,7 +9,7 @@ use schemas::pb;
 use schemas::token::Claims;
 use serde_json::{Value, json};
 
-use crate::harness::{Gateway, NOW, gateway, gateway_with, within, HEALTH};
+use crate::harness::{Gateway, HEALTH, NOW, gateway, gateway_with, within};
 
 async fn check(gateway: &Gateway, method: &str, path: &str, body: Option<&str>, status: u16, expected: Value) {
     let token = gateway.token(1);

@@ -44,6 +44,14 @@ impl LogArgs {
     }
 }
 
+/// A pause between two looks: a [`length_of_time`], but not none.
+///
+/// # Errors
+/// What it may be.
+pub fn pause(text: &str) -> Result<Duration, String> {
+    length_of_time(text).and_then(|pause| if pause.is_zero() { Err("it is 1s at least".into()) } else { Ok(pause) })
+}
+
 /// `90s`, `30m`, `2h`, `7d`.
 ///
 /// # Errors

@@ -12,7 +12,7 @@ use stages::repo::store::Store;
 use topics::clock::Clock;
 use topics::log::Log;
 
-use super::args::{LogArgs, length_of_time};
+use super::args::{LogArgs, length_of_time, pause};
 use super::{CommandError, explained, output, stop_signal};
 use crate::audit::{Findings, IDENTITIES_MAX, Scope, audit};
 use crate::config::{Address, Config};
@@ -48,17 +48,17 @@ pub struct CheckArgs {
     #[arg(long, value_name = "TIME", value_parser = length_of_time)]
     pub since: Option<Duration>,
     /// How long to wait between two looks.
-    #[arg(long, value_name = "TIME", value_parser = length_of_time, default_value = "30s")]
+    #[arg(long, value_name = "TIME", value_parser = pause, default_value = "30s")]
     pub every: Duration,
     /// Serve metrics for Prometheus at this address, with --follow.
     #[arg(long, value_name = "HOST:PORT", requires = "follow")]
     pub metrics: Option<Address>,
     /// Records that may wait for one group [default: twice gateway.limits.busy_lag_records_max, since the
     /// gateway looks each second].
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub lag_max: Option<u64>,
     /// Messages held in memory at once, 8 bytes each; more are looked at in several passes.
-    #[arg(long, value_name = "N", default_value_t = IDENTITIES_MAX)]
+    #[arg(long, value_name = "N", default_value_t = IDENTITIES_MAX, allow_negative_numbers = true)]
     pub messages_max: u64,
     /// As JSON; with --follow one object a look.
     #[arg(long)]

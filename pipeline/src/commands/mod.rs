@@ -10,12 +10,13 @@ pub mod topics;
 
 use std::process::ExitCode;
 
-use clap::ValueEnum;
+use clap::{CommandFactory, ValueEnum};
+use schemas::causes::causes;
 use tokio::time::Instant;
 
 use self::rebuild::RebuildCommand;
 pub use self::stop::stop_signal;
-use crate::cli::{Cli, Command, Role, RunArgs};
+use crate::cli::{Cli, Command, CompletionsArgs, Role, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::log_lines::Flush;
 use crate::{process, telemetry};
@@ -41,6 +42,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
         Command::Rebuild(RebuildCommand::Store(args)) => {
             return Ok(check::exit_code(runtime.block_on(rebuild::store(args))));
         }
+        Command::Completions(args) => completions(&args),
         Command::Rebuild(RebuildCommand::Cache(args)) => runtime.block_on(rebuild_cache::rebuild_cache(args)),
     };
     match done {
@@ -61,9 +63,15 @@ pub fn answer(told: &clap::Error) -> ExitCode {
     }
 }
 
-/// An error and its causes on one line, as the user is told.
+/// An error and its causes on one line, each once, as the user is told: by every command, and by a start that fails.
 pub fn explained(error: &CommandError) -> String {
-    format!("gochat: {}", crate::runner::work::causes(&**error))
+    format!("gochat: {}", causes(&**error))
+}
+
+fn completions(args: &CompletionsArgs) -> Result<(), CommandError> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "gochat", &mut script);
+    Ok(output::line(String::from_utf8(script)?.trim_end())?)
 }
 
 async fn run(args: RunArgs, started: Instant, log: &mut Option<Flush>) -> Result<(), CommandError> {

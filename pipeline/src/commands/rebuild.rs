@@ -25,6 +25,7 @@ use super::args::LogArgs;
 use super::check::{Outcome, print};
 use super::rebuild_cache::RebuildCacheArgs;
 use super::{CommandError, output, stop_signal};
+use crate::absent::Absent;
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
 use crate::log::OpenLog;
 use crate::{pairing, store, telemetry};
@@ -75,8 +76,13 @@ const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 /// When the log can't be read, or the store not be written.
 pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     telemetry::start_tool_logs();
-    let config = args.log.config()?;
+    let mut config = args.log.config()?;
+    // Whoever started it sits before it, and can start it again.
+    config.repo.store.wait_seconds = 0;
     let open = OpenLog::attach(&config).await?;
+    if !config.data_dir.is_dir() {
+        return Err(Absent { what: "data", dir: config.data_dir }.into());
+    }
     let (log, store) = (open.log(), store::open(&config).await?);
     pairing::check_for_rebuild(&*log, &*store, &config).await?;
     let mut rebuild = Rebuild {

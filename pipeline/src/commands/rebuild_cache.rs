@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use crate::commands::{CommandError, output, stop_signal};
 use crate::config::Config;
-use crate::store;
+use crate::{store, telemetry};
 
 /// Arguments of `rebuild cache`.
 #[derive(Debug, Args)]
@@ -40,6 +40,7 @@ const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 /// # Errors
 /// When the cache is not on Redis, or it or the store does not answer; running it again starts over.
 pub async fn rebuild_cache(args: RebuildCacheArgs) -> Result<(), CommandError> {
+    telemetry::start_tool_logs();
     let mut loaded = Config::load(args.config.as_deref())?;
     loaded.option(("--data", "data_dir"), args.data, |config| &mut config.data_dir);
     let config = loaded.checked()?;
@@ -53,7 +54,7 @@ pub async fn rebuild_cache(args: RebuildCacheArgs) -> Result<(), CommandError> {
     }
     let redis = RedisConfig { call_timeout_ms: CALL_TIMEOUT_MS, ..config.repo.cache.redis.clone() };
     let cache = RedisCache::open(&redis, Lifetimes::default())?;
-    let store = store::open(&config).await?;
+    let store = store::attach(&config).await?;
     tokio::select! {
         rebuilt = refill(&cache, &store) => rebuilt,
         () = stop_signal()? => {

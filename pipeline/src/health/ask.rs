@@ -19,7 +19,7 @@ use topics::catalogue::TopicSpec;
 use topics::log::Log;
 
 use super::{Health, State};
-use crate::runner::work::{cause, causes};
+use schemas::causes::{cause, causes};
 
 /// How often each is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -122,7 +122,12 @@ fn failed_unless<E: Error + 'static>(answer: Result<(), E>) -> State {
 }
 
 /// Asks for ever whether each group has a member somewhere.
-pub async fn groups(health: Health, log: Arc<dyn Log>, address: String, groups: Vec<(&'static str, &'static TopicSpec)>) {
+pub async fn groups(
+    health: Health,
+    log: Arc<dyn Log>,
+    address: String,
+    groups: Vec<(&'static str, &'static TopicSpec)>,
+) {
     let began = Instant::now();
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);

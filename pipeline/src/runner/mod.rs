@@ -4,11 +4,12 @@
 
 mod restore;
 mod wiring;
-pub(crate) mod work;
+mod work;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use schemas::causes::causes;
 use stages::stage::{Stage, StageError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -161,7 +162,7 @@ pub async fn run<S: Stage>(
                 if began.elapsed() > around.config.retry_wait_max {
                     wait = around.config.retry_wait_min;
                 }
-                let error = work::causes(&source);
+                let error = causes(&source);
                 match source.class() {
                     // Whoever watches the log tells that it is away.
                     Class::Retry => {

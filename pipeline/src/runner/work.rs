@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use rand::RngExt;
 use schemas::avro::AvroError;
+use schemas::causes::causes;
 use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -166,17 +167,6 @@ impl<S: Stage> Task<'_, S> {
         }));
         Ok(outputs)
     }
-}
-
-/// An error and its causes in one line.
-pub(crate) fn causes(error: &(dyn std::error::Error + 'static)) -> String {
-    let chain = std::iter::successors(Some(error), |e| e.source());
-    chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
-}
-
-/// Why something failed, without what it was: the causes of an error, or the error where it knows none.
-pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
-    causes(error.source().unwrap_or(error))
 }
 
 /// Waits a share of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.

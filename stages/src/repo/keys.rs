@@ -13,7 +13,7 @@ use schemas::token::{InvalidKey, SigningKey};
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
     /// The file can't be read or made.
-    #[error("the signing key {path} could not be {doing}: see that its directory exists and is yours")]
+    #[error("the signing key {path} could not be {doing}: {source}. See that its directory exists and is yours")]
     File {
         /// The file.
         path: PathBuf,
@@ -25,7 +25,7 @@ pub enum KeyError {
     },
     /// The file holds something else.
     #[error(
-        "{path} does not hold a signing key: put the right file there, or remove it to get a new key, which ends every session"
+        "{path} does not hold a signing key: {source}. Put the right file there, or remove it to get a new key, which ends every session"
     )]
     NotAKey {
         /// The file.

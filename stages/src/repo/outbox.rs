@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::avro::{AvroError, Record};
+use schemas::causes::causes;
 use schemas::ids::ConversationId;
 use schemas::records::Upstream;
 use tokio::sync::Notify;
@@ -100,8 +101,10 @@ pub async fn relay(
             Ok(()) => {}
             Err(error) if error.passes() => {
                 // Whoever watches store and log tells that they are away.
-                let cause = std::error::Error::source(&error).map(ToString::to_string);
-                tracing::debug!(%error, cause, "group events wait in the outbox; tried again within {FALLBACK_TICK:?}");
+                tracing::debug!(
+                    error = causes(&error),
+                    "group events wait in the outbox; tried again within {FALLBACK_TICK:?}"
+                );
             }
             Err(error) => return Err(error),
         }

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use schemas::causes::causes;
 use schemas::pb;
 use schemas::snowflake::{self, Snowflake};
 use schemas::token::SigningKey;
@@ -80,13 +81,13 @@ pub enum RepoError {
     #[error(transparent)]
     Passwords(#[from] PasswordsUnusable),
     /// The compiled-in descriptors.
-    #[error("gRPC reflection does not take the compiled-in descriptors: build the project anew")]
+    #[error("gRPC reflection does not take the compiled-in descriptors: {}. Build the project anew", causes(.0))]
     Reflection(#[source] tonic_reflection::server::Error),
     /// The store did not say which ids are taken.
     #[error("the newest ids could not be read from the store")]
     Ids(#[source] StoreError),
     /// The connection level.
-    #[error("the gRPC server of the repo failed: is its address still there?")]
+    #[error("the gRPC server of the repo failed: {}. Is its address still there?", causes(.0))]
     Transport(#[source] tonic::transport::Error),
 }
 

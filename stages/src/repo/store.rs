@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use schemas::causes::causes;
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
@@ -36,7 +37,8 @@ pub enum StoreError {
     Refused(Refusal),
     /// The database does not answer now.
     #[error(
-        "{store} could not {doing} now; it is tried again. Is it running and reached from here, its disk not full, and nothing else holding its locks?"
+        "{store} could not {doing} now: {}. Is it running and reached from here, its disk not full, and nothing else holding its locks?",
+        causes(.source.as_ref())
     )]
     Unavailable {
         /// Which database.
@@ -49,7 +51,8 @@ pub enum StoreError {
     },
     /// The database refuses what must be right.
     #[error(
-        "{store} failed to {doing}, and would again: check its address, its user's rights and its tables; restore it from a backup if it is damaged"
+        "{store} failed to {doing}: {}. It would fail again: check its address, its user's rights and its tables; restore it from a backup if it is damaged",
+        causes(.source.as_ref())
     )]
     Failed {
         /// Which database.

@@ -30,7 +30,7 @@ const SEED: u64 = 4;
 const WAIT: Duration = Duration::from_secs(60);
 
 /// Appends to the log of a stopped installation.
-async fn append(data: &Path, records: Vec<Outgoing>) {
+pub async fn append(data: &Path, records: Vec<Outgoing>) {
     let layout = Layout { chain_partitions: 8, gateway_slots: 16 };
     let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log"), layout), Clock::system()).unwrap();
     log.append(records).await.unwrap();
@@ -38,7 +38,7 @@ async fn append(data: &Path, records: Vec<Outgoing>) {
 }
 
 /// Runs a tool that must succeed; what it wrote.
-async fn ok(data: &Path, args: &[&str]) -> String {
+pub async fn ok(data: &Path, args: &[&str]) -> String {
     let (code, out, err) = tool(&[args, &["--data", data.to_str().unwrap()]].concat()).await;
     assert_eq!(code, Some(0), "{args:?}: {out}{err}");
     out
@@ -52,12 +52,12 @@ pub async fn holds(installation: &[&str]) {
     assert!(!out.contains("not looked at"), "{out}");
 }
 
-fn lines(out: &str) -> Vec<Value> {
+pub fn lines(out: &str) -> Vec<Value> {
     out.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|e| panic!("{line}: {e}"))).collect()
 }
 
 /// An installation with two groups, whose first messages have gone through the chain.
-async fn with_two_groups(data: &Path) -> Server {
+pub async fn with_two_groups(data: &Path) -> Server {
     let server = Server::start(data).await;
     let api = Api::new(server.http);
     let (ann, bob) = (api.register("ann").await, api.register("bob").await);
@@ -105,7 +105,7 @@ async fn what_is_broken_or_cannot_be_looked_at_has_an_exit_code_of_its_own() {
     let tail = lines(&ok(data, &["topics", "tail", "sequenced-messages", "--limit", "1"]).await);
     let field = |name: &str| tail[0]["value"][name].clone();
     let forged = Sequenced {
-        message_id: MessageId(field("message_id").as_i64().unwrap() + 1),
+        message_id: MessageId(field("message_id").as_str().unwrap().parse::<i64>().unwrap() + 1),
         seq_id: Seq(9),
         ordinal: 0,
         created_at: 0,

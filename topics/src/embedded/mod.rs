@@ -30,7 +30,7 @@ mod topics;
 mod upkeep;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -145,6 +145,11 @@ impl EmbeddedLog {
         let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
         background.keep(lock);
         Ok(Arc::new(Self { shared, background }))
+    }
+
+    /// Whether there is a log in a directory. Makes nothing.
+    pub fn is_in(dir: &Path) -> bool {
+        storage::path_of(dir, Durability::Synced).exists()
     }
 
     /// Opens the log in a directory for reading, beside the process that writes it or without one.

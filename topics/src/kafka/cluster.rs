@@ -90,7 +90,7 @@ impl Cluster {
     }
 
     /// How many members each of these groups has.
-    pub fn members(&self, groups: &[String]) -> Result<Vec<usize>, LogError> {
+    pub fn member_counts(&self, groups: &[String]) -> Result<Vec<usize>, LogError> {
         let ask = |lookup: &BaseConsumer<_>, timeout| {
             let sizes = native::group_sizes(lookup.client(), timeout)?;
             let size = |group: &String| sizes.found.get(&format!("{}{group}", self.config.group_prefix)).copied();

@@ -139,7 +139,7 @@ impl Log for KafkaLog {
     async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
         let groups: Vec<String> = groups.iter().map(|(group, _)| (*group).to_owned()).collect();
         let cluster = Arc::clone(&self.cluster);
-        blocking(move || cluster.members(&groups)).await
+        blocking(move || cluster.member_counts(&groups)).await
     }
 
     async fn probe(&self) -> Result<(), LogError> {

@@ -34,7 +34,7 @@ const NEEDED: [Needed; 3] = [
     Needed { api_key: 28, name: "TxnOffsetCommit", version: 3 },
 ];
 
-/// Listens to what the brokers can do.
+/// Listens to what the brokers can do, and to why they can't be reached.
 #[derive(Default)]
 pub(super) struct Versions {
     too_old: Mutex<Option<String>>,

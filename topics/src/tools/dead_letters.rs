@@ -1,6 +1,6 @@
 //! The dead letters of a log: all of them, those that were chosen, and summed up by reason.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use crate::catalogue::{DEAD_LETTERS, TopicSpec};
 use crate::dead_letter::{Entry, Letter};
@@ -21,6 +21,8 @@ pub struct DeadLetters {
     pub foreign: usize,
     /// Letters that were chosen, but are more than [`LETTERS_MAX`].
     pub left_out: usize,
+    /// Offsets that were chosen, and hold no letter.
+    pub no_letters_at: BTreeSet<u64>,
 }
 
 /// Which letters.
@@ -53,14 +55,18 @@ impl DeadLetters {
     /// Those of reading.
     pub async fn read(log: &dyn Log, selection: &Selection) -> Result<Self, LogError> {
         let topic = &DEAD_LETTERS.spec;
-        let mut found = Self::default();
+        let mut found = Self { no_letters_at: selection.offsets.iter().copied().collect(), ..Self::default() };
         let mut redriven: HashSet<Place> = HashSet::new();
         for partition in 0..log.layout().partitions(topic) {
             let end = log.bounds(topic, partition).await?.end;
             let mut scan = Scan::open(log, topic, partition, StartAt::Earliest, end).await?;
             while let Some(batch) = scan.next().await? {
                 for record in batch.records {
-                    match Entry::read(partition, record) {
+                    let entry = Entry::read(partition, record);
+                    if let Entry::Letter(letter) = &entry {
+                        found.no_letters_at.remove(&letter.place.offset);
+                    }
+                    match entry {
                         Entry::Letter(letter) if !selection.takes(&letter) => {}
                         Entry::Letter(_) if found.letters.len() >= LETTERS_MAX => found.left_out += 1,
                         Entry::Letter(letter) => found.letters.push(*letter),

@@ -2,7 +2,9 @@
 //!
 //! Everything here reads through [`Log`](crate::log::Log) as any program would, and prints nothing.
 
+pub mod condition;
 pub mod dead_letters;
+pub mod nearest;
 pub mod overview;
 pub mod redrive;
 pub mod tail;

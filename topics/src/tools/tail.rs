@@ -6,9 +6,10 @@ use std::time::Duration;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::view::{Condition, record_json};
+use super::condition::Condition;
+use super::view::record_json;
 use crate::catalogue::TopicSpec;
-use crate::log::{Log, LogError, PartitionBatch, Reader, StartAt};
+use crate::log::{Bounds, Log, LogError, PartitionBatch, Reader, StartAt};
 use crate::scan::STALL_MAX;
 
 /// What to show of a topic.
@@ -41,21 +42,33 @@ pub struct Tail {
 const WAIT: Duration = Duration::from_millis(500);
 
 impl Tail {
-    /// Looks up the ends, and starts. An offset that a partition does not have yet starts at its end.
+    /// Looks up the ends, and starts. Where one partition has an offset, another that does not have it yet starts
+    /// at its end. An offset that is not kept any more starts at the oldest that is.
     ///
     /// # Errors
-    /// [`LogError::NoSuchPartition`], and those of [`Log::read`].
+    /// [`LogError::NoSuchPartition`], [`LogError::OffsetOutOfRange`] when no partition has the offset yet, and those
+    /// of [`Log::read`].
     pub async fn open(log: &dyn Log, topic: &'static TopicSpec, choice: Choice) -> Result<Self, LogError> {
         let partitions = choice.partition.map_or(0..log.layout().partitions(topic), |one| one..one + 1);
-        let (mut ends, mut from) = (HashMap::new(), Vec::new());
+        let (mut ends, mut from, mut longest) = (HashMap::new(), Vec::new(), (0, Bounds { start: 0, end: 0 }));
         for partition in partitions {
-            let end = log.bounds(topic, partition).await?.end;
+            let bounds = log.bounds(topic, partition).await?;
+            let end = bounds.end;
             ends.insert(partition, end);
+            if from.is_empty() || end > longest.1.end {
+                longest = (partition, bounds);
+            }
             let start = match choice.from {
                 StartAt::Offset(offset) => StartAt::Offset(offset.min(end)),
                 StartAt::Earliest | StartAt::Latest | StartAt::Time(_) => choice.from,
             };
             from.push((partition, start));
+        }
+        match (choice.from, longest) {
+            (StartAt::Offset(offset), (partition, Bounds { start, end })) if offset > end => {
+                return Err(LogError::OffsetOutOfRange { topic: topic.name.into(), partition, offset, start, end });
+            }
+            _ => {}
         }
         let reader = log.read(topic, &from).await?;
         Ok(Self { topic, choice, reader, ends, stalls_at: Instant::now() + STALL_MAX })

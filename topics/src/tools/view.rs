@@ -1,6 +1,4 @@
-//! A record as one JSON object, and choosing records by what is in them.
-
-use std::str::FromStr;
+//! A record as one JSON object.
 
 use schemas::json::{describe, hex};
 use schemas::time::rfc3339;
@@ -41,7 +39,7 @@ pub fn headers_json(headers: &Headers) -> Value {
         object.insert("traceparent".into(), trace.to_string().into());
     }
     if let Some(origin) = headers.origin {
-        let origin = json!({"slot": origin.slot, "epoch": origin.epoch, "socket": origin.socket});
+        let origin = json!({"slot": origin.slot, "epoch": origin.epoch, "socket": origin.socket.to_string()});
         object.insert("origin".into(), origin);
     }
     if let Some(hops) = headers.hops {
@@ -64,67 +62,25 @@ pub fn text_or_hex(bytes: &[u8]) -> Value {
     }
 }
 
-/// A field of a record must have a value: `conversation_id=world`, `message.seq_id=7`.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Condition {
-    path: Vec<String>,
-    wanted: String,
-}
-
-/// Text that is no condition.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0:?} is no condition: write FIELD=VALUE, such as conversation_id=world")]
-pub struct InvalidCondition(String);
-
-impl FromStr for Condition {
-    type Err = InvalidCondition;
-
-    fn from_str(text: &str) -> Result<Self, InvalidCondition> {
-        let (path, wanted) =
-            text.split_once('=').filter(|(path, _)| !path.is_empty()).ok_or_else(|| InvalidCondition(text.into()))?;
-        Ok(Self { path: path.split('.').map(str::to_owned).collect(), wanted: wanted.into() })
-    }
-}
-
-impl Condition {
-    /// Whether the fields of a record (`value` of [`record_json`]) meet it. A field that is not found
-    /// is looked for in `message`, which deliveries and tasks carry.
-    pub fn holds(&self, fields: &Value) -> bool {
-        let at = |start: &Value| {
-            let found = self.path.iter().try_fold(start, |value, name| value.get(name))?;
-            Some(match found {
-                Value::String(text) => *text == self.wanted,
-                Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                    let written = found.to_string();
-                    written == self.wanted
-                }
-            })
-        };
-        at(fields).or_else(|| at(fields.get("message")?)).unwrap_or(false)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_condition_compares_a_field_as_text_and_looks_into_the_message() {
-        let fields = json!({"epoch": 9, "message": {"conversation_id": "world", "seq_id": 7, "target_seq": null}});
-        let holds = |text: &str| text.parse::<Condition>().unwrap().holds(&fields);
-        for text in ["epoch=9", "conversation_id=world", "message.seq_id=7", "seq_id=7", "target_seq=null"] {
-            assert!(holds(text), "{text}");
-        }
-        for text in ["epoch=8", "conversation_id=worl", "conversation_id=", "message.epoch=9", "nothing=null"] {
-            assert!(!holds(text), "{text}");
-        }
-        assert!("no condition".parse::<Condition>().is_err() && "=x".parse::<Condition>().is_err());
-    }
+    use crate::headers::Origin;
 
     #[test]
     fn bytes_that_are_no_text_are_shown_as_such() {
         assert_eq!(text_or_hex("group_7".as_bytes()), json!("group_7"));
         assert_eq!(text_or_hex(b"\xff\x00"), json!("0xff00"));
         assert_eq!(text_or_hex(b"a\x1b[2J"), json!("0x611b5b324a"), "no escape sequence reaches a terminal");
+    }
+
+    #[test]
+    fn the_id_of_a_socket_is_text_as_every_id_is() {
+        let origin = Some(Origin { slot: 3, epoch: 1_700_000_000_000, socket: u64::MAX });
+        let shown = headers_json(&Headers { origin, ..Headers::default() });
+        assert_eq!(
+            shown["origin"],
+            json!({"slot": 3, "epoch": 1_700_000_000_000_i64, "socket": "18446744073709551615"})
+        );
     }
 }

@@ -1,10 +1,13 @@
 //! The command line of `gochat topics`.
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, Subcommand};
+use schemas::avro::AvroError;
 use topics::catalogue::{self, TopicSpec};
+use topics::dead_letter::UNCLASSIFIED;
 use topics::log::StartAt;
+use topics::tools::condition::Condition;
 use topics::tools::dead_letters::Selection;
-use topics::tools::view::Condition;
 
 use crate::commands::args::{LogArgs, length_of_time};
 
@@ -58,7 +61,7 @@ pub struct ListArgs {
 #[derive(Debug, Args)]
 pub struct DescribeArgs {
     /// The topic.
-    #[arg(value_parser = topic)]
+    #[arg(value_parser = topic())]
     pub topic: &'static TopicSpec,
     /// As JSON.
     #[arg(long)]
@@ -69,17 +72,18 @@ pub struct DescribeArgs {
 #[derive(Debug, Args)]
 pub struct TailArgs {
     /// The topic.
-    #[arg(value_parser = topic)]
+    #[arg(value_parser = topic())]
     pub topic: &'static TopicSpec,
     /// Where to start: earliest, latest, an offset, a time (2026-01-31T12:00:00Z), or how long ago (-90s,
-    /// -5m, -2h, -1d) [default: earliest, or latest with --follow].
+    /// -5m, -2h, -1d) [default: earliest, or latest with --follow]. An offset that is not kept any more starts
+    /// at the oldest that is.
     #[arg(long, value_name = "WHERE", value_parser = Start::parse, allow_hyphen_values = true)]
     pub from: Option<Start>,
     /// Only this partition.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub partition: Option<u32>,
     /// Stop after so many records.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub limit: Option<u64>,
     /// Go on with what comes, until Ctrl-C.
     #[arg(long, short)]
@@ -87,8 +91,8 @@ pub struct TailArgs {
     /// Only records with this key.
     #[arg(long)]
     pub key: Option<String>,
-    /// Only records of which a field has this value; may be given more than once. A field of the message
-    /// inside a delivery or task may be named without `message.`.
+    /// Only records of which a field has this value, as it is printed, or a list holds it; may be given more
+    /// than once. A field of the message inside a delivery or task may be named without `message.`.
     #[arg(long = "where", value_name = "FIELD=VALUE")]
     pub conditions: Vec<Condition>,
 }
@@ -121,13 +125,13 @@ directory first.")]
 #[derive(Debug, Args)]
 pub struct SelectArgs {
     /// Only those with this reason (an error class that `list` shows).
-    #[arg(long, value_name = "REASON")]
+    #[arg(long, value_name = "REASON", value_parser = reason())]
     pub reason: Option<String>,
     /// Only those that came from this topic.
-    #[arg(long, value_name = "TOPIC", value_parser = topic)]
+    #[arg(long, value_name = "TOPIC", value_parser = topic())]
     pub source: Option<&'static TopicSpec>,
     /// Only those at this offset of dead-letters; may be given more than once.
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", allow_negative_numbers = true)]
     pub offset: Vec<u64>,
 }
 
@@ -159,7 +163,7 @@ pub struct ShowArgs {
     #[command(flatten)]
     pub select: SelectArgs,
     /// At most so many.
-    #[arg(long, default_value_t = 20)]
+    #[arg(long, value_name = "N", default_value_t = 20, allow_negative_numbers = true)]
     pub limit: usize,
     /// As JSON, one letter a line.
     #[arg(long)]
@@ -215,12 +219,15 @@ impl Start {
     }
 }
 
-/// A topic by its name.
-fn topic(name: &str) -> Result<&'static TopicSpec, String> {
-    catalogue::by_name(name).ok_or_else(|| {
-        let names: Vec<_> = catalogue::ALL.iter().map(|topic| topic.name).collect();
-        format!("there is no such topic; there are {}", names.join(", "))
-    })
+/// A topic by its name; clap says which there are, and which is nearest.
+fn topic() -> impl TypedValueParser<Value = &'static TopicSpec> {
+    PossibleValuesParser::new(catalogue::ALL.iter().map(|topic| topic.name))
+        .try_map(|name| catalogue::by_name(&name).ok_or("there is no such topic"))
+}
+
+/// An error class, or what letters of the first version are shown as.
+fn reason() -> PossibleValuesParser {
+    PossibleValuesParser::new(AvroError::CLASSES.into_iter().chain([UNCLASSIFIED]))
 }
 
 #[cfg(test)]

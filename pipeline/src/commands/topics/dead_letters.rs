@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use topics::clock::Clock;
 use topics::dead_letter::Letter;
 use topics::log::Log;
-use topics::tools::dead_letters::{DeadLetters, Group, LETTERS_MAX};
+use topics::tools::dead_letters::{DeadLetters, Group, LETTERS_MAX, Selection};
 use topics::tools::redrive;
 use topics::tools::view::{headers_json, text_or_hex};
 
@@ -15,8 +15,7 @@ use crate::log::OpenLog;
 
 /// A row a source topic and reason.
 pub async fn list(log: &dyn Log, args: &LettersArgs) -> Result<(), CommandError> {
-    let found = DeadLetters::read(log, &args.select.selection()).await?;
-    warn_of(&found);
+    let found = read(log, &args.select.selection()).await?;
     if args.json {
         let groups: Vec<Value> = found.groups().iter().map(group_json).collect();
         let all = json!({"groups": groups, "letters": found.letters.len(), "redriven": found.redriven});
@@ -30,8 +29,7 @@ pub async fn list(log: &dyn Log, args: &LettersArgs) -> Result<(), CommandError>
 pub async fn show(log: &dyn Log, args: &ShowArgs) -> Result<(), CommandError> {
     let mut selection = args.select.selection();
     selection.offsets.extend(&args.offsets);
-    let found = DeadLetters::read(log, &selection).await?;
-    warn_of(&found);
+    let found = read(log, &selection).await?;
     if found.letters.is_empty() {
         return Err(format!(
             "no dead letter waits there ({} of those chosen were put back): see gochat topics dead-letters list",
@@ -56,10 +54,9 @@ pub async fn show(log: &dyn Log, args: &ShowArgs) -> Result<(), CommandError> {
 pub async fn redrive(config: &Config, args: &RedriveArgs) -> Result<(), CommandError> {
     let selection = args.select.selection();
     let open = OpenLog::attach(config).await?;
-    let found = DeadLetters::read(&*open.log(), &selection).await?;
-    let layout = open.log().layout();
+    let (found, layout) = (read(&*open.log(), &selection).await, open.log().layout());
     open.close().await;
-    warn_of(&found);
+    let found = found?;
     print_groups(&found)?;
     let (waiting, before) = (found.letters.len(), found.redriven);
     if !args.apply {
@@ -79,7 +76,15 @@ pub async fn redrive(config: &Config, args: &RedriveArgs) -> Result<(), CommandE
     Ok(output::line(format_args!("{} were put back, {before} had been before", done?))?)
 }
 
-fn warn_of(found: &DeadLetters) {
+/// Reads the letters that were chosen, and says what is left out.
+async fn read(log: &dyn Log, selection: &Selection) -> Result<DeadLetters, CommandError> {
+    let found = DeadLetters::read(log, selection).await?;
+    if !found.no_letters_at.is_empty() {
+        let offsets: Vec<_> = found.no_letters_at.iter().map(u64::to_string).collect();
+        return Err(
+            format!("no dead letter is at offset {}: see gochat topics dead-letters list", offsets.join(", ")).into()
+        );
+    }
     if found.foreign > 0 {
         output::note(format_args!(
             "{} records of dead-letters are not dead letters of gochat, and are left alone",
@@ -92,6 +97,7 @@ fn warn_of(found: &DeadLetters) {
             found.left_out
         ));
     }
+    Ok(found)
 }
 
 fn print_groups(found: &DeadLetters) -> Result<(), CommandError> {

@@ -5,7 +5,7 @@ mod dead_letters;
 mod overview;
 mod tail;
 
-use self::args::{DeadLettersCommand, TopicsArgs, TopicsCommand};
+use self::args::{DeadLettersCommand, TailArgs, TopicsArgs, TopicsCommand};
 use super::CommandError;
 use crate::log::OpenLog;
 use crate::telemetry;
@@ -17,6 +17,9 @@ use crate::telemetry;
 pub async fn topics(args: TopicsArgs) -> Result<(), CommandError> {
     telemetry::start_tool_logs();
     let config = args.log.config()?;
+    if let TopicsCommand::Tail(TailArgs { topic, conditions, .. }) = &args.command {
+        conditions.iter().try_for_each(|condition| condition.check(topic))?;
+    }
     if let TopicsCommand::DeadLetters(DeadLettersCommand::Redrive(args)) = &args.command {
         return dead_letters::redrive(&config, args).await;
     }

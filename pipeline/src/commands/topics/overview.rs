@@ -26,7 +26,7 @@ pub async fn list(log: &dyn Log, args: &ListArgs) -> Result<(), CommandError> {
     }
     let row = |overview: &TopicOverview| {
         let lags: Vec<_> =
-            readers_of(overview.topic).iter().map(|group| format!("{group} -{}", overview.lag_of(group))).collect();
+            readers_of(overview.topic).iter().map(|group| format!("{group} {}", overview.lag_of(group))).collect();
         [
             overview.topic.name.to_owned(),
             overview.topic.record.to_owned(),
@@ -38,7 +38,7 @@ pub async fn list(log: &dyn Log, args: &ListArgs) -> Result<(), CommandError> {
         ]
     };
     let rows: Vec<_> = overviews.iter().map(row).collect();
-    let heading = ["TOPIC", "RECORD", "PARTITIONS", "OFFSETS", "KEPT", "DURABILITY", "GROUPS -LAG"];
+    let heading = ["TOPIC", "RECORD", "PARTITIONS", "OFFSETS", "KEPT", "DURABILITY", "LAG OF GROUPS"];
     Ok(output::table(heading, &rows)?)
 }
 

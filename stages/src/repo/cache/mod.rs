@@ -15,6 +15,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use schemas::causes::causes;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
 use schemas::setting::{Misfit, Section};
@@ -89,11 +90,15 @@ pub struct UserSession {
 pub enum CacheError {
     /// The address can't be used.
     #[error(
-        "repo.cache.redis.url can't be used: it is to be like redis://host:6379/0, or rediss://host:6379/0 for TLS"
+        "repo.cache.redis.url can't be used: {}. It is to be like redis://host:6379/0, or rediss://host:6379/0 for TLS",
+        causes(.0)
     )]
     Address(#[source] ::redis::RedisError),
     /// It is slow or away.
-    #[error("the cache at {address} does not answer; everything is read from the store: is it running?")]
+    #[error(
+        "the cache at {address} does not answer: {}. Everything is read from the store; is it running?",
+        causes(.source)
+    )]
     Away {
         /// Where it is, without its password.
         address: String,
@@ -103,7 +108,8 @@ pub enum CacheError {
     },
     /// What it holds can't be read.
     #[error(
-        "the cache at {address} holds {what}, which can't be read: written by a newer version, or by something else"
+        "the cache at {address} holds {what}, which can't be read: {}. Was it written by a newer version, or by something else?",
+        causes(.source.as_ref())
     )]
     Unreadable {
         /// Where it is.

@@ -57,8 +57,10 @@ impl MySqlStore {
     /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
     pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
         let (name, options) = parse(url)?;
-        let pool = pool(config, Access::ReadOnly).connect_with(options).await;
-        let pool = pool.map_err(|error| explain::<MySql>(&name, "open for reading", error.into()))?;
+        let failed = |fault| explain::<MySql>(&name, "open for reading", fault);
+        // A pool would try again until its time is over, and then not tell why.
+        connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
+        let pool = pool(config, Access::ReadOnly).connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
         Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
     }
 }
@@ -128,11 +130,16 @@ async fn prepare_session(
     Ok(())
 }
 
+/// A connection of its own.
+async fn connect(options: &MySqlConnectOptions, config: &ServerConfig) -> Result<MySqlConnection, Fault> {
+    let patience = Duration::from_millis(config.acquire_timeout_ms);
+    Ok(timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??)
+}
+
 /// Under a lock of the server, so that one process does it and the others wait. The migrator's own would
 /// wait without end, for which it gives a timeout that MariaDB refuses.
 async fn migrate(options: &MySqlConnectOptions, config: &ServerConfig) -> Result<(), Fault> {
-    let patience = Duration::from_millis(config.acquire_timeout_ms);
-    let mut connection = timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??;
+    let mut connection = connect(options, config).await?;
     let work = async {
         let locked: (Option<i64>,) =
             sqlx::query_as("SELECT GET_LOCK(left(concat('gochat migrations ', sha1(database())), 64), ?)")

@@ -55,8 +55,10 @@ impl PostgresStore {
     pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
         let (name, options) = parse(url, config)?;
         let options = options.options([("default_transaction_read_only", "on")]);
-        let pool = config.pool().connect_with(options).await;
-        let pool = pool.map_err(|error| explain::<Postgres>(&name, "open for reading", error.into()))?;
+        let failed = |fault| explain::<Postgres>(&name, "open for reading", fault);
+        // A pool would try again until its time is over, and then not tell why.
+        connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
+        let pool = config.pool().connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
         Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
     }
 }
@@ -82,10 +84,15 @@ fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions),
     Ok((name, options))
 }
 
+/// A connection of its own.
+async fn connect(options: &PgConnectOptions, config: &ServerConfig) -> Result<PgConnection, Fault> {
+    let patience = Duration::from_millis(config.acquire_timeout_ms);
+    Ok(timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??)
+}
+
 /// Under an advisory lock of the database, so that one process does it and the others wait.
 async fn migrate(options: &PgConnectOptions, config: &ServerConfig) -> Result<(), Fault> {
-    let patience = Duration::from_millis(config.acquire_timeout_ms);
-    let mut connection = timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??;
+    let mut connection = connect(options, config).await?;
     let work = async {
         sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut connection).await?;
         sqlx::migrate!("migrations/postgres")

@@ -13,6 +13,7 @@ mod users;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use schemas::causes::causes;
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};
 use schemas::ids::UserId;
 use schemas::snowflake::Snowflake;
@@ -133,10 +134,7 @@ fn status_of(call: &'static str, error: &CallError) -> Status {
         // away; there may be very many calls meanwhile.
         (_, ErrorCode::Busy) => tracing::debug!(call, %error, "a call was refused"),
         (_, ErrorCode::Internal) => {
-            let causes: Vec<_> = std::iter::successors(std::error::Error::source(error), |e| e.source())
-                .map(ToString::to_string)
-                .collect();
-            tracing::error!(call, %error, ?causes, "a call failed");
+            tracing::error!(call, error = causes(error), "a call failed");
         }
         _ => tracing::debug!(call, %refusal, "a call was refused"),
     }
