@@ -33,10 +33,16 @@ export class Api {
 
   /** Signs out here at once, and on the server as far as it can be reached. */
   async logout() {
-    if (!this.session.current) return;
-    const { accessToken, refreshToken } = this.session.current;
+    const { current } = this.session;
+    if (!current) return;
     this.session.clear();
-    await this.#request("POST", "/auth/logout", { refreshToken }, accessToken).catch(() => {});
+    try {
+      const isOld = this.now() >= current.expiresAt;
+      const { accessToken } = isOld ? await this.#request("POST", "/auth/refresh", { refreshToken: current.refreshToken }) : current;
+      await this.#request("POST", "/auth/logout", undefined, accessToken);
+    } catch {
+      // The sign-in ends by itself, when its tokens do.
+    }
   }
 
   /** A token that is good for a while yet. `renewed`: take a new one in any case. */

@@ -77,3 +77,15 @@ test("a server that can't be reached does not end it", async (t) => {
   assert.notEqual(session.current, null);
   assert.deepEqual(ended, []);
 });
+
+test("signing out ends the sign-in on the server, also with a token that is old", async () => {
+  const { api, session, calls, time, signedIn } = setUp((path) => (path === "/auth/refresh" ? [200, { accessToken: "new", refreshToken: "r", expiresIn: 900 }] : [204]));
+  for (const [age, paths, token] of [[0, ["/api/auth/logout"], "a0"], [1_000_000, ["/api/auth/refresh", "/api/auth/logout"], "new"]]) {
+    calls.length = 0;
+    signedIn();
+    time.now = NOW + age;
+    await api.logout();
+    assert.equal(session.current, null);
+    assert.deepEqual([calls.map((call) => call.path), calls.at(-1).token], [paths, token]);
+  }
+});
