@@ -158,9 +158,35 @@ async fn what_a_failed_start_left_refuses_no_later_one() {
 }
 
 #[tokio::test]
+async fn a_start_of_kafka_that_was_killed_refuses_no_later_one_with_other_ports() {
+    let (infra, other) = (Infra::new(), Ports::reserve());
+    let (dir, port) = (infra.dir(), infra.ports.base().to_string());
+    let mut killed = Command::new(script("start-infra.sh"))
+        .args(["--services", "kafka", "--port-base", &port, "--dir", dir.to_str().unwrap()])
+        .stdout(Stdio::null())
+        .spawn()
+        .unwrap();
+    let formatted = async {
+        while !dir.join("kafka-1/pid").exists() {
+            assert_eq!(killed.try_wait().unwrap(), None, "it is killed before it is ready");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    timeout(START_TIME_MAX, formatted).await.unwrap();
+    killed.kill().await.unwrap();
+    let port = other.base().to_string();
+    let (started, said) = infra.run("start-infra.sh", &["--services", "kafka", "--port-base", &port]).await;
+    assert!(started && said.contains(&format!("answers at 127.0.0.1:{port}")), "{said}");
+    let (started, said) =
+        infra.run("start-infra.sh", &["--services", "kafka", "--nodes", "3", "--port-base", &port]).await;
+    assert!(!started && said.contains("nodes=1"), "one that was ready keeps its shape: {said}");
+}
+
+#[tokio::test]
 async fn a_cleanup_says_which_data_it_makes_stale() {
     let infra = Infra::new();
     let remains = |files: &[&str]| {
+        std::fs::create_dir_all(infra.dir()).unwrap();
         for file in files {
             std::fs::create_dir_all(infra.dir().join(file)).unwrap();
         }

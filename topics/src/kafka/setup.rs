@@ -114,6 +114,8 @@ impl<'a> Setup<'a> {
     async fn connect(&self) -> Result<Metadata, LogError> {
         let began = Instant::now();
         let mut waits = false;
+        // Said by the client once, however often it tries.
+        let mut trouble = None;
         loop {
             let tried = Instant::now();
             let answer = self.metadata().await;
@@ -130,7 +132,8 @@ impl<'a> Setup<'a> {
                     return Ok(metadata);
                 }
                 Err(Failure { code, advice, message }) => {
-                    let message = self.lookup.context().trouble.take().unwrap_or(message);
+                    trouble = self.lookup.context().trouble.take().or(trouble);
+                    let message = trouble.clone().unwrap_or(message);
                     self.speaker("connecting").error(Failure { code, advice, message })
                 }
             };
