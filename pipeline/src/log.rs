@@ -158,8 +158,6 @@ fn kafka_config(config: &Config) -> topics::kafka::KafkaConfig {
         dedupe_window: config.resend_window(),
         topic_prefix: kafka.topic_prefix.clone(),
         group_prefix: kafka.group_prefix.clone(),
-        // The number alone may be that of a process in another container.
-        process: format!("{}.{:08x}", std::process::id(), rand::random::<u32>()),
         replicas: kafka.replicas,
         timeouts: topics::kafka::Timeouts { connect, ..topics::kafka::Timeouts::default() },
         ..topics::kafka::KafkaConfig::new(&kafka.brokers, config.layout())

@@ -111,7 +111,7 @@ pub enum LogError {
         group: String,
         /// The member.
         instance: String,
-        /// Which process, and where.
+        /// Where.
         by: String,
     },
     /// Another process has the log open.

@@ -225,8 +225,8 @@ pub trait Member: Send {
     /// The next event. Waits until there is one. Cancel-safe: a dropped call loses nothing.
     ///
     /// # Errors
-    /// [`LogError::Fenced`] when another member of this name joined; [`LogError::OffsetOutOfRange`] when
-    /// records were dropped before they were read.
+    /// [`LogError::Fenced`] when another member of this name joined, [`LogError::Replaced`] when it is seen to be
+    /// another process's; [`LogError::OffsetOutOfRange`] when records were dropped before they were read.
     async fn next(&mut self) -> Result<Event, LogError>;
 
     /// Starts, or moves, the reading of an assigned partition at an offset.

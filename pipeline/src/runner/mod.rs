@@ -82,7 +82,7 @@ pub enum RunError {
     InstanceTaken {
         /// The instance that both were given.
         instance: String,
-        /// Which process, and where.
+        /// Where.
         by: String,
     },
     /// The stage can't go on.

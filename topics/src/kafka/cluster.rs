@@ -33,7 +33,7 @@ pub(super) struct Topic {
 
 /// A member of a group.
 pub(super) struct GroupMember {
-    pub client_id: String,
+    pub id: String,
     pub host: String,
 }
 
@@ -174,7 +174,7 @@ impl Cluster {
             let groups = lookup.client().fetch_group_list(Some(&name), timeout)?;
             let members = groups.groups().iter().flat_map(|group| group.members());
             let member = |member: &rdkafka::groups::GroupMemberInfo| GroupMember {
-                client_id: member.client_id().to_owned(),
+                id: member.id().to_owned(),
                 host: member.client_host().to_owned(),
             };
             Ok(members.map(member).collect())

@@ -20,9 +20,6 @@ pub struct KafkaConfig {
     pub dedupe_window: Duration,
     /// Begins the name of each client, as brokers log it.
     pub client_id: String,
-    /// Tells this process's members of groups from those of others that were given the same name; without
-    /// hyphens.
-    pub process: String,
     /// Begins the name of each topic, so that several installations can share a cluster.
     pub topic_prefix: String,
     /// Begins the name of each consumer group and transactional id, for the same reason.
@@ -47,7 +44,6 @@ impl KafkaConfig {
             layout,
             dedupe_window: DEDUPE_WINDOW_DEFAULT,
             client_id: "gochat".into(),
-            process: std::process::id().to_string(),
             topic_prefix: String::new(),
             group_prefix: String::new(),
             replicas: 1,
@@ -279,20 +275,15 @@ impl KafkaConfig {
         client
     }
 
-    /// How brokers know the consumer of a member.
-    pub(super) fn member_client_id(&self, spec: &MemberSpec) -> String {
-        format!("{}-{}-{}-{}", self.client_id, spec.group, spec.instance, self.process)
-    }
-
     /// A member of a group: classic protocol, cooperative-sticky (KIP-429), static (KIP-345).
     pub(super) fn member(&self, spec: &MemberSpec) -> ClientConfig {
-        let mut client = self.consumer("member", Some(&spec.group), Isolation::Committed);
+        let role = format!("{}-{}", spec.group, spec.instance);
+        let mut client = self.consumer(&role, Some(&spec.group), Isolation::Committed);
         // The member's thread looks at `poll_interval_max` itself; this ends a thread that hangs.
         let hangs = spec.poll_interval_max + self.timeouts.transaction + self.timeouts.session;
         set(
             &mut client,
             [
-                ("client.id", self.member_client_id(spec)),
                 ("statistics.interval.ms", ms(STATISTICS_INTERVAL)),
                 ("group.instance.id", spec.instance.clone()),
                 ("group.protocol", "classic".into()),

@@ -73,6 +73,22 @@ pub(super) fn group_sizes<C: ClientContext>(client: &Client<C>, timeout: Duratio
     Ok(GroupSizes { found, unanswered })
 }
 
+/// The id that a group has given to a consumer; empty while it is not a member.
+#[allow(unsafe_code, reason = "see SAFETY")]
+pub(super) fn member_id<C: ClientContext>(client: &Client<C>) -> Option<String> {
+    // SAFETY: the handle belongs to `client`, which is borrowed until the calls return; the text that is handed out
+    // ends with NUL, is read before it is freed, and freed once, by librdkafka itself.
+    unsafe {
+        let id = bindings::rd_kafka_memberid(client.native_ptr());
+        if id.is_null() {
+            return None;
+        }
+        let text = CStr::from_ptr(id).to_string_lossy().into_owned();
+        bindings::rd_kafka_mem_free(client.native_ptr(), id.cast());
+        Some(text)
+    }
+}
+
 /// Gives each header of a record to `take`, in order. A header without a value is an empty one.
 ///
 /// rdkafka's own iterator panics on a name that is not UTF-8, which any program could write; such a

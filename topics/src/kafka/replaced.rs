@@ -6,14 +6,21 @@
 
 use std::time::Duration;
 
+use rdkafka::consumer::Consumer;
 use tokio::time::Instant;
 
 use super::membership::{Membership, Standing};
+use super::native;
 use crate::log::LogError;
 
 /// How long a process that has fenced a member's transactions may take until it is seen in the group.
 const SEEN_AFTER_MAX: Duration = Duration::from_secs(3);
-const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// A name that a request from before a standstill of the brokers has taken is free again after the session timeout;
+/// a process keeps it for longer than this beyond it.
+const BEYOND_SESSION: Duration = Duration::from_secs(2);
+const LOOK_EVERY: Duration = Duration::from_millis(200);
+/// Brokers name a static member after its instance and a hyphen with an id of this length.
+const MEMBER_UUID_CHARS: usize = 36;
 
 impl Membership {
     /// The error as it is; or that there is no coming back from it, since the name is another process's.
@@ -27,28 +34,38 @@ impl Membership {
             Standing::Member | Standing::GivenUp if !self.spec.transactional => Duration::ZERO,
             Standing::Member | Standing::GivenUp => SEEN_AFTER_MAX,
         };
-        let deadline = Instant::now() + patience;
+        let (seen_by, stays) = (Instant::now() + patience, self.cluster.config.timeouts.session + BEYOND_SESSION);
+        let mut since = None;
         loop {
-            if let Some(by) = self.namesake() {
-                let (group, instance) = (self.spec.group.clone(), self.spec.instance.clone());
-                return LogError::Replaced { group, instance, by };
-            }
-            if Instant::now() >= deadline {
-                return error;
+            match self.namesake() {
+                Some(by) if since.get_or_insert_with(Instant::now).elapsed() >= stays => {
+                    let (group, instance) = (self.spec.group.clone(), self.spec.instance.clone());
+                    return LogError::Replaced { group, instance, by };
+                }
+                Some(_) => {}
+                None if since.is_some() || Instant::now() >= seen_by => return error,
+                None => {}
             }
             std::thread::sleep(LOOK_EVERY);
         }
     }
 
-    /// A member of this name that another process runs: the process, and where it is.
+    /// Where the member of this name is that is not this one.
     fn namesake(&self) -> Option<String> {
-        let own = self.cluster.config.member_client_id(&self.spec);
-        let of_name = own.strip_suffix(&self.cluster.config.process)?;
         let members = self.cluster.members(&self.spec.group).ok()?;
-        members.into_iter().find_map(|member| {
-            let process = member.client_id.strip_prefix(of_name)?;
-            let is_other = process != self.cluster.config.process && !process.contains('-');
-            is_other.then(|| format!("{process} at {}", member.host.trim_start_matches('/')))
-        })
+        let own = match self.standing {
+            // The name was taken from it: whoever has it is another.
+            Standing::Fenced => String::new(),
+            // Without an id it is just joining again: it could be the one that is seen.
+            Standing::Member | Standing::GivenUp => {
+                native::member_id(self.consumer.client()).filter(|own| !own.is_empty())?
+            }
+        };
+        let of_name = |id: &str| {
+            let uuid = id.strip_prefix(&self.spec.instance).and_then(|rest| rest.strip_prefix('-'));
+            uuid.is_some_and(|uuid| uuid.len() == MEMBER_UUID_CHARS)
+        };
+        let other = members.into_iter().find(|member| of_name(&member.id) && member.id != own);
+        other.map(|member| format!("at {}", member.host.trim_start_matches('/')))
     }
 }

@@ -70,7 +70,7 @@ pub async fn a_second_member_of_the_same_name_fences_the_first(harness: &mut imp
     let mut second = Worker::start(&log, member_spec(&UPSTREAM.spec, "same")).await;
     second.owns(ALL).await;
     let end = first.error().await;
-    assert!(matches!(end, Some(LogError::Fenced { .. })), "{end:?}");
+    assert!(matches!(end, Some(LogError::Fenced { .. } | LogError::Replaced { .. })), "{end:?}");
 }
 
 pub async fn revoked_partitions_can_be_committed_until_they_are_given_up(harness: &mut impl Harness) {
