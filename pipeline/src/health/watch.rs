@@ -49,10 +49,10 @@ const SLOT: &str = "slot";
 const CHAIN_LAG: &str = "chain-lag";
 
 impl Watched {
-    /// Watches for ever.
-    pub async fn watch(self, health: Health) {
+    /// Watches for ever. What is watched is expected from this call on, before anything is known of it.
+    pub fn watch(self, health: Health) -> impl Future<Output = ()> + Send + 'static {
         let Self { log: At(log, log_address), store, replicas, cache, repo, slot_lost, backlog, groups } = self;
-        let mut all: Vec<BoxFuture<'_, ()>> = Vec::new();
+        let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
         let mut component = |name, address, ask: Ask| {
             health.expect(name, "not asked yet");
             all.push(ask::component(health.clone(), name, address, ask).boxed());
@@ -87,7 +87,7 @@ impl Watched {
         if !groups.is_empty() {
             all.push(ask::groups(health.clone(), log, log_address, groups).boxed());
         }
-        join_all(all).await;
+        join_all(all).map(drop)
     }
 }
 

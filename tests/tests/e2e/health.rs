@@ -92,6 +92,7 @@ async fn one_line_each(log: &Path, component: &str, cause: &str) {
 }
 
 async fn launched(data: &Path, args: &[&str], env: &[(&str, &str)]) -> (Server, PathBuf) {
+    std::fs::create_dir_all(data).unwrap();
     let log = data.join("process.log");
     let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
     let args = args.iter().map(|&arg| arg.to_owned()).collect();
