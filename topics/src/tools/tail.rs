@@ -64,11 +64,11 @@ impl Tail {
             };
             from.push((partition, start));
         }
-        match (choice.from, longest) {
-            (StartAt::Offset(offset), (partition, Bounds { start, end })) if offset > end => {
-                return Err(LogError::OffsetOutOfRange { topic: topic.name.into(), partition, offset, start, end });
-            }
-            _ => {}
+        let (partition, Bounds { start, end }) = longest;
+        if let StartAt::Offset(offset) = choice.from
+            && offset > end
+        {
+            return Err(LogError::OffsetOutOfRange { topic: topic.name.into(), partition, offset, start, end });
         }
         let reader = log.read(topic, &from).await?;
         Ok(Self { topic, choice, reader, ends, stalls_at: Instant::now() + STALL_MAX })
