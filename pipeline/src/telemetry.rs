@@ -39,14 +39,19 @@ pub enum TelemetryError {
     },
 }
 
+/// Pools of connections warn of each connection that broke, and of each call that waited for one. That the store is away
+/// is told once, by whoever watches it; how long calls wait, metrics tell. The configured filter may ask for more.
+const QUIET_POOLS: &str = "sqlx_core::pool=error,sqlx::pool=error";
+
 /// Starts logging, once a process: JSON lines to stdout, or for people on a terminal. What it returns flushes
 /// the log when it is dropped.
 ///
 /// # Errors
 /// [`TelemetryError::Filter`] and [`TelemetryError::Writer`].
 pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
-    let filter = EnvFilter::try_new(&config.filter)
-        .map_err(|source| TelemetryError::Filter { filter: config.filter.clone(), source })?;
+    let unusable = |source| TelemetryError::Filter { filter: config.filter.clone(), source };
+    EnvFilter::try_new(&config.filter).map_err(unusable)?;
+    let filter = EnvFilter::try_new(format!("{QUIET_POOLS},{}", config.filter)).map_err(unusable)?;
     let json = match config.format {
         LogFormat::Json => true,
         LogFormat::Pretty => false,

@@ -1,6 +1,7 @@
 //! Asks what a process depends on how it is, once a second, and tells in one line of the log when it goes away, where
 //! it is and why; and in one when it is back. Whoever uses it meanwhile fails, waits or tries again in silence.
 
+use std::collections::BTreeMap;
 use std::error::Error;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,8 +26,10 @@ use schemas::causes::{cause, causes};
 const ASK_EVERY: Duration = Duration::from_secs(1);
 /// How long an answer is waited for. Log, store and cache give up before, and say why.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
-/// How long the stages of an installation may take to come after a start, before it is told that they are missing: to
-/// join a group on a cluster takes some seconds.
+/// Why a group has failed.
+const NO_PROCESS: &str = "no process runs it";
+/// How long a group may be without a member before that is told: at a start, and after the brokers were away, to join
+/// takes some seconds.
 const STAGES_COME_WITHIN: Duration = Duration::from_secs(15);
 
 /// Asks one component for ever. `address` says where it is.
@@ -128,7 +131,7 @@ pub async fn groups(
     address: String,
     groups: Vec<(&'static str, &'static TopicSpec)>,
 ) {
-    let began = Instant::now();
+    let mut missing: BTreeMap<&'static str, Missing> = BTreeMap::new();
     let mut ticks = interval(ASK_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
@@ -136,13 +139,26 @@ pub async fn groups(
         // While the log does not answer, what was known last stays.
         let Ok(Ok(members)) = timeout(ANSWER_TIME_MAX, log.members(&groups)).await else { continue };
         for (&(group, _), count) in groups.iter().zip(members) {
-            match count {
-                0 if began.elapsed() < STAGES_COME_WITHIN && !health.is_known(group) => {
-                    health.expect(group, "no process runs it yet");
+            if count > 0 {
+                health.set(group, State::Ready);
+                if let Some(Missing { since, told: true }) = missing.remove(group) {
+                    let away_ms = u64::try_from(since.elapsed().as_millis()).unwrap_or(u64::MAX);
+                    tracing::info!(component = group, address, away_ms, "{group} works again");
                 }
-                0 => tell(&health, group, &address, State::Failed("no process runs it".into())),
-                _ => tell(&health, group, &address, State::Ready),
+                continue;
+            }
+            health.set(group, State::Failed(NO_PROCESS.into()));
+            let missing = missing.entry(group).or_insert(Missing { since: Instant::now(), told: false });
+            if !missing.told && missing.since.elapsed() >= STAGES_COME_WITHIN {
+                missing.told = true;
+                tracing::warn!(component = group, address, cause = NO_PROCESS, "{group} does not work");
             }
         }
     }
+}
+
+/// A group without a member.
+struct Missing {
+    since: Instant,
+    told: bool,
 }

@@ -109,7 +109,8 @@ impl Health {
     }
 
     /// Whether anything is known of a component.
-    pub fn is_known(&self, component: &str) -> bool {
+    #[cfg(test)]
+    fn is_known(&self, component: &str) -> bool {
         self.components().get(component).is_some_and(|component| component.known)
     }
 

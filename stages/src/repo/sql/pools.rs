@@ -99,14 +99,14 @@ impl ServerConfig {
             .min_connections(self.connections_min.min(self.connections_max))
             .max_connections(self.connections_max.max(1))
             .acquire_timeout(Duration::from_millis(self.acquire_timeout_ms))
-            // How long calls wait for a connection, metrics tell.
-            .acquire_slow_threshold(Duration::from_millis(self.acquire_timeout_ms))
             .max_lifetime(CONNECTION_AGE_MAX)
             .test_before_acquire(false)
             .before_acquire(|connection: &mut DB::Connection, about| {
                 Box::pin(async move {
-                    // One that is broken is put away in silence: whoever watches the store tells that it is away.
-                    Ok(about.idle_for <= IDLE_UNASKED_MAX || connection.ping().await.is_ok())
+                    if about.idle_for > IDLE_UNASKED_MAX {
+                        connection.ping().await?;
+                    }
+                    Ok(true)
                 })
             })
     }

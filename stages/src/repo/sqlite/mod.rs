@@ -105,7 +105,6 @@ impl SqliteStore {
             SqlitePoolOptions::new()
                 .max_connections(connections)
                 .acquire_timeout(Duration::from_millis(config.acquire_timeout_ms))
-                .acquire_slow_threshold(Duration::from_millis(config.acquire_timeout_ms))
                 .idle_timeout(None)
                 .max_lifetime(None)
                 .test_before_acquire(false)
