@@ -56,7 +56,7 @@ async fn online(socket: &mut Socket) -> Value {
 async fn kafka_a_second_gateway_on_a_slot_takes_it_over_and_the_first_one_ends() {
     let installation = Installation::new(Settings::on(shared()));
     let rest = installation.start(STAGES_AND_REPO, any_port(), any_port()).await;
-    let log = installation.data().join("first.log");
+    let log = installation.config().with_file_name("first.log");
     let first = installation.start_logged(part("gateway", 1, 0), rest.grpc, log.clone()).await;
     let api = Api::new(first.http);
     let (ann, bob) = (api.register("ann").await, api.register("bob").await);
@@ -77,7 +77,7 @@ async fn kafka_a_second_gateway_on_a_slot_takes_it_over_and_the_first_one_ends()
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_a_second_process_of_an_instance_ends_the_first_and_only_it() {
     let installation = Installation::new(Settings::on(shared()));
-    let log = installation.data().join("first.log");
+    let log = installation.config().with_file_name("first.log");
     let first = installation.start_logged(STAGES_AND_REPO, any_port(), log.clone()).await;
     let mut second = installation.start(STAGES_AND_REPO, any_port(), any_port()).await;
     assert_eq!(first.ends().await.code(), Some(1));
