@@ -22,7 +22,7 @@ const PROTOCOL: &str = include_str!("../PROTOCOL.md");
 /// The cells of the one row below a heading whose first cell names this.
 fn row(heading: &str, name: &str) -> Vec<&'static str> {
     let section = PROTOCOL.split_once(&format!("\n{heading}\n")).unwrap_or_else(|| panic!("no {heading}")).1;
-    let rows = section.lines().filter_map(|line| line.strip_prefix("| ")).map(|line| line.split(" | "));
+    let rows = section.lines().filter_map(|line| line.strip_prefix('|')).map(|line| line.split('|').map(str::trim));
     let mut rows = rows.map(Iterator::collect::<Vec<_>>).filter(|cells| cells[0].contains(name));
     rows.next().unwrap_or_else(|| panic!("{heading} has no row of {name}"))
 }

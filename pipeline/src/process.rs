@@ -24,12 +24,12 @@ use topics::log::Log;
 
 use crate::cli::Role;
 use crate::commands::stop_signal;
-use crate::config::{Address, Config};
+use crate::config::{Address, Config, LogKind};
 use crate::coordination::{Local, watch_slot};
 use crate::health::watch::{At, Watched};
 use crate::health::{Health, State};
 use crate::log::OpenLog;
-use crate::runner::Surroundings;
+use crate::runner::{Surroundings, instance};
 use crate::supervisor::{Ended, PartError, Supervisor};
 use crate::tasks::StageTasks;
 use crate::topology::{self, LAG_THAT_REFUSES, StageRole};
@@ -142,6 +142,7 @@ struct Stops {
 
 const GATEWAY: &str = "gateway";
 const STAGES: &str = "stages";
+const INSTANCE: &str = "instance";
 const PRESENCE: &str = "presence";
 const OUTBOX: &str = "outbox";
 const REPO: &str = "repo";
@@ -241,6 +242,10 @@ impl Process {
         // Its name is resolved again with every connection.
         let channel = Endpoint::from_shared(format!("http://{found_at}")).map_err(start_error(REPO))?.connect_lazy();
 
+        if config.log.kind == LogKind::Kafka {
+            let (hold, stop) = (instance::hold(log.clone(), config.instance), stops.chain.clone());
+            supervisor.start(INSTANCE, async move { stop.run_until_cancelled(hold).await.map_or(Ok(()), Err) });
+        }
         let (caught_up, table_is_full) = oneshot::channel();
         let (changes, _) = broadcast::channel(presence::CHANGES_MAX);
         let follow = presence::follow(log.clone(), presence.clone(), changes.clone(), caught_up, stops.chain.clone());
@@ -331,7 +336,7 @@ impl Process {
         let deadline = Instant::now() + config.grace();
         let layers = [
             (&self.stops.edge, &[GATEWAY, HEALTH][..]),
-            (&self.stops.chain, &[STAGES, PRESENCE, OUTBOX][..]),
+            (&self.stops.chain, &[STAGES, INSTANCE, PRESENCE, OUTBOX][..]),
             (&self.stops.repo, &[REPO, BACKLOG, METRICS][..]),
         ];
         for (stop, parts) in layers {
@@ -365,7 +370,7 @@ impl Chain {
         if fused && roles.contains(&Role::Dedupe) {
             nothing_waits_between(&*self.log).await?;
         }
-        // Names the members of groups: of two processes of one name the older one ends (`InstanceTaken`).
+        // Names the members of groups: that no two processes have it, `runner::instance` sees to.
         let instance = config.instance.to_string();
         let around = Surroundings { log: self.log, clock: self.clock, config: config.runner(), instance };
         let mut tasks = StageTasks::new(around, config.stages.tasks_per_stage, stop.clone());

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use stages::stage::Stage;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
-use topics::log::LogError;
 
 use crate::runner::{self, RunError, Surroundings, Wiring};
 
@@ -38,18 +37,9 @@ impl StageTasks {
         let (make, wiring) = (Arc::new(make), Arc::new(wiring));
         for task in 0..self.tasks_per_stage.min(tasks_max) {
             let (make, wiring, shutdown) = (make.clone(), wiring.clone(), self.shutdown.clone());
-            let process = self.around.instance.clone();
             let instance = format!("{}-{}-{task}", wiring.group, self.around.instance);
             let around = Surroundings { instance, ..self.around.clone() };
-            self.running.spawn(async move {
-                let ran = runner::run(|| make(task), &wiring, &around, &shutdown).await;
-                ran.map_err(|error| match error {
-                    RunError::Log { source: LogError::Replaced { by, .. }, .. } => {
-                        RunError::InstanceTaken { instance: process, by }
-                    }
-                    error => error,
-                })
-            });
+            self.running.spawn(async move { runner::run(|| make(task), &wiring, &around, &shutdown).await });
         }
     }
 

@@ -40,8 +40,9 @@ pub enum TelemetryError {
 }
 
 /// Pools of connections warn of each connection that broke, and of each call that waited for one. That the store is away
-/// is told once, by whoever watches it; how long calls wait, metrics tell. The configured filter may ask for more.
-const QUIET_POOLS: &str = "sqlx_core::pool=error,sqlx::pool=error";
+/// is told once, by whoever watches it; how long calls wait, metrics tell. The client of Kafka says of a consumer that
+/// was fenced that it can't be closed. The configured filter may ask for more.
+const QUIET_LIBRARIES: &str = "sqlx_core::pool=error,sqlx::pool=error,rdkafka::consumer::base_consumer=off";
 
 /// Starts logging, once a process: JSON lines to stdout, or for people on a terminal. What it returns flushes
 /// the log when it is dropped.
@@ -51,7 +52,7 @@ const QUIET_POOLS: &str = "sqlx_core::pool=error,sqlx::pool=error";
 pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
     let unusable = |source| TelemetryError::Filter { filter: config.filter.clone(), source };
     EnvFilter::try_new(&config.filter).map_err(unusable)?;
-    let filter = EnvFilter::try_new(format!("{QUIET_POOLS},{}", config.filter)).map_err(unusable)?;
+    let filter = EnvFilter::try_new(format!("{QUIET_LIBRARIES},{}", config.filter)).map_err(unusable)?;
     let json = match config.format {
         LogFormat::Json => true,
         LogFormat::Pretty => false,

@@ -267,7 +267,9 @@ pub async fn tool(args: &[&str]) -> (Option<i32>, String, String) {
 }
 
 fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
-    let mut command = Command::new(binary());
+    // Whoever runs the tests may ignore SIGHUP, which a process inherits.
+    let mut command = Command::new("env");
+    command.arg("--default-signal=HUP").arg(binary());
     command.args(["run", "--data"]).arg(data);
     command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
     // Many users sign up from one address here.

@@ -260,14 +260,13 @@ impl LogError {
                 Class::Retry
             }
             Self::Aborted { .. } => Class::Abort,
-            Self::Fenced { .. } | Self::Broken { .. } => Class::Rebuild,
+            Self::Fenced { .. } | Self::Replaced { .. } | Self::Broken { .. } => Class::Rebuild,
             Self::NoLog { .. }
             | Self::NoSuchTopic { .. }
             | Self::NoSuchPartition { .. }
             | Self::TopicDiffers { .. }
             | Self::WindowDiffers { .. }
             | Self::OffsetOutOfRange { .. }
-            | Self::Replaced { .. }
             | Self::InUse { .. }
             | Self::Unusable { .. }
             | Self::Corrupt { .. }

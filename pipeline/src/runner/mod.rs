@@ -2,6 +2,7 @@
 //! together with the input positions. Retries, dead letters, restoring, spans and counters are
 //! here, once; nothing in this module is specific to a stage or to a log.
 
+pub mod instance;
 mod restore;
 mod wiring;
 mod work;
@@ -75,13 +76,13 @@ pub enum RunError {
         #[source]
         source: LogError,
     },
-    /// Another process has the names of this one's tasks.
+    /// Another process has the instance of this one.
     #[error(
         "another process ({by}) runs as instance {instance}, so this one stops: give each process an --instance of its own"
     )]
     InstanceTaken {
         /// The instance that both were given.
-        instance: String,
+        instance: u16,
         /// Where.
         by: String,
     },

@@ -87,6 +87,8 @@ impl ConsumerContext for Events {}
 /// A line of librdkafka's own log. What is not critical repeats, for each client and broker, what errors say.
 pub(super) fn log(level: Level, facility: &str, line: &str) {
     match level {
+        // What ends a client is the error of the call that meets it.
+        _ if facility == "FATAL" => tracing::debug!(target: "librdkafka", facility, "{line}"),
         Level::Emerg | Level::Alert | Level::Critical => tracing::error!(target: "librdkafka", facility, "{line}"),
         Level::Error | Level::Warning | Level::Notice | Level::Info | Level::Debug => {
             tracing::debug!(target: "librdkafka", facility, "{line}");

@@ -1,8 +1,9 @@
 //! Whether another process runs under the name of a member that was fenced.
 //!
-//! A member is fenced for many reasons: it was slow, its transaction took too long, a broker was away. It then
-//! starts anew, which fences whoever has its name. Two processes that were given the same name would do so
-//! to each other without end: so before that, the group is asked who its members are.
+//! A member is fenced for many reasons: it was slow, its transaction took too long, a broker was away. When it
+//! starts anew it fences whoever has its name, and two processes that were given the same name would do so to each
+//! other without end. So the group is asked first who its members are: an owner that hears of another process can
+//! end.
 
 use std::time::Duration;
 
@@ -23,7 +24,7 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 const MEMBER_UUID_CHARS: usize = 36;
 
 impl Membership {
-    /// The error as it is; or that there is no coming back from it, since the name is another process's.
+    /// The error as it is; or, once it is sure, that the name is another process's.
     pub(super) fn judged(&self, error: LogError) -> LogError {
         if !matches!(error, LogError::Fenced { .. }) {
             return error;

@@ -11,7 +11,7 @@ use super::schedule::run;
 /// Seeds within which a bug must be found.
 const SEEDS: u64 = 60;
 /// The same for what takes several things going wrong at once.
-const SEEDS_OF_RARE: u64 = 1_500;
+const SEEDS_OF_RARE: u64 = 12_000;
 
 /// Plays seeds with a bug until one shows that it breaks this invariant.
 fn caught(planted: Planted, by: Invariant) {

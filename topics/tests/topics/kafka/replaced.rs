@@ -22,7 +22,7 @@ async fn process(config: &KafkaConfig) -> Arc<dyn Log> {
 }
 
 fn is_replaced(error: &LogError) -> bool {
-    matches!(error, LogError::Replaced { by, .. } if by.contains("127.0.0.1")) && error.class() == Class::Fatal
+    matches!(error, LogError::Replaced { by, .. } if by.contains("127.0.0.1"))
 }
 
 /// What ends a member whose owner only waits.
