@@ -43,6 +43,11 @@ async fn say(socket: &mut Socket, key: &str) {
     send(socket, &json!({"type": "send-message", "data": data})).await.unwrap();
 }
 
+/// Waits until it is told to be stored. What a killed process had not committed is told once more.
+async fn stored(socket: &mut Socket, key: &str) {
+    while receive_type(socket, "message-stored").await.unwrap()["clientMsgId"] != key {}
+}
+
 async fn follow(socket: &mut Socket, account: &Account) {
     send(socket, &json!({"type": "subscribe-presence", "data": {"userIds": [account.user_id]}})).await.unwrap();
 }
@@ -88,14 +93,29 @@ async fn kafka_a_second_process_of_an_instance_ends_the_first_and_only_it() {
     let ann = Api::new(gateway.http).register("ann").await;
     let mut socket = socket_of(&ann, &gateway).await;
     say(&mut socket, "here").await;
-    assert_eq!(receive_type(&mut socket, "message-stored").await.unwrap()["clientMsgId"], "here");
+    stored(&mut socket, "here").await;
     assert!(second.ended().is_none());
     // Killed and started again at once, the dead one may still be a member of its groups.
     second.kill().await;
     let again = installation.start(STAGES_AND_REPO, any_port(), grpc).await;
     say(&mut socket, "again").await;
-    assert_eq!(receive_type(&mut socket, "message-stored").await.unwrap()["clientMsgId"], "again");
+    stored(&mut socket, "again").await;
     for server in [gateway, again] {
+        assert!(server.stop().await.success());
+    }
+}
+
+/// Nothing of it is in a stage's group.
+#[tokio::test(flavor = "multi_thread")]
+async fn kafka_a_second_repo_of_an_instance_ends_the_first() {
+    let installation = Installation::new(Settings::on(shared()));
+    let log = installation.config().with_file_name("first.log");
+    let first = installation.start_logged(part("repo", 3, 0), any_port(), log.clone()).await;
+    let second = installation.start(part("repo", 3, 0), any_port(), any_port()).await;
+    let other = installation.start(part("repo", 4, 0), any_port(), any_port()).await;
+    assert_eq!(first.ends().await.code(), Some(1));
+    assert_eq!(lines_of(&log, "an --instance of its own"), 1);
+    for server in [second, other] {
         assert!(server.stop().await.success());
     }
 }
