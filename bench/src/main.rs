@@ -41,7 +41,7 @@ fn main() -> ExitCode {
         Err(told) => return pipeline::commands::answer(&told),
     };
     let measured = match cli.command {
-        Command::Gochat(product) => pipeline::commands::execute(product),
+        Command::Gochat(product) => pipeline::commands::execute(*product),
         command => commands::run(command).map(|()| ExitCode::SUCCESS),
     };
     match measured {

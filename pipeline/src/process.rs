@@ -313,10 +313,8 @@ impl Process {
             health::watch::stages_are_there(&*log, &watched.groups).await;
         }
         let stop = stops.edge.clone();
-        supervisor.start(
-            HEALTH,
-            stop.run_until_cancelled_owned(watched.watch(health.clone())).map(|_| Ok::<_, Infallible>(())),
-        );
+        supervisor
+            .start(HEALTH, stop.run_until_cancelled_owned(watched.watch(&health)).map(|_| Ok::<_, Infallible>(())));
         health.set(PROCESS, State::Ready);
         health::watch::ready(&health).await;
         Ok(Self { supervisor, stops, health, log: open, http, grpc: repo })

@@ -61,7 +61,7 @@ pub enum Command {
     Cache(CacheBenchArgs),
     /// The product itself, for `connections`: a server whose memory is its own.
     #[command(hide = true)]
-    Gochat(pipeline::cli::Cli),
+    Gochat(Box<pipeline::cli::Cli>),
 }
 
 /// Arguments of `bench cache`.

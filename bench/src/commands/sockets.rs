@@ -185,7 +185,7 @@ fn report(args: &SocketsBenchArgs, measured: &Measured) -> Result<(), output::Ou
         .row("due → acknowledged", outcome.ack.clone())
         .row("due → delivered", outcome.delivery.clone());
     output::line(&ends)?;
-    output::line(&hops(measured))?;
+    output::line(hops(measured))?;
     output::line(&outcome.threads)
 }
 

@@ -20,12 +20,15 @@ use super::{Health, ask};
 /// Something watched, and its address, as operators know it.
 pub struct At<T>(pub T, pub String);
 
+/// A store, and who is told whether it works.
+pub type ToldStore = (Arc<dyn Store>, watch::Sender<bool>);
+
 /// All that a process watches.
 pub struct Watched {
     /// The log.
     pub log: At<Arc<dyn Log>>,
     /// The store, and who is told whether it works.
-    pub store: Option<At<(Arc<dyn Store>, watch::Sender<bool>)>>,
+    pub store: Option<At<ToldStore>>,
     /// The copies of the store.
     pub replicas: Option<At<Arc<dyn Store>>>,
     /// The cache, where it is a service.
@@ -50,7 +53,7 @@ const CHAIN_LAG: &str = "chain-lag";
 
 impl Watched {
     /// Watches for ever. What is watched is expected from this call on, before anything is known of it.
-    pub fn watch(self, health: Health) -> impl Future<Output = ()> + Send + 'static {
+    pub fn watch(self, health: &Health) -> impl Future<Output = ()> + Send + 'static + use<> {
         let Self { log: At(log, log_address), store, replicas, cache, repo, slot_lost, backlog, groups } = self;
         let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
         let mut component = |name, address, ask: Ask| {

@@ -44,13 +44,14 @@ async fn nobody_online_no_output() {
 #[tokio::test]
 async fn the_world_is_one_delivery_a_live_slot() {
     let presence = online([(UserId(8), 2), (UserId(9), 2)]);
-    let mut table = presence.write().unwrap();
-    table.apply(&beat(6, 1), NOW);
-    for at in (0..=SLOT_SILENT_MS_MAX + 5_000).step_by(5_000) {
-        table.apply(&beat(2, 1), NOW + at);
-        table.apply(&beat(5, 9), NOW + at);
+    {
+        let mut table = presence.write().unwrap();
+        table.apply(&beat(6, 1), NOW);
+        for at in (0..=SLOT_SILENT_MS_MAX + 5_000).step_by(5_000) {
+            table.apply(&beat(2, 1), NOW + at);
+            table.apply(&beat(5, 9), NOW + at);
+        }
     }
-    drop(table);
     check(&mut driver(&presence), Kind::Text, ConversationId::World, &[(2, &[]), (5, &[])]).await;
 }
 

@@ -56,7 +56,7 @@ async fn the_help_of_faults_has_every_option_of_the_program() {
     let known = text(&run(&program, &["--help"], PRINT_TIME_MAX).await.stdout);
     let shown = text(&run(&root().join("tests/faults.sh"), &["--help"], PRINT_TIME_MAX).await.stdout);
     let options = |help: &str| {
-        let words = help.lines().filter_map(|line| line.trim_start().split_whitespace().find(|w| w.starts_with("--")));
+        let words = help.lines().filter_map(|line| line.split_whitespace().find(|w| w.starts_with("--")));
         let mut options: Vec<_> = words.filter(|&option| option != "--help").map(str::to_owned).collect();
         options.sort();
         options.dedup();

@@ -1,5 +1,6 @@
 //! Choosing records by what is in them: `conversation_id=world`, `message.seq_id=7`.
 
+use std::borrow::Cow;
 use std::str::FromStr;
 
 use schemas::json::{Field, FieldType, fields_of};
@@ -117,12 +118,13 @@ impl Condition {
 
     /// Whether a value is printed as the wanted one.
     fn is(&self, value: &Value) -> bool {
-        match value {
-            Value::String(text) => *text == self.wanted,
+        let printed = match value {
+            Value::String(text) => Cow::Borrowed(text.as_str()),
             Value::Null | Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_) => {
-                value.to_string() == self.wanted
+                Cow::Owned(value.to_string())
             }
-        }
+        };
+        printed == self.wanted
     }
 }
 
