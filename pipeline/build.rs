@@ -6,17 +6,18 @@ use std::process::Command;
 
 fn main() {
     println!("cargo:rerun-if-changed=build.rs");
-    println!("cargo:rerun-if-env-changed=GOCHAT_COMMIT");
+    println!("cargo:rerun-if-env-changed=SOURCE_COMMIT");
     let set = |name: &str| env::var_os(name)?.into_string().ok().filter(|text| !text.is_empty());
     let version = set("CARGO_PKG_VERSION").unwrap_or_default();
     // Whoever packs the sources without their history may say where they come from.
-    let commit = set("GOCHAT_COMMIT").or_else(checked_out_commit);
+    let commit = set("SOURCE_COMMIT").or_else(checked_out_commit);
     let commit = commit.map(|commit| format!("commit {commit}, "));
     let features = ["kafka", "kafka-tls"].map(|name| (name, name.to_uppercase().replace('-', "_")));
     let on = features.iter().filter(|(_, variable)| env::var_os(format!("CARGO_FEATURE_{variable}")).is_some());
     let on: Vec<_> = on.map(|(name, _)| *name).collect();
     let features = if on.is_empty() { "no features".to_owned() } else { format!("features {}", on.join(", ")) };
-    println!("cargo:rustc-env=GOCHAT_VERSION={version} ({}{features})", commit.unwrap_or_default());
+    // Cargo sets it for what it runs, too, and a variable that begins with GOCHAT would be taken for a setting.
+    println!("cargo:rustc-env=BUILD_VERSION={version} ({}{features})", commit.unwrap_or_default());
 }
 
 /// The commit that these sources are checked out from. Without git, or in a folder that only lies inside of

@@ -22,7 +22,7 @@ pub struct Cli {
 }
 
 /// Version, commit and features, as `build.rs` found them.
-const VERSION: &str = env!("GOCHAT_VERSION");
+const VERSION: &str = env!("BUILD_VERSION");
 
 const ABOUT: &str = "An instant-messaging backend as a stream-processing pipeline";
 

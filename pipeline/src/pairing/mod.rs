@@ -80,7 +80,7 @@ pub async fn check(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<
 /// [`PairingError::Foreign`], [`PairingError::Ahead`], and that of log and store.
 pub async fn check_for_rebuild(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<(), PairingError> {
     let pair = Pair { log, store, config };
-    pair.check_id(pair.log_id().await?.as_deref()).await?;
+    pair.ids().await?;
     pair.is_not_ahead().await
 }
 
@@ -104,33 +104,34 @@ struct Pair<'a> {
 
 impl Pair<'_> {
     async fn check(&self) -> Result<(), PairingError> {
-        let known = self.log_id().await?;
-        if self.check_id(known.as_deref()).await? == Noted::This {
-            self.is_not_ahead().await?;
-            return self.is_not_behind().await;
-        }
+        let (known, noted) = self.ids().await?;
         self.is_not_ahead().await?;
         self.is_not_behind().await?;
+        if noted == Noted::This {
+            return Ok(());
+        }
         let id = match known {
             Some(id) => id,
             None => self.give_id().await?,
         };
         self.store.set_log_id(&id).await?;
         // Another process may have been first, with another log.
-        self.check_id(Some(&id)).await.map(|_| ())
+        self.ids().await.map(|_| ())
     }
 
-    /// Whether the store's id, if it has one, is that of the log. A store has noted only what a log had: a log without an
-    /// id is another one.
-    async fn check_id(&self, log_id: Option<&str>) -> Result<Noted, PairingError> {
-        match self.store.log_id().await? {
-            None => Ok(Noted::Nothing),
-            Some(id) if Some(&*id) == log_id => Ok(Noted::This),
+    /// The id of the log, and whether the store has noted it. The store is asked first: it notes only what its log has
+    /// by then, whatever other processes do at this moment, so a log without an id is another one.
+    async fn ids(&self) -> Result<(Option<String>, Noted), PairingError> {
+        let filled_from = self.store.log_id().await?;
+        let log_id = self.log_id().await?;
+        match filled_from {
+            None => Ok((log_id, Noted::Nothing)),
+            Some(id) if log_id.as_ref() == Some(&id) => Ok((log_id, Noted::This)),
             Some(filled_from) => Err(PairingError::Foreign {
                 store: crate::store::name(self.config),
                 filled_from,
                 log: crate::log::name(self.config),
-                is: log_id.unwrap_or("without an id").to_owned(),
+                is: log_id.unwrap_or_else(|| "without an id".to_owned()),
                 remedy: error::remedy(self.config),
             }),
         }
