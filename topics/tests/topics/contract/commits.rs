@@ -55,9 +55,12 @@ pub async fn a_zombies_commit_never_lands(harness: &mut impl Harness) {
     let mut heir = Worker::start(&log, member_spec(&UPSTREAM.spec, "same")).await;
     heir.owns(ALL).await;
     let late = zombie.commit(Commit { outputs: outputs("late"), positions: positions(&batches) }).await;
-    assert!(matches!(late, Err(LogError::Fenced { .. })), "{late:?}");
+    assert!(matches!(late, Err(LogError::Fenced { .. } | LogError::Replaced { .. })), "{late:?}");
     let without_positions = zombie.commit(Commit { outputs: outputs("late"), positions: Vec::new() }).await;
-    assert!(matches!(without_positions, Err(LogError::Fenced { .. })), "{without_positions:?}");
+    assert!(
+        matches!(without_positions, Err(LogError::Fenced { .. } | LogError::Replaced { .. })),
+        "{without_positions:?}"
+    );
     assert_eq!(heir.next_worked().await, (1, "a".to_owned()), "the heir works it");
     assert_eq!(all_outputs(&log).await, [[""; 0], [""; 0], [""; 0]]);
 }
