@@ -8,6 +8,7 @@ use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::message::{Header, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use tokio::time::Instant;
 use topics::catalogue::{ALL, DEDUPE_WINDOW, Layout, UPSTREAM};
 use topics::headers::TRACE_HEADER;
 use topics::kafka::{KafkaConfig, KafkaLog, Timeouts};
@@ -15,7 +16,7 @@ use topics::log::{Class, LogError};
 
 use super::{brokers, config, kafka};
 use crate::contract::Harness;
-use crate::contract::drive::{append, read_all, text};
+use crate::contract::drive::{WAIT_MAX, append, read_all, text};
 
 fn admin() -> AdminClient<DefaultClientContext> {
     ClientConfig::new().set("bootstrap.servers", brokers()).create().unwrap()
@@ -79,7 +80,13 @@ async fn the_window_is_recorded_on_topics_that_were_made_before_it_was() {
         .set("message.timestamp.type", "LogAppendTime")
         .set("cleanup.policy", "delete")
         .set("retention.ms", &kept);
-    admin().alter_configs(&[before], &AdminOptions::new()).await.unwrap();
+    let altered = admin().alter_configs(&[before], &AdminOptions::new()).await.unwrap();
+    assert!(altered[0].is_ok(), "{altered:?}");
+    // The broker that is asked hears of it a moment after the one that was told.
+    let deadline = Instant::now() + WAIT_MAX;
+    while setting(&topic, "delete.retention.ms").await == "600000" && Instant::now() < deadline {
+        tokio::task::yield_now().await;
+    }
     let first = KafkaConfig { dedupe_window: Duration::from_secs(2), ..made.clone() };
     drop(KafkaLog::connect(first).await.unwrap());
     assert_eq!(setting(&topic, "retention.ms").await, kept, "nothing else has changed");
