@@ -37,7 +37,7 @@ pub struct SlotLease {
     pub lost: CancellationToken,
 }
 
-/// What the presence topic tells of the other gateways; somebody else reads it.
+/// The state of the other gateways. The process reads it from the presence topic.
 pub struct OtherGateways {
     /// Whether a user is connected to one of them.
     pub is_online: IsOnline,

@@ -1,4 +1,4 @@
-//! What is told and forgotten: who types, who comes and goes. Lossy by design. Typing is told to sockets
+//! Signals that are sent and not kept: who types, who comes and goes. Lossy by design. Typing is told to sockets
 //! of this gateway only; presence is that of all gateways.
 
 use std::collections::HashMap;
@@ -33,7 +33,7 @@ impl Signals {
         }
     }
 
-    /// Tells whoever follows a user that they came or left, if so it is.
+    /// Tells the followers of a user that they came or left, if that has changed.
     pub fn presence(&self, user: UserId, is_online: impl Fn(UserId) -> bool, now_ms: i64) {
         if let Some(followed) = locked(&self.followed).get_mut(&user) {
             followed.tell(user, is_online(user), now_ms);

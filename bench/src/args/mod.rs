@@ -99,7 +99,7 @@ pub struct CacheBenchArgs {
 /// Arguments of `bench chain`.
 #[derive(Debug, Args)]
 pub struct ChainBenchArgs {
-    /// Which log.
+    /// The log that carries the topics.
     #[arg(long, value_enum, default_value = "embedded")]
     pub log: LogKind,
     /// The brokers, for the log kafka. Each run makes topics of its own, which stay.
@@ -156,7 +156,7 @@ impl ChainBenchArgs {
 /// Arguments of `bench stage`.
 #[derive(Debug, Args)]
 pub struct StageBenchArgs {
-    /// Which stage.
+    /// The stage to measure.
     #[arg(value_enum)]
     pub stage: BenchedStage,
     /// How many records.
