@@ -39,34 +39,38 @@ impl Membership {
         let mut since = None;
         loop {
             match self.namesake() {
-                Some(by) if since.get_or_insert_with(Instant::now).elapsed() >= stays => {
+                // The brokers are asked again: no answer is not the answer that there is none.
+                Err(_) if Instant::now() < seen_by + stays => {}
+                Err(_) => return error,
+                Ok(Some(by)) if since.get_or_insert_with(Instant::now).elapsed() >= stays => {
                     let (group, instance) = (self.spec.group.clone(), self.spec.instance.clone());
                     return LogError::Replaced { group, instance, by };
                 }
-                Some(_) => {}
-                None if since.is_some() || Instant::now() >= seen_by => return error,
-                None => {}
+                Ok(Some(_)) => {}
+                Ok(None) if since.is_some() || Instant::now() >= seen_by => return error,
+                Ok(None) => {}
             }
             std::thread::sleep(LOOK_EVERY);
         }
     }
 
     /// Where the member of this name is that is not this one.
-    fn namesake(&self) -> Option<String> {
-        let members = self.cluster.members(&self.spec.group).ok()?;
+    fn namesake(&self) -> Result<Option<String>, LogError> {
+        let members = self.cluster.members(&self.spec.group)?;
         let own = match self.standing {
             // The name was taken from it: whoever has it is another.
             Standing::Fenced => String::new(),
             // Without an id it is just joining again: it could be the one that is seen.
-            Standing::Member | Standing::GivenUp => {
-                native::member_id(self.consumer.client()).filter(|own| !own.is_empty())?
-            }
+            Standing::Member | Standing::GivenUp => match native::member_id(self.consumer.client()) {
+                Some(own) if !own.is_empty() => own,
+                _ => return Ok(None),
+            },
         };
         let of_name = |id: &str| {
             let uuid = id.strip_prefix(&self.spec.instance).and_then(|rest| rest.strip_prefix('-'));
             uuid.is_some_and(|uuid| uuid.len() == MEMBER_UUID_CHARS)
         };
         let other = members.into_iter().find(|member| of_name(&member.id) && member.id != own);
-        other.map(|member| format!("at {}", member.host.trim_start_matches('/')))
+        Ok(other.map(|member| format!("at {}", member.host.trim_start_matches('/'))))
     }
 }
