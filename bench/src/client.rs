@@ -37,18 +37,14 @@ pub enum ClientError {
     /// The server did not answer a call.
     #[error("{address} did not answer: is GoChat running there?")]
     Unanswered {
-        /// Where.
         address: String,
-        /// Why.
         #[source]
         source: reqwest::Error,
     },
     /// The server refused to sign a user up.
     #[error("{address} refused to sign {username} up: {status} {answer}")]
     Refused {
-        /// Where.
         address: String,
-        /// Who.
         username: String,
         /// With what status.
         status: StatusCode,
@@ -58,24 +54,18 @@ pub enum ClientError {
     /// A socket could not be opened.
     #[error("no socket could be opened to {address}")]
     Connect {
-        /// Where.
         address: String,
-        /// Why.
         #[source]
         source: Box<SocketError>,
     },
     /// A socket was opened, and then did not say `hello` in time.
     #[error("a socket to {address} did not say hello within {} s", HELLO_MAX.as_secs())]
-    NoHello {
-        /// Where.
-        address: String,
-    },
+    NoHello { address: String },
 }
 
 /// A user who is signed in.
 #[derive(Debug, Clone)]
 pub struct Account {
-    /// Who.
     pub user_id: i64,
     /// The access token.
     pub token: String,

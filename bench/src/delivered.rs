@@ -23,7 +23,6 @@ pub enum DeliveryError {
     /// Nothing came for too long.
     #[error("nothing was delivered for {seconds} s: {missing} of {expected} messages are missing")]
     Stalled {
-        /// How long.
         seconds: u64,
         /// How many never came.
         missing: u64,
@@ -32,18 +31,13 @@ pub enum DeliveryError {
     },
     /// What was delivered before can't be read again.
     #[error("deliveries that are there could not be read again within {seconds} s")]
-    Unreadable {
-        /// How long.
-        seconds: u64,
-    },
+    Unreadable { seconds: u64 },
     /// A message came out of order on a slot.
     #[error("ORDER is broken: {conversation} had seq {had}, then came {came}")]
     Order {
-        /// Where.
         conversation: ConversationId,
         /// The newest before.
         had: i64,
-        /// What came.
         came: i64,
     },
 }

@@ -17,13 +17,10 @@ const AT_ONCE: usize = 32;
 /// A socket that was not held.
 #[derive(Debug, thiserror::Error)]
 pub enum HeldError {
-    /// It ended.
     #[error("the server closed a socket that it should hold")]
     Closed,
-    /// It broke.
     #[error("a socket broke that should be held")]
     Broken(#[source] Box<SocketError>),
-    /// Nothing came.
     #[error("no {kind} came to a socket within {} s", ANSWER_MAX.as_secs())]
     Silent {
         /// What was waited for.

@@ -58,7 +58,6 @@ pub enum CopyError {
         topic: &'static str,
         /// What was being done.
         doing: &'static str,
-        /// Why.
         #[source]
         source: KafkaError,
     },

@@ -22,7 +22,6 @@ impl Default for Latency {
 }
 
 impl Latency {
-    /// Adds one.
     pub fn record(&mut self, took: Duration) {
         self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
     }

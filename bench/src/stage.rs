@@ -10,9 +10,7 @@ use crate::usage::{Stopwatch, Took};
 /// What a stage did with a stream of batches.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Figures {
-    /// Records given.
     pub records: u64,
-    /// Records made.
     pub outputs: u64,
     /// What the stage took; making the batches is not counted.
     pub took: Took,

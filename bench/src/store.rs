@@ -34,10 +34,8 @@ const START_MS: i64 = 1_800_000_000_000;
 /// Why a measurement stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreBenchError {
-    /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The stage's.
     #[error(transparent)]
     Stage(#[from] StageError),
     /// The database's, asked without the store.
@@ -46,9 +44,7 @@ pub enum StoreBenchError {
     /// What was read is not what was written.
     #[error("{conversation} has {found} of its newest {expected} messages")]
     Missing {
-        /// The conversation.
         conversation: ConversationId,
-        /// Messages read.
         found: usize,
         /// Messages written, the page at most.
         expected: usize,
@@ -66,7 +62,6 @@ pub struct Contest {
 /// What the two sides took for the same work.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Sides {
-    /// Bare.
     pub bare: Took,
     /// By the store.
     pub store: Took,
@@ -86,7 +81,6 @@ pub struct Reads {
 /// What it takes to write one message after the other.
 #[derive(Debug, Default)]
 pub struct Singles {
-    /// Bare.
     pub bare: Latency,
     /// By the store.
     pub store: Latency,

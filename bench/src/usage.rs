@@ -14,14 +14,12 @@ pub struct Stopwatch {
 /// What a stretch of work took.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Took {
-    /// Wall time.
     pub wall: Duration,
     /// Processor time of all threads of the process, user and system.
     pub cpu: Duration,
 }
 
 impl Stopwatch {
-    /// Starts now.
     pub fn start() -> Self {
         Self { wall: Instant::now(), cpu: processor_time() }
     }

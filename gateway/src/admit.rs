@@ -14,15 +14,12 @@ use crate::edge::{Edge, trace_from};
 /// What somebody wants said.
 #[derive(Debug)]
 pub struct Request<'a> {
-    /// Who.
     pub sender: UserId,
     /// The socket it came from, if any.
     pub socket: Option<u64>,
     /// The idempotency key; empty for read marks.
     pub client_msg_id: &'a str,
-    /// Where.
     pub conversation_id: &'a str,
-    /// What.
     pub intent: Intent,
     /// The first attempt, ms since 1970 UTC.
     pub sent_at_ms: Option<i64>,

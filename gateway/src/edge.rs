@@ -57,7 +57,6 @@ pub struct Edge {
     pub(crate) next_socket: AtomicU64,
 }
 
-/// The limiters.
 #[derive(Debug)]
 pub(crate) struct Rates {
     requests_of_users: RateLimiter<UserId>,

@@ -30,7 +30,6 @@ pub struct Attempt<'a> {
 }
 
 impl FailedLogins {
-    /// As configured.
     pub fn new(config: &GatewayConfig) -> Self {
         let entries_max = config.rate_entries_max;
         Self {

@@ -23,18 +23,13 @@ pub enum ClientFrame {
     Chain {
         /// The idempotency key; empty for read marks.
         client_msg_id: String,
-        /// Where.
         conversation_id: String,
-        /// What.
         intent: Intent,
         /// The first attempt, ms since 1970 UTC.
         sent_at_ms: Option<i64>,
     },
     /// Tell the others that one is typing.
-    Typing {
-        /// Where.
-        conversation_id: String,
-    },
+    Typing { conversation_id: String },
     /// Bring what was missed.
     Sync {
         /// Conversation → last seq seen.
@@ -43,10 +38,7 @@ pub enum ClientFrame {
         limit: Option<i32>,
     },
     /// Tell when these users come and go.
-    SubscribePresence {
-        /// The users.
-        user_ids: Vec<UserId>,
-    },
+    SubscribePresence { user_ids: Vec<UserId> },
     /// Is anybody there?
     Ping,
 }
@@ -54,7 +46,6 @@ pub enum ClientFrame {
 /// A frame that can't be understood, with what could be read of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
-    /// Why.
     pub refusal: Refusal,
     /// The frame's id.
     pub id: Option<String>,
@@ -227,7 +218,6 @@ pub struct Hello {
     /// By which sign-in.
     #[serde(with = "decimal")]
     pub session_id: i64,
-    /// Now.
     pub server_time: String,
     /// Seconds between pings.
     pub heartbeat_seconds: u64,

@@ -27,7 +27,6 @@ use crate::rest::{auth, conversations, groups, users};
 use crate::views::ErrorView;
 use crate::{json, oversize, socket, web};
 
-/// All routes.
 pub fn router(edge: Arc<Edge>) -> Router {
     let api = Router::new()
         .route("/auth/register", post(auth::register))
@@ -118,7 +117,6 @@ impl IntoResponse for Failure {
 /// Who calls, proven by their token, whose sign-in goes on, within their rate.
 #[derive(Debug)]
 pub struct Caller {
-    /// Who.
     pub user: UserId,
     /// By which sign-in.
     pub session_id: i64,

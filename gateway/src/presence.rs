@@ -70,7 +70,6 @@ pub async fn tell_of_others(edge: &Edge, mut changes: broadcast::Receiver<Presen
     }
 }
 
-/// Publishes presence.
 #[derive(Debug)]
 pub struct PresencePublisher {
     changed: Mutex<Changed>,

@@ -32,7 +32,6 @@ use crate::{delivery, http, queues};
 
 /// What a gateway is made of.
 pub struct GatewayParts {
-    /// Its settings.
     pub config: GatewayConfig,
     /// How long after its first attempt a resend is recognised; clients are told.
     pub resend_window: Duration,
@@ -64,14 +63,10 @@ pub enum GatewayError {
         "another process has begun to serve gateway slot {slot}: deliveries go there, so this one ends. Give each \
          gateway a --slot of its own"
     )]
-    LeaseLost {
-        /// The slot.
-        slot: u32,
-    },
+    LeaseLost { slot: u32 },
     /// Its partition of deliveries can't be read.
     #[error("the deliveries of gateway slot {slot} can't be read")]
     Deliveries {
-        /// The slot.
         slot: u32,
         /// What the log says.
         #[source]

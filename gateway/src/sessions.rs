@@ -79,7 +79,6 @@ impl CloseReason {
 pub struct Identity {
     /// Unique in the process.
     pub socket: u64,
-    /// Whose.
     pub user: UserId,
     /// By which sign-in.
     pub session_id: i64,
@@ -191,7 +190,6 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// None yet.
     pub fn new(sockets_a_user_max: usize) -> Self {
         let shards = (0..SHARDS).map(|_| Mutex::default()).collect();
         Self { shards, sockets_a_user_max: sockets_a_user_max.max(1), open: AtomicUsize::new(0) }

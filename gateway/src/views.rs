@@ -203,7 +203,6 @@ impl<'a> ConversationView<'a> {
     }
 }
 
-/// A group.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupView {

@@ -6,7 +6,6 @@ use std::path::{Path, PathBuf};
 #[derive(Debug, thiserror::Error)]
 #[error("no {what} in {}: pass --data or --config", shown(.dir))]
 pub struct Absent {
-    /// What.
     pub what: &'static str,
     /// Where it was looked for.
     pub dir: PathBuf,

@@ -15,11 +15,9 @@ pub struct DatabaseUrl(String);
 /// What an address leads to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Database {
-    /// A file.
     Sqlite(PathBuf),
     /// A MariaDB or MySQL.
     MySql,
-    /// A PostgreSQL.
     Postgres,
 }
 

@@ -41,16 +41,13 @@ pub enum ProcessError {
     /// The data directory can't be made or written.
     #[error("the data directory {} can't be used: {source}. Make it writable for this user, or choose another with --data DIR", path.display())]
     DataDir {
-        /// Its path.
         path: PathBuf,
-        /// Why.
         #[source]
         source: std::io::Error,
     },
     /// The name of a host is none.
     #[error("{address} ({key}) does not resolve: check the name, and the resolver of this machine")]
     Unresolved {
-        /// The address.
         address: Address,
         /// The key or option that it comes from.
         key: &'static str,
@@ -63,19 +60,15 @@ pub enum ProcessError {
         "{address} can't be listened on: {source}. Is another program using it? Choose another address with {option} HOST:PORT"
     )]
     Listen {
-        /// The address.
         address: Address,
         /// The option that changes it.
         option: &'static str,
-        /// Why.
         source: std::io::Error,
     },
     /// A part could not be started.
     #[error("{part} could not be started")]
     Start {
-        /// Which.
         part: &'static str,
-        /// Why.
         #[source]
         source: PartError,
     },
@@ -87,12 +80,7 @@ pub enum ProcessError {
         "{records} records wait in {topic} for a task of its own: start once with \
          GOCHAT__STAGES__FUSE_DEDUPE_AND_ID_ASSIGN=false until they are gone, then fuse the stages"
     )]
-    Waiting {
-        /// How many.
-        records: u64,
-        /// Where.
-        topic: &'static str,
-    },
+    Waiting { records: u64, topic: &'static str },
 }
 
 fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> ProcessError {
@@ -125,7 +113,6 @@ pub struct Process {
     supervisor: Supervisor,
     stops: Stops,
     health: Health,
-    /// Its log.
     pub log: OpenLog,
     /// Where it answers HTTP, when it runs the gateway.
     pub http: Option<SocketAddr>,

@@ -18,7 +18,6 @@ use crate::absent::Absent;
 use crate::config::Config;
 use crate::database_url::{Database, DatabaseUrl};
 
-/// The database.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreSection {

@@ -18,18 +18,13 @@ pub enum Ended {
     /// With an error.
     #[error("{part} failed")]
     Failed {
-        /// Which.
         part: &'static str,
-        /// Why.
         #[source]
         source: PartError,
     },
     /// Without one, though nobody told it to.
     #[error("{part} ended by itself")]
-    ByItself {
-        /// Which.
-        part: &'static str,
-    },
+    ByItself { part: &'static str },
 }
 
 /// The running parts of a process.

@@ -19,7 +19,6 @@ pub enum TelemetryError {
     Filter {
         /// What was given.
         filter: String,
-        /// Why not.
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
@@ -33,7 +32,6 @@ pub enum TelemetryError {
     /// Metrics could not be set up.
     #[error("metrics could not be set up")]
     Metrics {
-        /// Why.
         #[source]
         source: metrics_exporter_prometheus::BuildError,
     },

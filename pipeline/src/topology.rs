@@ -28,9 +28,7 @@ use crate::tasks::StageTasks;
 /// A stage of the chain, as configuration names it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StageRole {
-    /// Drops repeats.
     Dedupe,
-    /// Gives identities.
     IdAssign,
     /// Writes to the repo.
     Persist,

@@ -22,26 +22,19 @@ pub enum Intent {
     Say {
         /// The name of the kind.
         message_type: String,
-        /// What.
         content: String,
     },
     /// Give an earlier message other content.
     Edit {
-        /// Which.
         target: i64,
         /// The new content.
         content: String,
     },
     /// Withdraw an earlier message.
-    Recall {
-        /// Which.
-        target: i64,
-    },
+    Recall { target: i64 },
     /// Put an emoji to an earlier message, or take it away.
     React {
-        /// Which.
         target: i64,
-        /// The emoji.
         emoji: String,
         /// Take it away.
         remove: bool,

@@ -41,7 +41,6 @@ pub enum AvroError {
     /// The datum does not follow its schema.
     #[error("{record} could not be read")]
     Read {
-        /// The record.
         record: &'static str,
         /// What Avro says.
         #[source]
@@ -49,14 +48,10 @@ pub enum AvroError {
     },
     /// Bytes are missing at the end of the datum.
     #[error("a {record} ends in the middle")]
-    Truncated {
-        /// The record.
-        record: &'static str,
-    },
+    Truncated { record: &'static str },
     /// Bytes were left over behind the datum.
     #[error("{left} bytes follow the end of a {record}")]
     TrailingBytes {
-        /// The record.
         record: &'static str,
         /// How many bytes.
         left: usize,
@@ -64,7 +59,6 @@ pub enum AvroError {
     /// The value does not fit its schema.
     #[error("{record} could not be written")]
     Write {
-        /// The record.
         record: &'static str,
         /// What Avro says.
         #[source]

@@ -11,10 +11,8 @@ macro_rules! codes {
         }
 
         impl ErrorCode {
-            /// Every code.
             pub const ALL: &'static [ErrorCode] = &[$(ErrorCode::$name,)*];
 
-            /// The number.
             pub fn code(self) -> u16 {
                 match self { $(Self::$name => $code,)* }
             }
@@ -24,7 +22,6 @@ macro_rules! codes {
                 match self { $(Self::$name => stringify!($name),)* }
             }
 
-            /// HTTP status.
             pub fn http_status(self) -> u16 {
                 match self { $(Self::$name => $http,)* }
             }
@@ -86,7 +83,6 @@ pub struct Refusal {
 }
 
 impl Refusal {
-    /// A refusal.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self { code, message: message.into() }
     }

@@ -107,7 +107,6 @@ pub enum ConversationId {
     },
     /// The members of a group.
     Group(GroupId),
-    /// Everybody.
     World,
 }
 

@@ -24,7 +24,6 @@ pub struct Described {
     pub record: &'static str,
     /// Version of the schema, from 1.
     pub version: usize,
-    /// Its fields.
     pub fields: Value,
 }
 

@@ -11,9 +11,7 @@ use crate::kind::Kind;
 /// What a client or the repo wants said in a conversation: admitted, without an identity yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
-    /// Where.
     pub conversation_id: ConversationId,
-    /// Who.
     pub sender_id: UserId,
     /// Idempotency key within (conversation, sender), 1..64 characters; empty for kinds that are
     /// idempotent by themselves.
@@ -41,9 +39,7 @@ pub struct Sequenced {
     pub ordinal: i64,
     /// When it got its identity.
     pub created_at: i64,
-    /// Where.
     pub conversation_id: ConversationId,
-    /// Who.
     pub sender_id: UserId,
     /// As in [`Upstream`].
     pub client_msg_id: Box<str>,
@@ -66,53 +62,43 @@ pub struct Delivery {
     pub epoch: i64,
     /// Empty: everybody on the slot.
     pub recipients: Vec<UserId>,
-    /// The message.
     pub message: Sequenced,
 }
 
 /// One page of the fan-out of one message to a large group.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GroupTask {
-    /// The group.
     pub group_id: GroupId,
-    /// 0-based.
     pub page: i32,
     /// 0 until the first page is worked, then fixed for the message.
     pub pages: i32,
-    /// The message.
     pub message: Sequenced,
 }
 
 /// A user came to, or left, a gateway slot.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Presence {
-    /// Who.
     pub user_id: UserId,
-    /// Where.
     pub slot: i32,
     /// Under which lease of the slot.
     pub epoch: i64,
     /// Came or left.
     pub online: bool,
-    /// When.
     pub at: i64,
 }
 
 /// A gateway slot is alive.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Which slot.
     pub slot: i32,
     /// Under which lease.
     pub epoch: i64,
-    /// When.
     pub at: i64,
 }
 
 /// The newest identity of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
-    /// Which conversation.
     pub conversation_id: ConversationId,
     /// Its newest seq.
     pub seq_id: Seq,
@@ -143,7 +129,6 @@ pub struct LogIdentity {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct GroupEvent {
-    /// The group.
     #[serde(with = "decimal")]
     pub group_id: GroupId,
     /// The group's version after the change: raised by one with each.

@@ -26,7 +26,6 @@ pub struct Snowflake {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease of instance id {instance} ends too soon to make another id; waiting for its renewal")]
 pub struct LeaseEnds {
-    /// The instance.
     pub instance: u16,
 }
 

@@ -16,17 +16,14 @@ pub enum Dispatch {
     Delivery {
         /// The gateway's slot: the partition to write to.
         slot: u32,
-        /// The record.
         delivery: Delivery,
     },
-    /// For large-group.
     Task(GroupTask),
 }
 
 /// Which of some users are on which slot, silent slots too.
 #[derive(Debug, Default)]
 pub(crate) struct Audience {
-    /// By slot.
     slots: Vec<OnSlot>,
 }
 

@@ -35,7 +35,6 @@ pub struct Config {
     pub cache: Limits,
 }
 
-/// The stage.
 pub struct FanOut {
     presence: SharedPresence,
     members: Members,

@@ -18,7 +18,6 @@ use schemas::snowflake::{LeaseEnds, Snowflake, time_of};
 use crate::dedupe::not_assigned;
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError, Synchronous};
 
-/// The stage.
 #[derive(Debug)]
 pub struct IdAssign {
     snowflake: Snowflake,

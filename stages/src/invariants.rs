@@ -12,7 +12,6 @@ use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 /// An online client has a message so long after it was stored, at the latest.
 pub const ARRIVES_MS_MAX: i64 = 60_000;
 
-/// A guarantee.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Invariant {
     /// An acknowledged message is stored.
@@ -120,7 +119,6 @@ impl fmt::Display for Finding {
 pub struct Key {
     /// Where it was said.
     pub conversation: ConversationId,
-    /// By whom.
     pub sender: UserId,
     /// The client's name for it.
     pub client_msg_id: Box<str>,
@@ -133,7 +131,6 @@ pub struct Held {
     pub key: Key,
     /// Its position in the conversation.
     pub seq: Seq,
-    /// Its id.
     pub message_id: MessageId,
     /// When the copy that it was made from was appended; where that is not known, when it was
     /// created. ms since 1970 UTC.
@@ -145,7 +142,6 @@ pub struct Held {
 pub struct Seen {
     /// The client: any number of the observer's.
     pub client: u64,
-    /// The conversation.
     pub conversation: ConversationId,
     /// The message's position in it.
     pub seq: Seq,
@@ -156,9 +152,7 @@ pub struct Seen {
 /// A message that a client, online all the time, was to get.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Due {
-    /// The client.
     pub client: u64,
-    /// The conversation.
     pub conversation: ConversationId,
     /// The message's position in it.
     pub seq: Seq,
@@ -169,9 +163,7 @@ pub struct Due {
 /// The answer to a sync.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Synced {
-    /// The client.
     pub client: u64,
-    /// The conversation.
     pub conversation: ConversationId,
     /// The last seq that the client had seen.
     pub after: Seq,
@@ -186,7 +178,6 @@ pub struct Synced {
 /// The longest that a queue was.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
-    /// Its name.
     pub name: String,
     /// How long it was.
     pub longest: usize,

@@ -41,7 +41,6 @@ impl Default for Config {
     }
 }
 
-/// The stage.
 pub struct LargeGroup {
     presence: SharedPresence,
     members: Members,
@@ -54,7 +53,6 @@ pub struct LargeGroup {
 /// A group with messages whose first page is worked and whose last is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct InFlight {
-    /// P.
     pages: usize,
     messages: usize,
 }

@@ -17,7 +17,6 @@ pub struct Input<T> {
     pub source: Source,
     /// What travels beside it.
     pub headers: Headers,
-    /// The record.
     pub value: T,
 }
 
@@ -39,7 +38,6 @@ pub struct Output<T> {
     pub source: Source,
     /// What travels beside it: the input's, as a rule.
     pub headers: Headers,
-    /// The record.
     pub value: T,
 }
 
@@ -77,7 +75,6 @@ pub enum StageError {
     Retry {
         /// What is away, and what to do if it stays so.
         what: String,
-        /// Why.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },
@@ -86,7 +83,6 @@ pub enum StageError {
     Fatal {
         /// What is wrong.
         what: String,
-        /// Why.
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
     },

@@ -10,11 +10,8 @@ use serde_json::{Value, json};
 pub struct Account {
     /// Id, as JSON writes it.
     pub user_id: String,
-    /// Name.
     pub username: String,
-    /// Access token.
     pub token: String,
-    /// Refresh token.
     pub refresh_token: String,
 }
 

@@ -112,7 +112,6 @@ impl Broker {
         pid.trim().to_owned()
     }
 
-    /// Their addresses.
     pub fn address(&self) -> String {
         let addresses: Vec<_> = (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.ports.base() + node)).collect();
         addresses.join(",")

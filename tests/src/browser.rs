@@ -93,7 +93,6 @@ impl Window {
         }
     }
 
-    /// Clicks.
     pub async fn click(&self, id: &str) {
         self.click_on(&format!("[data-testid='{id}']")).await;
     }

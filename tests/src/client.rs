@@ -68,9 +68,7 @@ const SYNC_AGAIN_AFTER: Duration = Duration::from_millis(200);
 pub struct Say {
     /// The idempotency key.
     pub client_msg_id: String,
-    /// Where.
     pub conversation: ConversationId,
-    /// What.
     pub content: String,
     /// Whether the frame is sent twice.
     pub twice: bool,

@@ -48,7 +48,6 @@ pub enum Came {
 }
 
 impl Ledger {
-    /// Nothing yet.
     pub fn new(client: u64, user: UserId) -> Self {
         Self {
             client,

@@ -58,7 +58,6 @@ pub struct Talker {
 }
 
 impl Talker {
-    /// Connects.
     pub async fn connect(server: &Server, account: &Account) -> Self {
         let mut socket = connect(server.http, &account.token).await.expect("it connects");
         receive_type(&mut socket, "hello").await.expect("hello first");

@@ -41,7 +41,6 @@ pub struct Server {
 /// How a process is started, beside its data and addresses.
 #[derive(Debug, Clone, Default)]
 pub struct Launch {
-    /// Further arguments.
     pub args: Vec<String>,
     /// Further environment variables.
     pub env: Vec<(String, String)>,
@@ -99,7 +98,6 @@ impl Server {
         Starting::new(data, http, grpc, launch).ready().await
     }
 
-    /// Its process.
     pub fn pid(&self) -> Option<u32> {
         self.child.id()
     }
@@ -163,7 +161,6 @@ pub struct Starting {
 }
 
 impl Starting {
-    /// Starts it.
     pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
         Self::spawn(command(data, http, grpc), http, grpc, launch)
     }

@@ -11,7 +11,6 @@ use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, LogIdentity, Seq
 /// What a log needs to know of a topic.
 #[derive(Debug, PartialEq, Eq)]
 pub struct TopicSpec {
-    /// Its name.
     pub name: &'static str,
     /// How many partitions.
     pub partitions: Partitions,
@@ -32,7 +31,6 @@ pub enum Partitions {
     Chain,
     /// One a gateway slot.
     Slots,
-    /// This many.
     Fixed(u32),
 }
 
@@ -186,7 +184,6 @@ impl Key for GroupId {
 
 /// A record that says its own key.
 pub trait Keyed<K> {
-    /// The key.
     fn key(&self) -> K;
 }
 

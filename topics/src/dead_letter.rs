@@ -103,7 +103,6 @@ pub struct Letter {
     pub reader: String,
     /// In a word, what is wrong.
     pub class: String,
-    /// In full.
     pub error: String,
     /// Where it came from.
     pub topic: &'static TopicSpec,

@@ -39,7 +39,6 @@ pub enum LogError {
     /// There is no log of the project there.
     #[error("kafka at {brokers} has no topic {topic}: is it the right cluster, and the right log.kafka.topic_prefix?")]
     NoLog {
-        /// Their addresses.
         brokers: String,
         /// The topic that was looked for, with its prefix.
         topic: String,
@@ -73,13 +72,11 @@ pub enum LogError {
     OffsetOutOfRange {
         /// The topic's name.
         topic: String,
-        /// The partition.
         partition: u32,
         /// The offset asked for.
         offset: u64,
         /// The oldest kept.
         start: u64,
-        /// The end.
         end: u64,
     },
     /// Records below the end don't become visible.
@@ -89,37 +86,20 @@ pub enum LogError {
     Stalled {
         /// The topic's name.
         topic: String,
-        /// The partition.
         partition: u32,
-        /// Where.
         offset: u64,
     },
     /// Another member took over.
     #[error(
         "member {instance} of group {group} was fenced: another member of that name, or the new owner of its partitions, has taken over"
     )]
-    Fenced {
-        /// The group.
-        group: String,
-        /// The member.
-        instance: String,
-    },
+    Fenced { group: String, instance: String },
     /// Another process has the name of this member.
     #[error("another process ({by}) is {instance} of group {group} now: give each process names of its own")]
-    Replaced {
-        /// The group.
-        group: String,
-        /// The member.
-        instance: String,
-        /// Where.
-        by: String,
-    },
+    Replaced { group: String, instance: String, by: String },
     /// Another process has the log open.
     #[error("{path} is in use by another process: stop it, or choose another data directory")]
-    InUse {
-        /// The directory.
-        path: String,
-    },
+    InUse { path: String },
     /// The directory is not a log, or one of a newer version.
     #[error("{path} is not usable as a log: {reason}")]
     Unusable {
@@ -135,7 +115,6 @@ pub enum LogError {
     Corrupt {
         /// The topic's name.
         topic: String,
-        /// The partition.
         partition: u32,
         /// The first offset of the damaged batch.
         offset: u64,
@@ -144,14 +123,7 @@ pub enum LogError {
     },
     /// A record or batch over a limit of the log.
     #[error("{what} has {bytes} bytes; at most {max} are taken")]
-    TooLarge {
-        /// What.
-        what: &'static str,
-        /// Its size.
-        bytes: usize,
-        /// The limit.
-        max: usize,
-    },
+    TooLarge { what: &'static str, bytes: usize, max: usize },
     /// The disk is full; nothing was written.
     #[error("no space left for {path}: free some; the log goes on by itself")]
     DiskFull {
@@ -186,7 +158,6 @@ pub enum LogError {
         "the kafka at {brokers} is too old: {lacks}. Without that a message could get a second identity: run brokers of Kafka {oldest} or later"
     )]
     BrokerTooOld {
-        /// Their addresses.
         brokers: String,
         /// What it lacks.
         lacks: String,
@@ -199,7 +170,6 @@ pub enum LogError {
         causes(.source.as_ref())
     )]
     Unavailable {
-        /// Their addresses.
         brokers: String,
         /// What was being done.
         doing: &'static str,
@@ -213,7 +183,6 @@ pub enum LogError {
         causes(.source.as_ref())
     )]
     Refused {
-        /// Their addresses.
         brokers: String,
         /// What was being done.
         doing: &'static str,
@@ -224,9 +193,7 @@ pub enum LogError {
     /// The transaction was aborted; nothing of it is visible.
     #[error("a transaction on kafka at {brokers} was aborted: it is worked again")]
     Aborted {
-        /// Their addresses.
         brokers: String,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

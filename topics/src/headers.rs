@@ -32,9 +32,7 @@ pub const INPUT_POSITION_HEADER: &str = "input-position";
 /// W3C Trace Context, `traceparent`, version 00 (<https://www.w3.org/TR/trace-context/>).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct TraceParent {
-    /// Never 0.
     pub trace_id: u128,
-    /// Never 0.
     pub parent_id: u64,
     /// Bit 0: sampled.
     pub flags: u8,

@@ -24,9 +24,7 @@ pub struct Outgoing {
     pub topic: &'static TopicSpec,
     /// To this partition; `None`: the key decides ([`crate::partition::partition_of`]).
     pub partition: Option<u32>,
-    /// Its key.
     pub key: Bytes,
-    /// Its value.
     pub value: Bytes,
     /// What travels beside it.
     pub headers: Headers,
@@ -39,9 +37,7 @@ pub struct Incoming {
     pub offset: u64,
     /// When the log took it, ms since 1970 UTC (log-append time).
     pub time_ms: i64,
-    /// Its key.
     pub key: Bytes,
-    /// Its value.
     pub value: Bytes,
     /// What travels beside it.
     pub headers: Headers,
@@ -50,7 +46,6 @@ pub struct Incoming {
 /// Records of one partition, in order.
 #[derive(Debug, Clone)]
 pub struct PartitionBatch {
-    /// The partition.
     pub partition: u32,
     /// The records; never empty.
     pub records: Vec<Incoming>,
@@ -61,9 +56,7 @@ pub struct PartitionBatch {
 /// Where a record was put.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
-    /// The partition.
     pub partition: u32,
-    /// The offset.
     pub offset: u64,
 }
 
@@ -92,7 +85,6 @@ pub enum StartAt {
 /// How far a consumer group is behind in one partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionLag {
-    /// The partition.
     pub partition: u32,
     /// The committed position, when there is one.
     pub committed: Option<u64>,
@@ -107,7 +99,6 @@ pub struct PartitionLag {
 pub struct MemberSpec {
     /// The group: its members share the topic's partitions.
     pub group: String,
-    /// The topic.
     pub topic: &'static TopicSpec,
     /// Stable name of this member in the group (static membership, KIP-345). A second member of the
     /// same name fences the first one.
@@ -142,7 +133,6 @@ pub enum Event {
 /// A partition that a member got.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
-    /// The partition.
     pub partition: u32,
     /// The group's committed position, when there is one. A cluster whose coordinator is wrong may tell an
     /// older one, or none: a changelog that was committed along with it knows better.

@@ -29,7 +29,6 @@ use pipeline::log::OpenLog;
 const FEED_RECORDS: usize = 1_000;
 const FEED_APPENDS: usize = 4;
 
-/// For people.
 pub(super) fn named(log: LogKind) -> &'static str {
     match log {
         LogKind::Embedded => "bare copy through as many hops",

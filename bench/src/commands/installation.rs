@@ -15,7 +15,6 @@ use pipeline::store;
 /// Where a benchmark's log is.
 #[derive(Debug, Clone, Copy)]
 pub struct BenchedLog<'a> {
-    /// Which.
     pub kind: LogKind,
     /// The brokers, when it is Kafka.
     pub brokers: &'a str,
@@ -41,7 +40,6 @@ impl BenchedLog<'_> {
         config
     }
 
-    /// For people.
     pub fn described(&self) -> &'static str {
         match self.kind {
             LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
@@ -93,7 +91,6 @@ impl BenchedStore {
         config
     }
 
-    /// For people.
     pub fn described(&self) -> String {
         match self {
             Self::File(_) => "SQLite, WAL, synchronous=FULL".into(),

@@ -24,7 +24,6 @@ pub enum Answer {
     Ready(Utf8Bytes),
     /// Goes out once the message is durable.
     Durable {
-        /// Tells when.
         receipt: Receipt,
         /// The frame's id.
         id: Option<String>,

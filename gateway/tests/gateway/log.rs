@@ -15,9 +15,7 @@ use topics::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, Partition
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Gate {
     Open,
-    /// Appends wait.
     Held,
-    /// Appends fail.
     Refusing,
 }
 
@@ -26,7 +24,6 @@ pub struct GatedLog {
     inner: Arc<EmbeddedLog>,
     _dir: TempDir,
     pub gate: watch::Sender<Gate>,
-    /// Of persist.
     pub lag_records: AtomicU64,
     /// Of every other group.
     pub earlier_lag_records: AtomicU64,

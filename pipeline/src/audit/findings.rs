@@ -13,17 +13,9 @@ use topics::catalogue::TopicSpec;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
     /// A record of a topic.
-    Record {
-        /// The topic.
-        topic: &'static TopicSpec,
-        /// The partition.
-        partition: u32,
-        /// The offset.
-        offset: u64,
-    },
+    Record { topic: &'static TopicSpec, partition: u32, offset: u64 },
     /// A message of the store, of which the topics hold no record any more.
     Stored {
-        /// Its conversation.
         conversation: ConversationId,
         /// Its position there.
         seq: Seq,
@@ -66,7 +58,6 @@ impl fmt::Display for Location {
 /// Something that contradicts an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counterexample {
-    /// Where.
     pub location: Location,
     /// What, in words.
     pub what: String,

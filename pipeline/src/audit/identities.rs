@@ -10,7 +10,6 @@ use schemas::records::Sequenced;
 /// What a message is known by.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'a> {
-    /// Its id.
     pub message_id: MessageId,
     /// Who said it.
     pub sender: UserId,
@@ -210,17 +209,14 @@ impl Identities {
         }
     }
 
-    /// A conversation.
     pub fn get(&self, conversation: ConversationId) -> Option<&Conversation> {
         self.conversations.get(&conversation)
     }
 
-    /// A conversation.
     pub fn get_mut(&mut self, conversation: ConversationId) -> Option<&mut Conversation> {
         self.conversations.get_mut(&conversation)
     }
 
-    /// Every conversation.
     pub fn iter(&self) -> impl Iterator<Item = (ConversationId, &Conversation)> {
         self.conversations.iter().map(|(id, conversation)| (*id, conversation))
     }

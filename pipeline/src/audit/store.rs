@@ -40,7 +40,6 @@ struct InStore {
 pub struct StoreAudit<'a> {
     /// Where records are looked up again, for their offsets.
     pub log: &'a dyn Log,
-    /// The store.
     pub store: &'a dyn Store,
     /// What is looked at.
     pub scope: &'a Scope,
@@ -53,7 +52,6 @@ pub struct StoreAudit<'a> {
 }
 
 impl StoreAudit<'_> {
-    /// Reads everything.
     pub async fn look(mut self) -> Result<(), AuditError> {
         let partitions = self.log.layout().chain_partitions;
         let mut found: HashMap<ConversationId, InStore> = HashMap::new();

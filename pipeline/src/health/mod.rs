@@ -15,7 +15,6 @@ use topics::clock::Clock;
 /// How a component is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
-    /// It works.
     Ready,
     /// It costs speed, and nothing else; and why.
     Degraded(String),

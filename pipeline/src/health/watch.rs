@@ -25,7 +25,6 @@ pub type ToldStore = (Arc<dyn Store>, watch::Sender<bool>);
 
 /// All that a process watches.
 pub struct Watched {
-    /// The log.
     pub log: At<Arc<dyn Log>>,
     /// The store, and who is told whether it works.
     pub store: Option<At<ToldStore>>,
@@ -94,7 +93,6 @@ impl Watched {
     }
 }
 
-/// Asks once.
 type Ask = Box<dyn FnMut() -> BoxFuture<'static, super::State> + Send>;
 
 fn ask_of<T, F>(asked: T, ask: impl Fn(T) -> F + Send + 'static) -> Ask

@@ -10,16 +10,12 @@ use crate::config::{Config, LogKind};
 /// Why a process must not begin with this log and this store.
 #[derive(Debug, thiserror::Error)]
 pub enum PairingError {
-    /// The log's.
     #[error("whether the store belongs to it can't be read from {log}")]
     Log {
-        /// Which log.
         log: String,
-        /// Why.
         #[source]
         source: LogError,
     },
-    /// The store's.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// The new id has no encoding.
@@ -31,11 +27,9 @@ pub enum PairingError {
          another installation. {remedy}"
     )]
     Foreign {
-        /// Which store.
         store: String,
         /// The id that it has noted.
         filled_from: String,
-        /// Which log.
         log: String,
         /// The log's id.
         is: String,
@@ -49,15 +43,10 @@ pub enum PairingError {
          message. {remedy}"
     )]
     Ahead {
-        /// Which store.
         store: String,
-        /// Which log.
         log: String,
-        /// The message.
         message: MessageId,
-        /// Its conversation.
         conversation: ConversationId,
-        /// Its seq.
         seq: Seq,
         /// What the log has of the conversation.
         knows: String,
@@ -70,16 +59,7 @@ pub enum PairingError {
          short or restored from an older copy, or is another store. Users and groups are in a backup only; `gochat \
          rebuild store` writes messages again from the log. Then start again"
     )]
-    Lacks {
-        /// Which store.
-        store: String,
-        /// The message.
-        message: MessageId,
-        /// Its conversation.
-        conversation: ConversationId,
-        /// Its seq.
-        seq: Seq,
-    },
+    Lacks { store: String, message: MessageId, conversation: ConversationId, seq: Seq },
 }
 
 /// What can be done about a store of another log.

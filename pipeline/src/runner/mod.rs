@@ -58,7 +58,6 @@ pub struct Surroundings {
     pub log: Arc<dyn Log>,
     /// The time that stages are given.
     pub clock: Clock,
-    /// The bounds.
     pub config: RunnerConfig,
     /// Name of the task among all tasks of its group: stable through restarts, unique at any time.
     pub instance: String,
@@ -70,9 +69,7 @@ pub enum RunError {
     /// The log failed.
     #[error("stage {stage} stops: the log failed")]
     Log {
-        /// The stage.
         stage: &'static str,
-        /// How.
         #[source]
         source: LogError,
     },
@@ -83,24 +80,19 @@ pub enum RunError {
     InstanceTaken {
         /// The instance that both were given.
         instance: u16,
-        /// Where.
         by: String,
     },
     /// The stage can't go on.
     #[error("stage {stage} stops")]
     Stage {
-        /// The stage.
         stage: &'static str,
-        /// Why.
         #[source]
         source: StageError,
     },
     /// What the stage made does not fit its schema.
     #[error("stage {stage} stops: it made a record that can't be written")]
     Encode {
-        /// The stage.
         stage: &'static str,
-        /// Why.
         #[source]
         source: schemas::avro::AvroError,
     },
@@ -112,27 +104,19 @@ pub enum RunError {
          stages were fused until now, keep them fused"
     )]
     PositionLost {
-        /// The stage.
         stage: &'static str,
-        /// The group.
         group: &'static str,
         /// The input topic.
         topic: &'static str,
-        /// The partition.
         partition: u32,
     },
     /// The changelog holds bytes that are no record.
     #[error("stage {stage} stops: {topic} partition {partition} offset {offset} is no record of its changelog")]
     Changelog {
-        /// The stage.
         stage: &'static str,
-        /// The changelog.
         topic: &'static str,
-        /// The partition.
         partition: u32,
-        /// The offset.
         offset: u64,
-        /// Why.
         #[source]
         source: schemas::avro::AvroError,
     },

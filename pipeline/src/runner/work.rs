@@ -26,7 +26,6 @@ const STUCK_AFTER: Duration = Duration::from_secs(120);
 enum Failure {
     /// It may succeed later.
     Passing(Box<dyn std::error::Error + Send + Sync>),
-    /// It won't.
     Final(RunError),
 }
 

@@ -38,7 +38,6 @@ pub enum FieldType {
     Boolean,
     /// The name of a conversation.
     Conversation,
-    /// Any text.
     Text,
     /// Bytes, shown as hexadecimal text.
     Bytes,

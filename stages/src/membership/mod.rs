@@ -27,7 +27,6 @@ pub const SMALL_GROUP_MEMBERS_MAX: usize = 500;
 /// The members of a group at one version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// The group.
     pub group_id: GroupId,
     /// Raised by one with each change of the group.
     pub version: i64,
@@ -48,7 +47,6 @@ pub type MembershipSource = Arc<
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Limits {
-    /// Groups.
     pub groups_max: usize,
     /// Members, over all groups; 8 bytes each.
     pub members_max: usize,
@@ -63,7 +61,6 @@ impl Default for Limits {
 /// Whether a cache holds the members of large groups.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LargeGroups {
-    /// It does.
     Held,
     /// It only knows that they are large.
     Marked,
@@ -96,7 +93,6 @@ pub(crate) struct Need {
 /// What a record says of its group's version.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Change {
-    /// Nothing.
     None,
     /// The group changed to this version.
     To(i64),

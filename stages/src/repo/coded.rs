@@ -20,7 +20,6 @@ use tower::Service;
 /// The services, with a code on every refusal and a bound on every call.
 #[derive(Debug, Clone)]
 pub struct Coded<S> {
-    /// The services.
     pub services: S,
     /// What a call may take at most; its caller may give it less.
     pub time_max: Duration,

@@ -36,7 +36,6 @@ pub struct Digest<'a> {
 /// A row of the history.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
-    /// The message.
     pub message: &'a Sequenced,
     /// Index into [`Digest::conversations`].
     pub conversation: usize,

@@ -12,9 +12,7 @@ use super::model::{Group, GroupChange, Role};
 /// What a store knows when a change is judged.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
-    /// The group.
     pub group: &'a Group,
-    /// Who acts.
     pub actor: UserId,
     /// As what; `None`: not a member.
     pub actor_role: Option<Role>,

@@ -15,11 +15,9 @@ pub enum KeyError {
     /// The file can't be read or made.
     #[error("the signing key {path} could not be {doing}: {source}. See that its directory exists and is yours")]
     File {
-        /// The file.
         path: PathBuf,
         /// What was tried.
         doing: &'static str,
-        /// Why not.
         #[source]
         source: io::Error,
     },
@@ -28,9 +26,7 @@ pub enum KeyError {
         "{path} does not hold a signing key: {source}. Put the right file there, or remove it to get a new key, which ends every session"
     )]
     NotAKey {
-        /// The file.
         path: PathBuf,
-        /// Why not.
         #[source]
         source: InvalidKey,
     },

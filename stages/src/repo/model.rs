@@ -32,7 +32,6 @@ macro_rules! named {
 named! {
     /// Whether a user may act.
     UserStatus {
-        /// May.
         Active = "active",
         /// May; was not here for long.
         Inactive = "inactive",
@@ -44,7 +43,6 @@ named! {
 named! {
     /// What a member may do in a group.
     Role {
-        /// All.
         Owner = "owner",
         /// Change the group, add and remove members.
         Admin = "admin",
@@ -53,29 +51,23 @@ named! {
     }
 }
 
-/// A user.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct User {
-    /// Who.
     pub id: UserId,
     /// Unique whatever the case of its letters.
     pub username: String,
     /// What others see.
     pub display_name: String,
-    /// Empty: none.
     pub avatar_url: String,
-    /// Empty: none.
     pub email: String,
     /// Whether they may act.
     pub status: UserStatus,
-    /// Since when.
     pub created_at: i64,
 }
 
 /// A user and what their password is checked against.
 #[derive(Debug, Clone)]
 pub struct Credentials {
-    /// The user.
     pub user: User,
     /// PHC string; `None`: cannot sign in.
     pub password_hash: Option<String>,
@@ -86,7 +78,6 @@ pub struct Credentials {
 pub struct UserPatch {
     /// What others see.
     pub display_name: Option<String>,
-    /// Empty: none.
     pub avatar_url: Option<String>,
     /// Whether they may act.
     pub status: Option<UserStatus>,
@@ -98,7 +89,6 @@ pub type TokenHash = [u8; 32];
 /// A refresh token to be kept.
 #[derive(Debug, Clone, Copy)]
 pub struct NewToken {
-    /// Its hash.
     pub hash: TokenHash,
     /// Until when it is good.
     pub expires_at: i64,
@@ -134,7 +124,6 @@ pub struct SignIn {
 /// Up to where somebody has marked a conversation as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadMark {
-    /// Who.
     pub user_id: UserId,
     /// Up to and with this one.
     pub seq_id: Seq,
@@ -143,7 +132,6 @@ pub struct ReadMark {
 /// A read mark that a batch of messages has raised.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RaisedMark {
-    /// Where.
     pub conversation_id: ConversationId,
     /// Whose, and up to where.
     pub mark: ReadMark,
@@ -152,13 +140,11 @@ pub struct RaisedMark {
 /// A message as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Where.
     pub conversation_id: ConversationId,
     /// Unique among all messages.
     pub message_id: MessageId,
     /// Position in the conversation.
     pub seq_id: Seq,
-    /// Who.
     pub sender_id: UserId,
     /// What kind of event.
     pub kind: Kind,
@@ -166,7 +152,6 @@ pub struct Message {
     pub content: String,
     /// The sender's key.
     pub client_msg_id: String,
-    /// When.
     pub created_at: i64,
     /// What an edit, recall or reaction is about.
     pub target_seq: Option<Seq>,
@@ -181,7 +166,6 @@ pub struct Message {
 /// Which part of a history.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum HistoryRange {
-    /// The newest.
     Newest,
     /// The newest of those below this seq.
     Before(Seq),
@@ -192,7 +176,6 @@ pub enum HistoryRange {
 /// A page of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPage {
-    /// Oldest first.
     pub messages: Vec<Message>,
     /// More lie beyond, in the direction asked for.
     pub has_more: bool,
@@ -203,7 +186,6 @@ pub struct HistoryPage {
 /// A user's view of one of their conversations.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConversationView {
-    /// Which.
     pub id: ConversationId,
     /// The other user's display name, the group's name, or "World".
     pub title: String,
@@ -222,9 +204,7 @@ pub struct ConversationView {
 /// Where a page of conversations goes on: behind this one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConversationsAfter {
-    /// Its time.
     pub updated_at: i64,
-    /// Which.
     pub id: ConversationId,
 }
 
@@ -241,16 +221,12 @@ pub struct Standing {
     pub banned: bool,
 }
 
-/// A group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Group {
-    /// Which.
     pub id: GroupId,
-    /// Its name.
     pub name: String,
     /// What it is about.
     pub description: String,
-    /// Whose.
     pub owner_id: UserId,
     /// How many members it has.
     pub member_count: i32,
@@ -262,31 +238,25 @@ pub struct Group {
     pub large: bool,
     /// It ended: only its history is left.
     pub dissolved: bool,
-    /// Since when.
     pub created_at: i64,
 }
 
 /// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
-    /// Who.
     pub user_id: UserId,
-    /// Their name.
     pub username: String,
     /// What others see.
     pub display_name: String,
     /// What they may do.
     pub role: Role,
-    /// Since when.
     pub joined_at: i64,
 }
 
 /// Everybody in a group, at a version of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Membership {
-    /// Which group.
     pub group_id: GroupId,
-    /// Its version.
     pub version: i64,
     /// As in [`Group`].
     pub large: bool,
@@ -297,9 +267,7 @@ pub struct Membership {
 /// A group to be made.
 #[derive(Debug, Clone)]
 pub struct NewGroup {
-    /// Which.
     pub id: GroupId,
-    /// Its name.
     pub name: String,
     /// What it is about.
     pub description: String,
@@ -314,28 +282,16 @@ pub struct NewGroup {
 pub enum GroupChange {
     /// Another name or description; `None` stays as it is.
     Rename {
-        /// Its name.
         name: Option<String>,
         /// What it is about.
         description: Option<String>,
     },
     /// More members, each once. Who is one already is passed over.
-    Add {
-        /// Who.
-        user_ids: Vec<UserId>,
-    },
+    Add { user_ids: Vec<UserId> },
     /// One member less; the actor: leaves.
-    Remove {
-        /// Who.
-        user_id: UserId,
-    },
+    Remove { user_id: UserId },
     /// Another role for a member. A new owner makes the old one an admin.
-    SetRole {
-        /// Who.
-        user_id: UserId,
-        /// Which.
-        role: Role,
-    },
+    SetRole { user_id: UserId, role: Role },
     /// The end of the group.
     Dissolve,
 }
@@ -345,7 +301,6 @@ pub enum GroupChange {
 pub struct Act {
     /// Whose rights are judged.
     pub actor: UserId,
-    /// When.
     pub at: i64,
     /// The clientMsgId of the event: fixed, so that publishing it twice is recognised, and not to be
     /// guessed, so that nobody can take it first.
@@ -367,6 +322,5 @@ pub struct OutboxRow {
     pub kind: Kind,
     /// A [`schemas::records::GroupEvent`] as JSON.
     pub content: String,
-    /// When.
     pub created_at: i64,
 }

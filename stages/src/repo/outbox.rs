@@ -43,10 +43,8 @@ const SEARCH_WAIT: Duration = Duration::from_secs(10);
 /// Why the relay stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
-    /// The store.
     #[error("the outbox could not be read or marked")]
     Store(#[from] StoreError),
-    /// The log.
     #[error("group events could not be put on upstream-messages")]
     Log(#[from] LogError),
     /// An event that is no record.
@@ -54,10 +52,7 @@ pub enum OutboxError {
     Encode(#[from] AvroError),
     /// The topic did not show what it holds.
     #[error("upstream-messages partition {partition} could not be read up to its end in time; it is tried again")]
-    SearchTimedOut {
-        /// The partition.
-        partition: u32,
-    },
+    SearchTimedOut { partition: u32 },
 }
 
 impl OutboxError {

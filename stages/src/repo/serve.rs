@@ -47,7 +47,6 @@ const PENDING_RESETS_MAX: usize = 4_096;
 
 /// What the repo is put together from.
 pub struct RepoParts {
-    /// Keeps everything.
     pub store: Arc<dyn Store>,
     /// Remembers where users are connected.
     pub cache: Arc<dyn Cache>,

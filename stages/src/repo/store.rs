@@ -41,7 +41,6 @@ pub enum StoreError {
         causes(.source.as_ref())
     )]
     Unavailable {
-        /// Which database.
         store: String,
         /// What was asked of it.
         doing: &'static str,
@@ -55,7 +54,6 @@ pub enum StoreError {
         causes(.source.as_ref())
     )]
     Failed {
-        /// Which database.
         store: String,
         /// What was asked of it.
         doing: &'static str,
@@ -68,9 +66,7 @@ pub enum StoreError {
         "{conversation} seq {seq} is to be message {given}, but {stored} holds that place or id already: sequences were restarted. Do not go on; compare the topic sequenced-messages with the store"
     )]
     IdentityTaken {
-        /// The conversation.
         conversation: ConversationId,
-        /// The position.
         seq: Seq,
         /// The message that was to be written.
         given: MessageId,
@@ -79,18 +75,10 @@ pub enum StoreError {
     },
     /// A record that no id-assign stage writes.
     #[error("a record of {conversation} has seq {seq} and message id {message}, both must be positive")]
-    NoIdentity {
-        /// The conversation.
-        conversation: ConversationId,
-        /// Its position.
-        seq: Seq,
-        /// Its id.
-        message: MessageId,
-    },
+    NoIdentity { conversation: ConversationId, seq: Seq, message: MessageId },
     /// What was stored cannot be read back.
     #[error("{store} holds {what}, which is not valid: it was changed by hand, or by a newer version")]
     Unreadable {
-        /// Which database.
         store: String,
         /// What it holds.
         what: String,
@@ -202,7 +190,6 @@ pub trait Store: Send + Sync + 'static {
     /// says which.
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError>;
 
-    /// A user.
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
 
     /// The user of that name, with what their password is checked against.

@@ -17,7 +17,6 @@ use tokio::process::Command;
 
 use crate::ports::Ports;
 
-/// Which server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
     MariaDb,

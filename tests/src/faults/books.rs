@@ -25,7 +25,6 @@ const SAID_ONCE_WITHIN_MS: i64 = i64::MAX;
 /// How often an invariant was looked at, and what was found.
 #[derive(Debug, Clone, Default)]
 pub struct Tally {
-    /// Observations.
     pub looked_at: u64,
     /// Those that contradict it.
     pub broken: u64,
@@ -45,9 +44,7 @@ pub struct Books {
     tallies: BTreeMap<Invariant, Tally>,
     /// Pauses of delivery.
     pub pauses: Pauses,
-    /// Messages acknowledged.
     pub acked: u64,
-    /// Messages said.
     pub all_said: u64,
     /// Copies of them that were to be sent, resends after a break apart.
     pub copies: u64,
@@ -103,7 +100,6 @@ struct Line {
 }
 
 impl Books {
-    /// Nothing yet.
     pub fn new(cast: Arc<Cast>) -> Self {
         Self {
             room_of: cast.rooms.iter().enumerate().map(|(n, room)| (room.id, n)).collect(),

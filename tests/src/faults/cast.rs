@@ -27,14 +27,11 @@ pub struct Size {
 pub struct Cast {
     /// Who talks. The last one has a bad network.
     pub accounts: Vec<Account>,
-    /// Where.
     pub rooms: Vec<Room>,
 }
 
-/// A conversation.
 #[derive(Debug)]
 pub struct Room {
-    /// Its id.
     pub id: ConversationId,
     /// Its members, by their number in the cast.
     pub members: Vec<usize>,

@@ -21,7 +21,6 @@ pub struct Shared {
     pub cast: Arc<Cast>,
     /// Their clients, in the same order.
     pub clients: Vec<Client>,
-    /// The evidence.
     pub books: Mutex<Books>,
 }
 

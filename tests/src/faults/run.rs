@@ -39,7 +39,6 @@ pub struct Options {
     pub seed: u64,
     /// Messages a second.
     pub rate: u32,
-    /// Connected users.
     pub users: usize,
     /// Where data and logs are; kept when something breaks.
     pub dir: PathBuf,

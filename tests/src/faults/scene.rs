@@ -29,7 +29,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// How a scene is played.
 #[derive(Debug, Clone, Copy)]
 pub struct Play {
-    /// Who plays.
     pub size: Size,
     /// Messages a second.
     pub rate: u32,
@@ -39,7 +38,6 @@ pub struct Play {
 
 /// An installation under load.
 pub struct Scene {
-    /// The installation.
     pub stand: Stand,
     /// Clients and books.
     pub shared: Arc<Shared>,

@@ -29,7 +29,6 @@ pub enum Role {
     FanOut,
     /// The same for groups over 500.
     LargeGroup,
-    /// Sockets.
     Gateway,
 }
 
@@ -56,16 +55,13 @@ struct Part {
     server: Option<Server>,
 }
 
-/// An installation.
 pub struct Stand {
     /// Which log it is on.
     pub log: LogKind,
     data: PathBuf,
     config: PathBuf,
     parts: Vec<Part>,
-    /// Its brokers.
     pub brokers: Option<Broker>,
-    /// Its store.
     pub store: Store,
 }
 

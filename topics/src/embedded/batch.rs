@@ -37,7 +37,6 @@ pub(super) struct Batch {
     pub first_time: i64,
     /// Log-append time of the last record, ms since 1970 UTC.
     pub last_time: i64,
-    /// The records.
     pub body: Bytes,
 }
 

@@ -18,7 +18,6 @@ pub(super) struct Chunk {
     pub partition: usize,
     /// How many records.
     pub records: u64,
-    /// The records.
     pub body: Vec<u8>,
 }
 

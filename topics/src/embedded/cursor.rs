@@ -24,7 +24,6 @@ pub(super) struct Cursor {
 /// How much may be taken.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
-    /// Records.
     pub records: usize,
     /// Bytes of them.
     pub bytes: usize,
@@ -43,7 +42,6 @@ impl Cursor {
         self.next
     }
 
-    /// The partition.
     pub fn partition(&self) -> &Partition {
         &self.partition
     }

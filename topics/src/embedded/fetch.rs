@@ -14,7 +14,6 @@ use crate::catalogue::{Durability, TopicSpec};
 use crate::fullness::Bound;
 use crate::log::LogError;
 
-/// The connections.
 #[derive(Debug, Clone)]
 pub(super) struct Fetches {
     synced: Arc<Pool>,

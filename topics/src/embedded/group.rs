@@ -107,7 +107,6 @@ impl Group {
         Self { name, topic, changed: Notify::new(), state: Mutex::new(State { partitions, ..State::default() }) }
     }
 
-    /// Its name.
     pub fn name(&self) -> &str {
         &self.name
     }

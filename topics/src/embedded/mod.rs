@@ -82,7 +82,6 @@ pub struct EmbeddedConfig {
 pub const CALL_BYTES_MAX: usize = 16 << 20;
 
 impl EmbeddedConfig {
-    /// The defaults.
     pub fn new(dir: impl Into<PathBuf>, layout: Layout) -> Self {
         Self {
             dir: dir.into(),

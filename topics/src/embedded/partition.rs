@@ -19,7 +19,6 @@ const LOOK_BYTES_MAX: usize = 1 << 20;
 pub(super) struct Partition {
     /// Its number in the database.
     pub id: u32,
-    /// Its topic.
     pub topic: &'static TopicSpec,
     /// Its number in the topic.
     pub index: u32,
@@ -40,7 +39,6 @@ struct State {
 /// What a partition has for whoever reads on at an offset.
 #[derive(Debug)]
 pub(super) enum Look {
-    /// Nothing yet.
     AtEnd,
     /// These, from memory.
     Tail(VecDeque<Batch>),

@@ -39,16 +39,12 @@ pub(super) struct Shared {
 pub(super) enum Access {
     /// Everything, by way of the writer.
     Write {
-        /// For errors.
         dir: PathBuf,
         /// Where work goes.
         queue: Arc<Queue<Work>>,
     },
     /// Reading; another process may write.
-    Read {
-        /// For errors.
-        dir: PathBuf,
-    },
+    Read { dir: PathBuf },
 }
 
 impl Shared {

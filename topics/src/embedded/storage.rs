@@ -161,7 +161,6 @@ pub(super) fn set_position(
 /// A group's position, as one of the files has it.
 #[derive(Debug)]
 pub(super) struct Position {
-    /// The group.
     pub group: String,
     /// Number of the partition.
     pub partition: u32,

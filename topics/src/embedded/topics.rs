@@ -16,7 +16,6 @@ pub(super) struct Topics {
     partitions: Vec<Arc<Partition>>,
 }
 
-/// A topic.
 #[derive(Debug)]
 pub(super) struct OpenTopic {
     /// What the catalogue says of it.
@@ -75,7 +74,6 @@ impl Topics {
         &self.partitions[index]
     }
 
-    /// Every partition.
     pub fn partitions(&self) -> &[Arc<Partition>] {
         &self.partitions
     }
@@ -85,7 +83,6 @@ impl Topics {
         self.partitions.len()
     }
 
-    /// Every topic.
     pub fn all(&self) -> impl Iterator<Item = &OpenTopic> {
         self.by_name.values()
     }

@@ -55,11 +55,8 @@ pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
 /// Whose commit it is.
 #[derive(Debug)]
 pub(super) struct Committing {
-    /// The group.
     pub group: Arc<Group>,
-    /// The member.
     pub member: MemberId,
-    /// Its name.
     pub instance: String,
     /// The next offset of each partition.
     pub positions: Vec<(u32, u64)>,

@@ -68,14 +68,10 @@ impl Limits {
 pub enum CallFailed<E: std::error::Error + 'static> {
     /// It was not tried.
     #[error("{service} has failed too often just now: it is left alone for a moment, and tried again then")]
-    Refused {
-        /// The service.
-        service: &'static str,
-    },
+    Refused { service: &'static str },
     /// It took too long; whether it was done is not known.
     #[error("{service} did not answer within {} ms", limit.as_millis())]
     TimedOut {
-        /// The service.
         service: &'static str,
         /// How long it had.
         limit: Duration,
@@ -83,7 +79,6 @@ pub enum CallFailed<E: std::error::Error + 'static> {
     /// The service said so.
     #[error("{service} failed")]
     Failed {
-        /// The service.
         service: &'static str,
         /// What it said.
         #[source]

@@ -221,7 +221,6 @@ impl Membership {
         self.standing = Standing::GivenUp;
     }
 
-    /// Joins again.
     pub(super) fn come_back(&mut self) {
         self.consumer.context().set_leaving(false);
         match self.consumer.subscribe(&[&self.topic.name]) {

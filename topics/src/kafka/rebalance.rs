@@ -21,7 +21,6 @@ pub(super) enum Change {
     Assigned(Vec<u32>),
     /// To be given up in good order.
     Revoked(Vec<u32>),
-    /// Already gone.
     Lost(Vec<u32>),
 }
 

@@ -39,7 +39,6 @@ pub enum InvalidCondition {
     Record {
         /// The topic's name.
         topic: &'static str,
-        /// The field.
         field: String,
         /// What it has.
         known: String,
@@ -49,7 +48,6 @@ pub enum InvalidCondition {
     NoSuchValue {
         /// The topic's name.
         topic: &'static str,
-        /// The field.
         field: String,
         /// The value asked for.
         value: String,

@@ -25,7 +25,6 @@ pub struct DeadLetters {
     pub no_letters_at: BTreeSet<u64>,
 }
 
-/// Which letters.
 #[derive(Debug, Clone, Default)]
 pub struct Selection {
     /// Of this error class.
@@ -105,7 +104,6 @@ pub struct Group<'a> {
     pub topic: &'static TopicSpec,
     /// What is wrong with them.
     pub class: &'a str,
-    /// How many.
     pub letters: u64,
     /// When the first was set aside, ms since 1970 UTC.
     pub first_ms: i64,

@@ -7,7 +7,6 @@ use crate::scan::Scan;
 /// A topic at one moment.
 #[derive(Debug, Clone)]
 pub struct TopicOverview {
-    /// Which.
     pub topic: &'static TopicSpec,
     /// Its partitions, by number.
     pub partitions: Vec<PartitionOverview>,
@@ -16,9 +15,7 @@ pub struct TopicOverview {
 /// A partition at one moment.
 #[derive(Debug, Clone)]
 pub struct PartitionOverview {
-    /// Its number.
     pub partition: u32,
-    /// Its offsets.
     pub bounds: Bounds,
     /// Log-append times of the oldest and the newest record, ms since 1970 UTC. `None`: it is empty,
     /// or times were not asked for.
@@ -30,7 +27,6 @@ pub struct PartitionOverview {
 /// How far a group is in a partition.
 #[derive(Debug, Clone)]
 pub struct GroupPosition {
-    /// The group.
     pub group: &'static str,
     /// Its committed position, when there is one.
     pub committed: Option<u64>,
@@ -41,7 +37,6 @@ pub struct GroupPosition {
 /// Whether the times of records are looked up too: two reads a partition.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
-    /// They are.
     Read,
     /// They are not.
     Skip,

@@ -38,7 +38,6 @@ pub struct Tail {
     stalls_at: Instant,
 }
 
-/// One look.
 const WAIT: Duration = Duration::from_millis(500);
 
 impl Tail {

@@ -28,7 +28,6 @@ pub struct TransactionId(usize);
 struct Transaction {
     instance: String,
     open: bool,
-    /// (topic, partition)
     written: BTreeSet<(usize, u32)>,
     /// Index of the group whose positions it carries.
     group: Option<usize>,

@@ -23,7 +23,6 @@ use super::store::Rows;
 use super::wiring;
 use super::world::Process;
 
-/// A bug.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
     /// A stage commits its position and then its outputs.

@@ -51,7 +51,6 @@ pub enum Boundary {
     After,
 }
 
-/// What strikes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Fault {
     /// An error that passes: the same call may succeed.

@@ -109,9 +109,7 @@ pub struct BeyondRun(pub Seq);
 /// Which seqs a page of a conversation without a hole has.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
-    /// The oldest.
     pub from: Seq,
-    /// The newest.
     pub to: Seq,
     /// More lie beyond, in the direction asked for.
     pub has_more: bool,

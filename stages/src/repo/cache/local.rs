@@ -23,9 +23,7 @@ use crate::repo::model::{Membership, User};
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalConfig {
-    /// Users.
     pub users_max: u64,
-    /// User sessions.
     pub sessions_max: u64,
     /// Memory for messages, in MiB.
     pub messages_mib_max: u64,

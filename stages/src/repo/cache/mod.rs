@@ -34,7 +34,6 @@ pub const KEPT_MESSAGES: usize = 64;
 /// How long things are kept. The defaults are the design's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
-    /// A user.
     pub user: Duration,
     /// That there is no such user.
     pub absent_user: Duration,
@@ -75,7 +74,6 @@ pub enum Lookup<T> {
 /// Where a user is connected.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserSession {
-    /// Who.
     pub user_id: UserId,
     /// At which gateway.
     pub gateway_id: String,
@@ -102,7 +100,6 @@ pub enum CacheError {
     Away {
         /// Where it is, without its password.
         address: String,
-        /// Why.
         #[source]
         source: CallFailed<::redis::RedisError>,
     },
@@ -116,7 +113,6 @@ pub enum CacheError {
         address: String,
         /// What it holds.
         what: &'static str,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -125,7 +121,6 @@ pub enum CacheError {
 /// Remembers what the store said, and what it was told. Each call is one round trip.
 #[async_trait]
 pub trait Cache: Send + Sync + 'static {
-    /// A user.
     async fn user(&self, id: UserId) -> Result<Lookup<User>, CacheError>;
 
     /// Keeps what the store said of a user; `None`: there is none. Changes nothing while something is
@@ -189,14 +184,12 @@ impl CacheConfig {
     }
 }
 
-/// Which cache.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheKind {
     /// In this process.
     #[default]
     Local,
-    /// Redis.
     Redis,
 }
 

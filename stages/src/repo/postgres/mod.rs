@@ -121,7 +121,6 @@ impl Dialect for Postgres {
     }
 }
 
-/// <https://www.postgresql.org/docs/current/errcodes-appendix.html>
 fn outlook_of_sqlstate(code: &str) -> Outlook {
     match (code.get(..2), code) {
         // A read-only transaction: the server is a standby, or was made one.

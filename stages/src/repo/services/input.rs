@@ -19,7 +19,6 @@ pub(super) struct PageLimit {
 
 /// Of messages and conversations.
 pub(super) const PAGE: PageLimit = PageLimit { default: 50, max: 200 };
-/// Of members.
 pub(super) const MEMBERS_PAGE: PageLimit = PageLimit { default: 100, max: 1_000 };
 
 impl PageLimit {

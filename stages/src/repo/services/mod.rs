@@ -86,9 +86,7 @@ pub(super) enum CallError {
     /// Anything else of ours.
     #[error("{what}")]
     Internal {
-        /// What.
         what: &'static str,
-        /// Why.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

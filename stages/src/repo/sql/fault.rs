@@ -17,7 +17,6 @@ pub enum Fault {
     Refused(Refusal),
     /// What is stored cannot be read back.
     Unreadable(String),
-    /// Explained already.
     Store(StoreError),
 }
 

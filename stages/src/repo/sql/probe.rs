@@ -27,7 +27,6 @@ pub enum Question {
 }
 
 impl<DB: Dialect> Connections<DB> {
-    /// Asks.
     pub async fn probe(&self, question: Question) -> Result<(), Fault> {
         if let Ok((mut connection, in_use)) = within(STEP_TIME_MAX, async { Ok(self.acquire().await?) }).await {
             let outcome = within(STEP_TIME_MAX, ask::<DB>(&mut connection, question)).await;

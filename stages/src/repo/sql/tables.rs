@@ -24,7 +24,6 @@ pub trait Tables:
 
 impl<T: Users + Tokens + Groups + Members + Conversations + Messages + Outbox + Batches + LogIdentity> Tables for T {}
 
-/// Users.
 #[async_trait]
 pub trait Users: Send {
     /// Whether it was inserted; not when the name, the email address or the id is taken.
@@ -47,7 +46,6 @@ pub struct KeptToken {
     pub expires_at: i64,
 }
 
-/// Refresh tokens.
 #[async_trait]
 pub trait Tokens: Send {
     async fn token_owner(&mut self, token: TokenHash) -> Result<Option<UserId>, Fault>;

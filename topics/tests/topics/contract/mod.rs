@@ -23,7 +23,6 @@ use topics::log::Log;
 /// One log of its own for one test, with [`CHAIN_PARTITIONS`] partitions and nothing in it.
 #[async_trait]
 pub trait Harness: Send {
-    /// The log.
     fn log(&self) -> Arc<dyn Log>;
 
     /// Lets go of the log and opens it anew, as another process would. What was given out by
