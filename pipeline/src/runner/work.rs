@@ -1,5 +1,6 @@
 //! One batch: decode, prepare, process, commit; again after a passing failure.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
@@ -12,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use topics::codec::Encoder;
 use topics::dead_letter::{Reason, dead_letter};
 use topics::headers::{Headers, InputPosition};
-use topics::log::{Class, Commit, Incoming, Member, PartitionBatch};
+use topics::log::{Class, Commit, Incoming, LogError, Member, PartitionBatch};
 use tracing::Instrument;
 
 use super::wiring::Changelog;
@@ -43,10 +44,30 @@ struct Dead {
 }
 
 impl<S: Stage> Task<'_, S> {
-    /// Works on a batch until it is committed, or the task is told to stop between two tries.
+    /// Works on a batch until it is committed, or the task is told to stop between two tries. Where its outputs are
+    /// more than the log takes in one commit, its halves are worked on one after the other.
     pub(super) async fn work(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), RunError> {
+        let mut waiting = vec![];
+        let mut next = Some(Cow::Borrowed(batch));
+        while let Some(part) = next {
+            match self.work_whole(member, &part).await {
+                Err(RunError::Log { source: LogError::TooLarge { .. }, .. }) if records_of(&part) > 1 => {
+                    let (first, second) = halves(&part);
+                    waiting.push(second);
+                    next = Some(Cow::Owned(first));
+                }
+                // It may be uncommitted, so nothing behind it may be.
+                Ok(()) if self.shutdown.is_cancelled() => return Ok(()),
+                Ok(()) => next = waiting.pop().map(Cow::Owned),
+                Err(e) => return Err(e),
+            }
+        }
+        Ok(())
+    }
+
+    async fn work_whole(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), RunError> {
         let (stage, started) = (self.stage.name(), Instant::now());
-        let records: usize = batch.iter().map(|part| part.records.len()).sum();
+        let records = records_of(batch);
         let span = tracing::info_span!("batch", stage, records, partitions = batch.len());
         let mut wait = self.around.config.retry_wait_min;
         let (mut tries, mut told) = (0_u32, false);
@@ -116,8 +137,7 @@ impl<S: Stage> Task<'_, S> {
     }
 
     fn decode(&self, batch: &[PartitionBatch]) -> Decoded<S::In> {
-        let mut decoded =
-            Decoded { inputs: Vec::with_capacity(batch.iter().map(|p| p.records.len()).sum()), dead: vec![] };
+        let mut decoded = Decoded { inputs: Vec::with_capacity(records_of(batch)), dead: vec![] };
         for part in batch {
             for record in &part.records {
                 match (self.wiring.decode)(&record.value) {
@@ -166,6 +186,29 @@ impl<S: Stage> Task<'_, S> {
         }));
         Ok(outputs)
     }
+}
+
+fn records_of(batch: &[PartitionBatch]) -> usize {
+    batch.iter().map(|part| part.records.len()).sum()
+}
+
+/// A batch of two records or more in two, each in the order of the batch.
+fn halves(batch: &[PartitionBatch]) -> (Vec<PartitionBatch>, Vec<PartitionBatch>) {
+    let (mut first, mut second) = (Vec::new(), Vec::new());
+    let mut room = records_of(batch) / 2;
+    for part in batch {
+        let (before, after) = part.records.split_at(room.min(part.records.len()));
+        room -= before.len();
+        let partition = part.partition;
+        if !before.is_empty() {
+            let next_offset = after.first().map_or(part.next_offset, |record| record.offset);
+            first.push(PartitionBatch { partition, records: before.to_vec(), next_offset });
+        }
+        if !after.is_empty() {
+            second.push(PartitionBatch { partition, records: after.to_vec(), next_offset: part.next_offset });
+        }
+    }
+    (first, second)
 }
 
 /// Waits a share of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.

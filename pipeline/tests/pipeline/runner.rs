@@ -113,18 +113,25 @@ impl Bench {
         Self { _dir: dir, log, failures_left: Arc::default(), stop: CancellationToken::new() }
     }
 
-    fn wiring() -> Wiring<Counting> {
+    /// Each record comes out so many times.
+    fn wiring(copies: usize) -> Wiring<Counting> {
         let changelog = Changelog::Topics {
             topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
             emit: Box::new(|partition, head: &Head, headers, encoder: &mut Encoder| {
                 encoder.put_at(&HEADS, partition, &head.key(), head, headers)
             }),
         };
-        Wiring::new("counting", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(changelog)
+        let emit = along(&ACCEPTED);
+        let copied = move |output: &_, encoder: &mut _| (0..copies).try_for_each(|_| emit(output, encoder));
+        Wiring::new("counting", &UPSTREAM, Hop::Dedupe, Box::new(copied)).transactional(changelog)
     }
 
     /// Starts the runner; the handle gives its outcome once it is stopped.
     fn run(&self) -> tokio::task::JoinHandle<Result<(), RunError>> {
+        self.run_copying(1)
+    }
+
+    fn run_copying(&self, copies: usize) -> tokio::task::JoinHandle<Result<(), RunError>> {
         let config = RunnerConfig { retry_wait_min: Duration::from_millis(1), ..RunnerConfig::default() };
         let (log, clock) = (self.log.clone(), Clock::manual(NOW));
         let around = Surroundings { log, clock, config, instance: "one".into() };
@@ -135,7 +142,7 @@ impl Bench {
                 pending: vec![],
                 failures_left: failures_left.clone(),
             };
-            runner::run(make, &Self::wiring(), &around, &stop).await
+            runner::run(make, &Self::wiring(copies), &around, &stop).await
         })
     }
 
@@ -146,6 +153,19 @@ impl Bench {
             encoder.put_at(&UPSTREAM, 0, &ConversationId::World, &message(content), headers).unwrap();
         }
         self.log.append(encoder.finish()).await.unwrap();
+    }
+
+    /// The newest count in the changelog of partition 0.
+    async fn last_count(&self) -> i64 {
+        let end = self.log.bounds(&HEADS.spec, 0).await.unwrap().end;
+        let mut reader = self.log.read(&HEADS.spec, &[(0, StartAt::Earliest)]).await.unwrap();
+        loop {
+            let batch = reader.next(WAIT).await.unwrap().expect("the changelog has a record");
+            let last = batch.records.last().unwrap();
+            if last.offset + 1 == end {
+                return Head::decode(&last.value).unwrap().ordinal;
+            }
+        }
     }
 
     /// The first `count` records of partition 0 of a topic, waiting for them.
@@ -190,11 +210,7 @@ async fn state_outputs_and_positions_survive_a_restart_together() {
     bench.say(&["c"]).await;
     let running = bench.run();
     assert_eq!(contents(&bench.records(&ACCEPTED.spec, 3).await), ["a", "b", "c"]);
-    let heads = bench.records(&HEADS.spec, 1).await;
-    let count = Head::decode(&heads.last().unwrap().value).unwrap().ordinal;
-    let all = bench.log.bounds(&HEADS.spec, 0).await.unwrap().end;
-    let last = if heads.len() as u64 == all { count } else { 3 };
-    assert_eq!(last, 3, "the count goes on where it was");
+    assert_eq!(bench.last_count().await, 3, "the count goes on where it was");
     bench.stop.cancel();
     running.await.unwrap().unwrap();
 }
@@ -242,6 +258,28 @@ async fn a_passing_failure_is_tried_again_and_changes_nothing() {
     running.await.unwrap().unwrap();
     assert_eq!(bench.failures_left.load(Ordering::SeqCst), 0);
     assert_eq!(bench.log.bounds(&ACCEPTED.spec, 0).await.unwrap().end, 2);
+}
+
+#[tokio::test]
+async fn a_batch_whose_outputs_are_too_many_for_one_commit_is_committed_in_parts() {
+    const RECORDS: usize = 60;
+    const COPIES: usize = 64;
+    let bench = Bench::new();
+    // 61 MiB of outputs, of which the log takes 16 at once.
+    let long: Vec<String> = (0..RECORDS).map(|n| format!("{n:0>16384}")).collect();
+    bench.say(&long.iter().map(String::as_str).collect::<Vec<_>>()).await;
+    let running = bench.run_copying(COPIES);
+    let records = bench.records(&ACCEPTED.spec, RECORDS * COPIES).await;
+    let expected: Vec<_> = long.iter().flat_map(|content| std::iter::repeat_n(content.clone(), COPIES)).collect();
+    assert!(contents(&records) == expected, "each comes as often as it should, in order");
+    bench.stop.cancel();
+    running.await.unwrap().unwrap();
+    assert_eq!(bench.log.bounds(&ACCEPTED.spec, 0).await.unwrap().end as usize, RECORDS * COPIES);
+    let lag = bench.log.lag("counting", &UPSTREAM.spec).await.unwrap();
+    assert!(lag.iter().all(|partition| partition.records == 0), "{lag:?}");
+    let changes = bench.log.bounds(&HEADS.spec, 0).await.unwrap().end;
+    assert!(changes >= 4, "{changes} commits");
+    assert_eq!(bench.last_count().await, RECORDS as i64);
 }
 
 #[tokio::test]

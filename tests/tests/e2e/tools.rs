@@ -84,7 +84,14 @@ async fn topics_are_looked_at_beside_the_running_process_and_the_check_holds() {
     assert_eq!(all.len(), 2, "{all:?}");
     let conversation = all[1]["value"]["conversation_id"].as_str().unwrap();
     let chosen = format!("conversation_id={conversation}");
-    let one = lines(&ok(data, &["topics", "tail", "persisted-messages", "--where", &chosen]).await);
+    // What is stored is passed on a moment later.
+    let deadline = Instant::now() + WAIT;
+    let one = loop {
+        let one = lines(&ok(data, &["topics", "tail", "persisted-messages", "--where", &chosen]).await);
+        if !one.is_empty() || Instant::now() > deadline {
+            break one;
+        }
+    };
     assert_eq!((one.len(), &one[0]["value"]), (1, &all[1]["value"]));
     assert_eq!(lines(&ok(data, &["topics", "tail", "sequenced-messages", "--key", conversation]).await).len(), 1);
     assert_eq!(ok(data, &["topics", "tail", "sequenced-messages", "--from", "latest"]).await, "");

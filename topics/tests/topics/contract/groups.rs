@@ -49,7 +49,7 @@ pub async fn members_share_partitions_as_they_join_and_leave(harness: &mut impl 
 
 pub async fn a_member_that_dies_silently_loses_its_partitions(harness: &mut impl Harness) {
     let log = harness.log();
-    let patience = Duration::from_millis(500);
+    let patience = Duration::from_secs(2);
     let spec = MemberSpec { poll_interval_max: patience, ..member_spec(&UPSTREAM.spec, "silent") };
     let mut silent = join_and_start(&log, spec, ALL).await;
     // From here on it does not call.
