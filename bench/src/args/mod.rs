@@ -23,7 +23,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXAMPLES: &str = "Examples, with `cargo run --release -p bench --` before each:
+const EXAMPLES: &str = "Examples, with `cargo run --profile dist --package bench --` before each:
   chain                                             messages a second through all five stages
   chain --log kafka --brokers 127.0.0.1:19092       the same on a real broker
   stage dedupe                                      one stage alone, without any I/O

@@ -4,5 +4,3 @@
 
 mod contract;
 mod embedded;
-#[cfg(feature = "kafka")]
-mod kafka;

@@ -3,6 +3,7 @@
 
 mod ground;
 mod pairing;
+mod pairs;
 mod planted;
 
 use std::sync::Arc;
