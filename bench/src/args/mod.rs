@@ -59,9 +59,6 @@ pub enum Command {
   bench cache
   bench cache --redis redis://127.0.0.1:19112     a server that nobody else uses: its memory is limited")]
     Cache(CacheBenchArgs),
-    /// The product itself, for `connections`: a server whose memory is its own.
-    #[command(hide = true)]
-    Gochat(Box<pipeline::cli::Cli>),
 }
 
 /// Arguments of `bench cache`.
