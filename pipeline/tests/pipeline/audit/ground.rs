@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pipeline::audit::{Findings, IDENTITIES_MAX, Location, Scope, audit};
 use pipeline::cli::Role;
-use pipeline::config::{Config, LogKind};
+use pipeline::config::Config;
 use pipeline::log::OpenLog;
 use pipeline::runner::{RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;
@@ -46,10 +46,6 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn embedded() -> Self {
-        Self::open(Config::default()).await
-    }
-
     pub async fn open(mut config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         config.data_dir = dir.path().into();

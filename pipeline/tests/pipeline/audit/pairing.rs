@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use pipeline::config::Config;
 use pipeline::pairing::{self, PairingError};
 use schemas::ids::Seq;
 use schemas::records::{Head, Sequenced};

@@ -7,7 +7,7 @@ use stages::invariants::Invariant;
 use topics::catalogue::{DELIVERIES, HEADS, PERSISTED, SEQUENCED, UPSTREAM};
 use topics::clock::Clock;
 
-use super::ground::{BOB, EPOCH, Ground, assert_all_hold, assert_broken, next_of, pair, place, said, scope};
+use super::ground::{BOB, EPOCH, Ground, assert_broken, next_of, pair, place, said, scope};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seq_that_was_left_out_breaks_gapless_and_a_head_that_is_behind_breaks_whole() {
