@@ -3,7 +3,6 @@
 
 fn main() -> Result<(), Box<dyn std::error::Error>> {
     println!("cargo:rerun-if-changed=../schemas/proto");
-    println!("cargo:rerun-if-changed=migrations");
     let descriptors = protox::compile(["gochat/repo/v1/repo.proto"], ["../schemas/proto"])?;
     tonic_prost_build::configure()
         .build_server(true)

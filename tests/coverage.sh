@@ -66,7 +66,7 @@ failed=0
 tests/run.sh "$@" || failed=$?
 
 "$(tool llvm-profdata)" merge --sparse --failure-mode=all -o "$dir/all.profdata" "$profiles"/*.profraw
-cargo test --workspace --locked --no-run --message-format=json 2>/dev/null |
+cargo test --workspace --locked --lib --bins --test '*' --no-run --message-format=json 2>/dev/null |
   python3 -c '
 import json, sys
 for line in sys.stdin:

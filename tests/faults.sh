@@ -45,9 +45,9 @@ for argument in "$@"; do
 done
 
 command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)" >&2; exit 1; }
-# The release build where there is one, since it is the one that people run; else the one that tests use.
+# The build that people run, where there is one; else the one that tests use.
 profile=dev target=${CARGO_TARGET_DIR:-$root/target}
-[ ! -x "$target/release/gochat" ] || profile=release
+for built in release dist; do [ ! -x "$target/$built/gochat" ] || profile=$built; done
 (cd "$root" && cargo build --workspace --bins --locked --profile "$profile") >&2
 [ "$profile" = dev ] && profile=debug
 exec "$target/$profile/faults" "$@"

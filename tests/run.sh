@@ -51,7 +51,10 @@ fi
 command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)" >&2; exit 1; }
 
 say "building"
-cargo build --workspace --all-targets --locked
+cargo build --workspace --locked
+# Plain `cargo test` leaves out what wants a service, the targets `services`; the pattern takes them in.
+all=(--workspace --locked --lib --bins --test '*')
+cargo test "${all[@]}" --no-run
 
 say "the page's own modules"
 node --test gateway/web/tests/
@@ -73,7 +76,10 @@ done
 say "tests"
 # As many schedules of the simulated chain as a release asks for.
 export GOCHAT_SIMULATE_SCHEDULES=10000
-cargo test --workspace --locked --no-fail-fast -- "$@"
+cargo test "${all[@]}" --no-fail-fast -- "$@"
+
+# The stage that CONTRIBUTING.md explains.
+cargo run --locked --quiet --example word_count
 
 # Every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.
 if (($# == 0)); then

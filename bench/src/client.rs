@@ -1,18 +1,14 @@
-//! Clients of an installation that is measured: accounts over REST, sockets that have said `hello`.
+//! Many clients of an installation that is measured: signed up and connected, a few at a time.
 
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
-use reqwest::StatusCode;
+use outside::api::Api;
+pub use outside::socket::Socket;
+use outside::socket::{connect, receive_type};
+use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tokio::net::TcpStream;
-use tokio::time::{Instant, sleep, timeout};
-use tokio_tungstenite::tungstenite::protocol::WebSocketConfig;
-use tokio_tungstenite::tungstenite::{Error as SocketError, Message};
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async_with_config};
-
-/// A WebSocket of a client.
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+use tokio::time::{Instant, sleep};
 
 /// Sign-ups and connections under way at once.
 const AT_ONCE: usize = 16;
@@ -20,11 +16,6 @@ const AT_ONCE: usize = 16;
 const BUSY_MAX: Duration = Duration::from_secs(60);
 /// How long to wait before a busy server is asked again.
 const ASK_AGAIN_AFTER: Duration = Duration::from_millis(100);
-/// How long a socket may take to say `hello`.
-const HELLO_MAX: Duration = Duration::from_secs(30);
-/// What a client reads and writes at once: thousands of them live in one process.
-const BUFFER_BYTES: usize = 4 * 1_024;
-
 /// What a client could not do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
@@ -51,16 +42,9 @@ pub enum ClientError {
         /// And what words.
         answer: Value,
     },
-    /// A socket could not be opened.
-    #[error("no socket could be opened to {address}")]
-    Connect {
-        address: String,
-        #[source]
-        source: Box<SocketError>,
-    },
-    /// A socket was opened, and then did not say `hello` in time.
-    #[error("a socket to {address} did not say hello within {} s", HELLO_MAX.as_secs())]
-    NoHello { address: String },
+    /// A socket could not be opened, or did not say `hello`.
+    #[error("no socket could be opened to {address}: {why}")]
+    Connect { address: String, why: String },
 }
 
 /// A user who is signed in.
@@ -74,7 +58,7 @@ pub struct Account {
 /// An installation, as clients reach it.
 #[derive(Debug, Clone)]
 pub struct Installation {
-    http: reqwest::Client,
+    api: Api,
     /// `host:port`.
     authority: String,
 }
@@ -87,7 +71,7 @@ impl Installation {
     pub fn at(address: &str) -> Result<Self, ClientError> {
         let authority = address.strip_prefix("http://").map(|rest| rest.trim_end_matches('/'));
         match authority.filter(|authority| !authority.is_empty() && !authority.contains('/')) {
-            Some(authority) => Ok(Self { http: reqwest::Client::new(), authority: authority.to_owned() }),
+            Some(authority) => Ok(Self { api: Api::new(authority), authority: authority.to_owned() }),
             None => Err(ClientError::Address { address: address.to_owned() }),
         }
     }
@@ -98,15 +82,13 @@ impl Installation {
     }
 
     async fn sign_up(&self, username: String) -> Result<Account, ClientError> {
-        let url = format!("http://{}/api/auth/register", self.authority);
         let address = || self.authority.clone();
         let unanswered = |source| ClientError::Unanswered { address: address(), source };
         let body = json!({"username": username, "password": "correct horse battery staple"});
         let deadline = Instant::now() + BUSY_MAX;
         loop {
-            let answer = self.http.post(&url).json(&body).send().await.map_err(unanswered)?;
-            let status = answer.status();
-            let answer: Value = answer.json().await.unwrap_or_default();
+            let call = self.api.try_call(Method::POST, "/api/auth/register", None, Some(body.clone()));
+            let (status, answer) = call.await.map_err(unanswered)?;
             let user_id = answer["userId"].as_str().and_then(|id| id.parse().ok());
             if let (StatusCode::CREATED, Some(user_id), Some(token)) = (status, user_id, answer["accessToken"].as_str())
             {
@@ -130,17 +112,9 @@ impl Installation {
 
     /// A socket that has said `hello`: from now on messages arrive.
     async fn connect(&self, account: &Account) -> Result<Socket, ClientError> {
-        let url = format!("ws://{}/ws?token={}&device=bench", self.authority, account.token);
-        let buffers = WebSocketConfig::default().read_buffer_size(BUFFER_BYTES).write_buffer_size(BUFFER_BYTES);
-        let address = || self.authority.clone();
-        // With Nagle's algorithm a frame would wait for the acknowledgement of the one before.
-        let (mut socket, _) = connect_async_with_config(url, Some(buffers), true)
-            .await
-            .map_err(|source| ClientError::Connect { address: address(), source: Box::new(source) })?;
-        match timeout(HELLO_MAX, socket.next()).await {
-            Ok(Some(Ok(Message::Text(text)))) if text.starts_with(r#"{"type":"hello""#) => Ok(socket),
-            Ok(Some(Err(source))) => Err(ClientError::Connect { address: address(), source: Box::new(source) }),
-            Ok(Some(Ok(_)) | None) | Err(_) => Err(ClientError::NoHello { address: address() }),
-        }
+        let failed = |why| ClientError::Connect { address: self.authority.clone(), why };
+        let mut socket = connect(&self.authority, &account.token).await.map_err(failed)?;
+        receive_type(&mut socket, "hello").await.map_err(failed)?;
+        Ok(socket)
     }
 }

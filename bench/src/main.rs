@@ -33,19 +33,15 @@ use clap::Parser;
 use pipeline::commands::output;
 use schemas::causes::causes;
 
-use crate::args::{Cli, Command};
+use crate::args::Cli;
 
 fn main() -> ExitCode {
     let cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(told) => return pipeline::commands::answer(&told),
     };
-    let measured = match cli.command {
-        Command::Gochat(product) => pipeline::commands::execute(*product),
-        command => commands::run(command).map(|()| ExitCode::SUCCESS),
-    };
-    match measured {
-        Ok(code) => code,
+    match commands::run(cli.command) {
+        Ok(()) => ExitCode::SUCCESS,
         Err(error) if output::is_gone(&error) => ExitCode::from(output::GONE),
         Err(error) => {
             output::note(format_args!("bench: {}", causes(&*error)));

@@ -6,23 +6,19 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{SinkExt, StreamExt};
+use futures::StreamExt;
+pub use outside::socket::{Socket, connect, receive, receive_type, send};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use schemas::ids::{ConversationId, Seq};
 use serde_json::{Value, json};
 use stages::invariants::Synced;
-use tokio::net::TcpStream;
 use tokio::sync::{Mutex, mpsc, watch};
-use tokio::time::{Instant, timeout};
+use tokio::time::Instant;
 use tokio_tungstenite::tungstenite::Message;
-use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, connect_async};
 
-use crate::api::Account;
 use crate::ledger::{Came, Ledger};
-
-/// A WebSocket of a client.
-pub type Socket = WebSocketStream<MaybeTlsStream<TcpStream>>;
+use outside::api::Account;
 
 /// How long a client goes on trying to connect.
 const CONNECT_TIME_MAX: Duration = Duration::from_secs(180);
@@ -82,39 +78,6 @@ pub struct Client {
     pub news: watch::Receiver<u64>,
     say: mpsc::UnboundedSender<Say>,
     task: tokio::task::JoinHandle<()>,
-}
-
-/// Opens a socket, or says why not.
-pub async fn connect(at: SocketAddr, token: &str) -> Result<Socket, String> {
-    let url = format!("ws://{at}/ws?token={token}&device=test");
-    connect_async(url).await.map(|(socket, _)| socket).map_err(|e| e.to_string())
-}
-
-/// Sends a frame.
-pub async fn send(socket: &mut Socket, frame: &Value) -> Result<(), String> {
-    socket.send(Message::text(frame.to_string())).await.map_err(|e| e.to_string())
-}
-
-/// The next frame that is JSON text; an error when the socket ends or nothing comes for 10 s.
-pub async fn receive(socket: &mut Socket) -> Result<Value, String> {
-    loop {
-        let frame = timeout(Duration::from_secs(10), socket.next()).await.map_err(|_| "nothing came for 10 s")?;
-        match frame.ok_or("the socket ended")?.map_err(|e| e.to_string())? {
-            Message::Text(text) => return serde_json::from_str(&text).map_err(|e| e.to_string()),
-            Message::Close(close) => return Err(format!("closed: {}", close.map_or(0, |close| close.code.into()))),
-            Message::Binary(_) | Message::Ping(_) | Message::Pong(_) | Message::Frame(_) => {}
-        }
-    }
-}
-
-/// The next frame of a type; others are passed over.
-pub async fn receive_type(socket: &mut Socket, kind: &str) -> Result<Value, String> {
-    loop {
-        let frame = receive(socket).await?;
-        if frame["type"] == kind {
-            return Ok(frame["data"].clone());
-        }
-    }
 }
 
 impl Client {

@@ -2,7 +2,6 @@
 //! protocol to the letter, a browser, a broker, programs that others wrote, and the harness that
 //! breaks things under load.
 
-pub mod api;
 pub mod broker;
 pub mod browser;
 pub mod client;
@@ -13,5 +12,6 @@ pub mod ledger;
 pub mod page;
 pub mod ports;
 pub mod redis;
-pub mod server;
 pub mod service;
+
+pub use outside::{api, server};

@@ -23,7 +23,7 @@ pub struct Cli {
     pub command: Command,
 }
 
-const EXAMPLES: &str = "Examples, with `cargo run --release -p bench --` before each:
+const EXAMPLES: &str = "Examples, with `cargo run --profile dist --package bench --` before each:
   chain                                             messages a second through all five stages
   chain --log kafka --brokers 127.0.0.1:19092       the same on a real broker
   stage dedupe                                      one stage alone, without any I/O
@@ -59,9 +59,6 @@ pub enum Command {
   bench cache
   bench cache --redis redis://127.0.0.1:19112     a server that nobody else uses: its memory is limited")]
     Cache(CacheBenchArgs),
-    /// The product itself, for `connections`: a server whose memory is its own.
-    #[command(hide = true)]
-    Gochat(Box<pipeline::cli::Cli>),
 }
 
 /// Arguments of `bench cache`.

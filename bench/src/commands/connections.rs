@@ -7,11 +7,11 @@ use crate::held::{greet, still_served};
 use crate::limits::{open_files_max, resident_bytes};
 use crate::report::Report;
 use futures::{Stream, TryStreamExt};
+use outside::server::{Launch, Server, any_port};
 use tokio::time::{Instant, sleep};
 use topics::clock::Clock;
 
 use super::CommandError;
-use super::server::Server;
 use crate::args::ConnectionsBenchArgs;
 use pipeline::commands::output;
 
@@ -33,32 +33,38 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir()?,
     };
-    // All users come from one address, and their passwords are worth nothing.
+    // Passwords are worth nothing here. It says where it listens in a line of its log.
     let settings = [
-        ("GOCHAT__GATEWAY__LIMITS__REQUESTS_A_SECOND_AN_ADDRESS", "1000000"),
-        ("GOCHAT__GATEWAY__LIMITS__SIGN_INS_A_SECOND_AN_ADDRESS", "1000000"),
         ("GOCHAT__REPO__LIMITS__PASSWORD_MEMORY_KIB", "8"),
         ("GOCHAT__REPO__LIMITS__PASSWORD_PASSES", "1"),
         ("GOCHAT__REPO__LIMITS__ACCESS_TOKEN_SECONDS", "86400"),
+        ("GOCHAT__TELEMETRY__FILTER", "info"),
+        ("GOCHAT__TELEMETRY__FORMAT", "json"),
     ];
-    let server = Server::start(dir.path(), &settings).await?;
-    let installation = Installation::at(&server.http)?;
+    let env = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
+    let started = Server::launch(dir.path(), any_port(), any_port(), &Launch { env, ..Launch::default() }).await;
+    let server = started.map_err(|refused| format!("the server did not start: {}", refused.said))?;
+    let process = server.pid().ok_or("the server ended as soon as it was ready")?;
+    let installation = Installation::at(&server.url(""))?;
     let run = format!("{:x}", Clock::system().now_ms());
     let names = (0..connections).map(|n| format!("bench-{run}-{n}")).collect();
     let accounts: Vec<Account> = all("users signed up", installation.sign_ups(names)).await?;
 
-    let before = resident_bytes(server.process)?;
+    let before = resident_bytes(process)?;
     let started = Instant::now();
     let sockets: Vec<Socket> = all("sockets connected", installation.connects(&accounts)).await?;
-    let (connecting, connected) = (started.elapsed(), resident_bytes(server.process)?);
+    let (connecting, connected) = (started.elapsed(), resident_bytes(process)?);
     output::note("each says something to its neighbour …");
     let mut sockets = greet(accounts.into_iter().zip(sockets).collect(), &run).await?;
     output::note(format_args!("holding them for {} s …", args.hold_seconds));
     sleep(Duration::from_secs(args.hold_seconds)).await;
     let served = still_served(&mut sockets).await?;
-    let after = resident_bytes(server.process)?;
+    let after = resident_bytes(process)?;
     drop(sockets);
-    server.stop().await?;
+    let ended = server.stop().await;
+    if !ended.success() {
+        return Err(format!("the server ended with {ended}").into());
+    }
 
     let a_socket = after.saturating_sub(before) / u64::from(connections);
     let mut report = Report::new("bench connections");

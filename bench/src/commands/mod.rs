@@ -5,7 +5,6 @@ mod cache;
 mod chain;
 mod connections;
 pub mod installation;
-mod server;
 mod sockets;
 mod stage;
 mod store;
@@ -38,6 +37,5 @@ async fn measured(command: Command) -> Result<(), CommandError> {
         Command::Stage(args) => Box::pin(stage::stage(&args)).await,
         Command::Sockets(args) => Box::pin(sockets::sockets(&args)).await,
         Command::Connections(args) => Box::pin(connections::connections(&args)).await,
-        Command::Gochat(_) => Err("the product has a runtime of its own: main starts it".into()),
     }
 }

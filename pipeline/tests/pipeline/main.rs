@@ -7,4 +7,5 @@ mod by_hand;
 mod chain;
 mod configuration;
 mod runner;
+mod settings;
 mod simulation;

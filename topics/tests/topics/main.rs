@@ -4,5 +4,4 @@
 
 mod contract;
 mod embedded;
-#[cfg(feature = "kafka")]
-mod kafka;
+mod timed;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use pipeline::audit::{Findings, IDENTITIES_MAX, Location, Scope, audit};
 use pipeline::cli::Role;
-use pipeline::config::{Config, LogKind};
+use pipeline::config::Config;
 use pipeline::log::OpenLog;
 use pipeline::runner::{RunnerConfig, Surroundings};
 use pipeline::tasks::StageTasks;
@@ -46,24 +46,6 @@ pub struct Ground {
 }
 
 impl Ground {
-    pub async fn embedded() -> Self {
-        Self::open(Config::default()).await
-    }
-
-    /// On the broker that the environment names.
-    #[allow(clippy::disallowed_methods, reason = "where the broker is, only the environment knows")]
-    pub async fn kafka() -> Self {
-        let mut config = Config::default();
-        config.log.kind = LogKind::Kafka;
-        config.log.kafka.brokers = std::env::var("GOCHAT_TEST_KAFKA").expect(
-            "set GOCHAT_TEST_KAFKA to a broker's host:port; deployment/scripts/start-infra.sh --native --services kafka starts one at 127.0.0.1:19092",
-        );
-        let prefix = format!("audit-{:016x}-", rand::random::<u64>());
-        config.log.kafka.topic_prefix.clone_from(&prefix);
-        config.log.kafka.group_prefix = prefix;
-        Self::open(config).await
-    }
-
     pub async fn open(mut config: Config) -> Self {
         let dir = tempfile::tempdir().unwrap();
         config.data_dir = dir.path().into();

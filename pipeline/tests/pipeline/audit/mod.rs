@@ -3,15 +3,23 @@
 
 mod ground;
 mod pairing;
+mod pairs;
 mod planted;
 
 use std::sync::Arc;
 
 use pipeline::audit::Scope;
+use pipeline::config::Config;
 use stages::invariants::Invariant;
 use topics::clock::Clock;
 
 use self::ground::{Ground, assert_all_hold, scope, stopped};
+
+impl Ground {
+    pub async fn embedded() -> Self {
+        Self::open(Config::default()).await
+    }
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_chain_that_worked_holds_everything_and_each_guarantee_was_looked_at() {

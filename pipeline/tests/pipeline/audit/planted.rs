@@ -7,7 +7,7 @@ use stages::invariants::Invariant;
 use topics::catalogue::{DELIVERIES, HEADS, PERSISTED, SEQUENCED, UPSTREAM};
 use topics::clock::Clock;
 
-use super::ground::{BOB, EPOCH, Ground, assert_all_hold, assert_broken, next_of, pair, place, said, scope};
+use super::ground::{BOB, EPOCH, Ground, assert_broken, next_of, pair, place, said, scope};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_seq_that_was_left_out_breaks_gapless_and_a_head_that_is_behind_breaks_whole() {
@@ -137,44 +137,4 @@ async fn what_persist_passed_over_or_nobody_reads_breaks_arrives_and_too_much_of
     ground.skip("persist", &SEQUENCED.spec).await;
     let findings = ground.audit().await;
     assert_broken(&findings, Invariant::Arrives, &Location::Topic(&PERSISTED.spec), "not in persisted-messages");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn kafka_everything_holds_and_what_is_planted_is_found() {
-    let ground = Ground::kafka().await.talked().await;
-    assert_all_hold(&ground.audit().await);
-    let all = ground.sequenced(pair()).await;
-    let (offset, lost) = &all[6];
-    ground.tamper(&format!("DELETE FROM messages WHERE message_id = {}", lost.message_id));
-    let at = Location::Record { topic: &SEQUENCED.spec, partition: place(pair()), offset: *offset };
-    assert_broken(&ground.audit().await, Invariant::Acked, &at, "the store does not have it");
-
-    let newest = all.last().unwrap().1.clone();
-    let other = Sequenced { message_id: MessageId(newest.message_id.0 + 1), ..newest.clone() };
-    let at = ground.plant(&PERSISTED, place(pair()), &other).await;
-    assert_broken(&ground.audit().await, Invariant::Stable, &at, "another one in sequenced-messages");
-
-    let again = Sequenced { client_msg_id: newest.client_msg_id.clone(), ..next_of(&newest, 1) };
-    let at = ground.plant(&SEQUENCED, place(pair()), &again).await;
-    assert_broken(&ground.audit().await, Invariant::Once, &at, "again");
-    let gap = next_of(&newest, 7);
-    ground.plant(&SEQUENCED, place(pair()), &gap).await;
-    ground.plant(&SEQUENCED, place(pair()), &next_of(&newest, 8)).await;
-    ground.plant(&PERSISTED, place(pair()), &next_of(&newest, 8)).await;
-    let at = ground.plant(&PERSISTED, place(pair()), &gap).await;
-    assert_broken(&ground.audit().await, Invariant::Order, &at, "comes first behind");
-
-    let conversation = ConversationId::World;
-    let Sequenced { message_id, seq_id, ordinal, .. } = ground.newest(conversation).await;
-    let behind = Head { conversation_id: conversation, seq_id: Seq(seq_id.0 - 1), ordinal, message_id };
-    let in_pairs_partition = place(conversation) == place(pair());
-    let at = ground.plant(&HEADS, place(conversation), &behind).await;
-    if !in_pairs_partition {
-        assert_broken(&ground.audit().await, Invariant::Whole, &at, "the head of");
-    }
-    let at = ground.plant(&UPSTREAM, place(pair()), &Upstream { client_msg_id: "lost".into(), ..said(2) }).await;
-    ground.skip("dedupe", &UPSTREAM.spec).await;
-    let acked = ground.audit().await;
-    let (_, verdict) = acked.verdicts().find(|(of, _)| *of == Invariant::Acked).unwrap();
-    assert_eq!(verdict.violations, 2, "the row and the record at {at}: {verdict:?}");
 }

@@ -20,7 +20,9 @@ use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql};
 use tokio::time::timeout;
 
-use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table};
+use super::sql::{
+    Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table, migrator,
+};
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in MariaDB or MySQL.
@@ -149,7 +151,7 @@ async fn migrate(options: &MySqlConnectOptions, config: &ServerConfig) -> Result
         if locked.0 != Some(1) {
             return Err(Fault::Slow(MIGRATION_TIME_MAX));
         }
-        let mut migrator = sqlx::migrate!("migrations/mysql");
+        let mut migrator = migrator!("mysql");
         migrator.set_locking(false);
         migrator.run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)?;
         Ok(())

@@ -18,7 +18,9 @@ use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::time::timeout;
 
-use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table};
+use super::sql::{
+    Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table, migrator,
+};
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in PostgreSQL.
@@ -95,10 +97,7 @@ async fn migrate(options: &PgConnectOptions, config: &ServerConfig) -> Result<()
     let mut connection = connect(options, config).await?;
     let work = async {
         sqlx::raw_sql("SET statement_timeout = 0; SET lock_timeout = 0").execute(&mut connection).await?;
-        sqlx::migrate!("migrations/postgres")
-            .run_direct(None, &mut connection, false)
-            .await
-            .map_err(sqlx::Error::from)?;
+        migrator!("postgres").run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)?;
         Ok::<_, Fault>(())
     };
     timeout(MIGRATION_TIME_MAX, work).await.unwrap_or(Err(Fault::Slow(MIGRATION_TIME_MAX)))?;

@@ -10,6 +10,7 @@ mod fault;
 mod groups;
 mod identity_table;
 mod messages;
+pub(super) mod migrations;
 mod pools;
 mod probe;
 mod rows;
@@ -21,6 +22,7 @@ mod users;
 
 pub use fault::Fault;
 pub(super) use identity_table::identity_table;
+pub(super) use migrations::migrator;
 pub use pools::{Pools, ServerConfig};
 pub(super) use rows::message_columns;
 use rows::parsed;

@@ -23,7 +23,7 @@ use sqlx::sqlite::{
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 
-use super::sql::{Dialect, Fault, Outlook, Pools, SqlStore, explain, identity_table};
+use super::sql::{Dialect, Fault, Outlook, Pools, SqlStore, explain, identity_table, migrator};
 use super::store::StoreError;
 
 /// How the file is used.
@@ -172,7 +172,7 @@ async fn migrate(options: &SqliteConnectOptions) -> Result<(), Fault> {
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin_with(Sqlite::BEGIN).await?;
     let session: &mut SqliteConnection = &mut transaction;
-    sqlx::migrate!("migrations/sqlite").run_direct(None, session, false).await.map_err(sqlx::Error::from)?;
+    migrator!("sqlite").run_direct(None, session, false).await.map_err(sqlx::Error::from)?;
     transaction.commit().await?;
     Ok(connection.close().await?)
 }

@@ -1,8 +1,5 @@
-//! The caches: one contract for each, the store behind each, and a Redis that fails.
+//! The cache in this process: the contract, and the store behind it.
 
 mod contract;
-mod faults;
 mod in_process;
-mod redis;
-pub mod server;
 mod store;

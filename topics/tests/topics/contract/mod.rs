@@ -2,8 +2,7 @@
 //!
 //! Tests here see a log only through [`Harness`]. They count on nothing that Kafka does not promise:
 //! offsets may have gaps, and waiting is for events, with a bound. [`contract_tests!`] makes a test of
-//! each for an implementation; [`timed_contract_tests!`] adds those for which the log's clock must be
-//! moved and its cleaning be asked for.
+//! each for an implementation.
 
 pub mod appending;
 pub mod commits;
@@ -11,13 +10,11 @@ pub mod dead_letters;
 pub mod drive;
 pub mod groups;
 pub mod reading;
-pub mod timed;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use topics::clock::Clock;
 use topics::log::Log;
 
 /// One log of its own for one test, with [`CHAIN_PARTITIONS`] partitions and nothing in it.
@@ -28,16 +25,6 @@ pub trait Harness: Send {
     /// Lets go of the log and opens it anew, as another process would. What was given out by
     /// [`log`](Self::log) before is of no use afterwards.
     async fn reopen(&mut self);
-}
-
-/// A log whose time and cleaning are in the test's hands.
-#[async_trait]
-pub trait TimedHarness: Harness {
-    /// The clock that gives records their time.
-    fn clock(&self) -> &Clock;
-
-    /// Runs retention and compaction, whatever little there is to do.
-    async fn clean(&self);
 }
 
 /// Partitions of chain topics in every harness.
@@ -92,18 +79,4 @@ macro_rules! contract_tests {
     };
 }
 
-/// Makes a test of each function that needs a [`TimedHarness`].
-macro_rules! timed_contract_tests {
-    ($harness:path) => {
-        $crate::contract::contract_tests! { $harness;
-            timed: times_never_fall_within_a_partition;
-            timed: retention_drops_what_is_too_old_and_moves_the_start;
-            timed: a_reader_whose_records_were_dropped_is_told;
-            timed: compaction_keeps_the_newest_of_each_key_at_its_offset;
-            timed: compaction_goes_on_with_what_was_compacted_before;
-            timed: the_first_offset_of_a_time_is_found;
-        }
-    };
-}
-
-pub(crate) use {contract_tests, timed_contract_tests};
+pub(crate) use contract_tests;

@@ -15,7 +15,8 @@ use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::log::Log;
 
-use crate::contract::{CHAIN_PARTITIONS, Harness, TimedHarness, contract_tests, timed_contract_tests};
+use crate::contract::{CHAIN_PARTITIONS, Harness, contract_tests};
+use crate::timed::{TimedHarness, timed_contract_tests};
 
 contract_tests!(fresh);
 timed_contract_tests!(fresh);

@@ -1,6 +1,6 @@
 //! REST as a client uses it.
 
-use std::net::SocketAddr;
+use std::fmt::Display;
 
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
@@ -19,13 +19,14 @@ pub struct Account {
 #[derive(Debug, Clone)]
 pub struct Api {
     http: reqwest::Client,
-    at: SocketAddr,
+    /// `host:port`.
+    at: String,
 }
 
 impl Api {
     /// Calls of the server at this address.
-    pub fn new(at: SocketAddr) -> Self {
-        Self { http: reqwest::Client::new(), at }
+    pub fn new(at: impl Display) -> Self {
+        Self { http: reqwest::Client::new(), at: at.to_string() }
     }
 
     /// One call: status and JSON body (`null` when empty).

@@ -1,10 +1,48 @@
-//! What depends on time and cleaning.
+//! What a log does whose clock can be moved and whose cleaning can be asked for: [`timed_contract_tests!`] makes a
+//! test of each.
 
+use async_trait::async_trait;
 use topics::catalogue::{HEADS, PRESENCE, UPSTREAM};
+use topics::clock::Clock;
 use topics::log::{Incoming, LogError, StartAt};
 
-use super::TimedHarness;
-use super::drive::{WAIT_MAX, append, keyed, read_all, text, values};
+use crate::contract::Harness;
+use crate::contract::drive::{WAIT_MAX, append, keyed, read_all, text, values};
+
+/// A log whose time and cleaning are in the test's hands.
+#[async_trait]
+pub trait TimedHarness: Harness {
+    /// The clock that gives records their time.
+    fn clock(&self) -> &Clock;
+
+    /// Runs retention and compaction, whatever little there is to do.
+    async fn clean(&self);
+}
+
+/// Makes a test of each function that needs a [`TimedHarness`].
+macro_rules! timed_contract_tests {
+    ($harness:path) => {
+        $crate::timed::timed_contract_tests! { $harness;
+            times_never_fall_within_a_partition;
+            retention_drops_what_is_too_old_and_moves_the_start;
+            a_reader_whose_records_were_dropped_is_told;
+            compaction_keeps_the_newest_of_each_key_at_its_offset;
+            compaction_goes_on_with_what_was_compacted_before;
+            the_first_offset_of_a_time_is_found;
+        }
+    };
+    ($harness:path; $($test:ident;)*) => {
+        $(
+            #[tokio::test]
+            async fn $test() {
+                let run = async { $crate::timed::$test(&mut $harness().await).await };
+                tokio::time::timeout($crate::contract::TEST_TIME_MAX, run).await.expect("the test takes too long");
+            }
+        )*
+    };
+}
+
+pub(crate) use timed_contract_tests;
 
 const DAY_MS: i64 = 24 * 3_600 * 1_000;
 

@@ -63,9 +63,7 @@ pub fn binary() -> PathBuf {
     let dir = own.parent().expect("target/PROFILE/deps or target/PROFILE");
     let mut beside = [Some(dir), dir.parent()].into_iter().flatten().map(|dir| dir.join("gochat"));
     let found = beside.find(|path| path.is_file());
-    found.unwrap_or_else(|| {
-        panic!("there is no gochat beside {}: run tests/run.sh, which builds it first", own.display())
-    })
+    found.unwrap_or_else(|| panic!("there is no gochat beside {}: build it first, by `cargo build`", own.display()))
 }
 
 /// Any free port of loopback.
