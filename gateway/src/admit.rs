@@ -37,7 +37,7 @@ pub async fn admit(edge: &Edge, request: Request<'_>) -> Result<Receipt, Refusal
     let record = admission::admit(sender, conversation_id, client_msg_id, intent)?;
     let window_ms = i64::try_from(edge.resend_window.as_millis()).unwrap_or(i64::MAX);
     admission::check_resend_window(sent_at_ms, now_ms, window_ms)?;
-    edge.taken.check(&record).await?;
+    edge.recent_requests.check(&record).await?;
     edge.backlog.check()?;
     edge.rights.check_member(sender, record.conversation_id).await?;
     if let Kind::Edit | Kind::Recall | Kind::Reaction = record.kind {
@@ -47,6 +47,6 @@ pub async fn admit(edge: &Edge, request: Request<'_>) -> Result<Receipt, Refusal
     let origin = socket.map(|socket| Origin { slot: edge.lease.slot, epoch: edge.lease.epoch, socket });
     let headers =
         Headers { trace: Some(trace_from(trace)), origin, hops: Some(HopTimes::starting(now_ms)), other: Vec::new() };
-    edge.taken.note(&record).await;
+    edge.recent_requests.remember(&record).await;
     edge.appender.submit(record, headers).await
 }

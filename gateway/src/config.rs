@@ -1,11 +1,12 @@
 //! What can be set about a gateway: plain values with their units in the name, all with defaults.
 
+use ipnet::IpNet;
 use schemas::admission::CONTENT_BYTES_MAX;
 use schemas::ids::CONVERSATION_ID_BYTES_MAX;
 use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
 
-use crate::address::Network;
+use crate::address;
 use crate::rights::TYPING_MEMBERS_MAX;
 
 /// The gateway's settings.
@@ -79,7 +80,8 @@ pub struct GatewayConfig {
     pub close_wait_ms: u64,
     /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is believed; of others a client's address
     /// is that of its connection.
-    pub trusted_proxies: Vec<Network>,
+    #[serde(deserialize_with = "address::networks")]
+    pub trusted_proxies: Vec<IpNet>,
     /// Origins (`https://chat.example`) whose pages may open a socket, beside the gateway's own.
     pub allowed_origins: Vec<String>,
 }

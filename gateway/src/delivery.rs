@@ -108,7 +108,7 @@ async fn deliver(record: &Incoming, edge: &Edge, receipts: &mut Receipts) -> Opt
     if !receipts.is_news(&delivery.message) {
         return None;
     }
-    edge.rights.heard(&delivery).await;
+    edge.rights.forget_former_members(&delivery).await;
     let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
     let origin = record.headers.origin.filter(own).map(|origin| origin.socket);
     let frames = Frames::of(&delivery.message, origin);

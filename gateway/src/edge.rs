@@ -22,7 +22,7 @@ use crate::failed_logins::FailedLogins;
 use crate::operations::Operations;
 use crate::presence::{IsOnline, PresencePublisher, SlotLease};
 use crate::rate::RateLimiter;
-use crate::repeats::Taken;
+use crate::recent_requests::RecentRequests;
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::Sessions;
@@ -33,14 +33,13 @@ use crate::signals::Signals;
 pub struct Edge {
     pub(crate) config: GatewayConfig,
     pub(crate) resend_window: Duration,
-    pub(crate) shutdown_grace: Duration,
     pub(crate) key: VerifyingKey,
     pub(crate) lease: SlotLease,
     pub(crate) clock: Clock,
     pub(crate) repo: Repo,
     pub(crate) rights: Rights,
     pub(crate) sign_ins: SignIns,
-    pub(crate) taken: Taken,
+    pub(crate) recent_requests: RecentRequests,
     pub(crate) appender: Appender,
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) sessions: Sessions,
@@ -49,9 +48,9 @@ pub struct Edge {
     pub(crate) signals: Signals,
     pub(crate) rates: Rates,
     pub(crate) heads_permits: Semaphore,
-    /// Tasks of sockets.
-    pub(crate) sockets: TaskTracker,
-    /// No new sockets and requests.
+    /// The listener, and the tasks of sockets.
+    pub(crate) connections: TaskTracker,
+    /// Cancelled when no new connections are taken.
     pub(crate) closing: CancellationToken,
     pub(crate) operations: Operations,
     pub(crate) next_socket: AtomicU64,

@@ -12,7 +12,7 @@ use futures::StreamExt;
 use schemas::error::{ErrorCode, Refusal};
 
 use crate::edge::Edge;
-use crate::http::Failure;
+use crate::failure::Failure;
 
 /// Bytes of a refused body that are read and thrown away, and how long that may take.
 const DISCARDED_BYTES_MAX: usize = 8 << 20;

@@ -1,13 +1,14 @@
 //! What somebody may do in a conversation, asked of the repo and believed for at most five seconds; of a
 //! group that this gateway hears of, until the event that takes it away.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::{ConversationId, GroupId, UserId};
-use schemas::kind::{EventClass, Kind};
+use schemas::kind::{EventClass, Kind, MemberChange};
 use schemas::pb::{self, get_message_request::By};
 use schemas::records::{Delivery, GroupEvent, Upstream};
 
@@ -65,35 +66,25 @@ impl Rights {
         Ok(())
     }
 
-    /// Forgets what a delivery says is not so any more: who left a group, was removed, or lost it.
-    pub async fn heard(&self, delivery: &Delivery) {
+    /// Forgets the rights that a delivery takes away: of who left the group or was removed, of all when it ended.
+    pub async fn forget_former_members(&self, delivery: &Delivery) {
         let message = &delivery.message;
-        let ConversationId::Group(group) = message.conversation_id else { return };
-        // It goes to everybody who was a member, and is online here.
-        let everybody = || delivery.recipients.clone();
-        let gone = match &message.kind {
-            Kind::Left | Kind::Removed => {
-                let event = serde_json::from_str::<GroupEvent>(&message.content);
-                event.map_or_else(|_of_a_newer_version| everybody(), |event| event.user_ids)
-            }
-            Kind::Dissolved => everybody(),
-            Kind::Joined | Kind::GroupCreated => Vec::new(),
-            Kind::Text
-            | Kind::Image
-            | Kind::File
-            | Kind::System
-            | Kind::Edit
-            | Kind::Recall
-            | Kind::Reaction
-            | Kind::Renamed
-            | Kind::ReadMark
-            | Kind::Typing
-            | Kind::Online
-            | Kind::Offline
-            | Kind::Unknown(_) => return,
+        let (ConversationId::Group(group), Some(change)) = (message.conversation_id, message.kind.rules().members)
+        else {
+            return;
+        };
+        // The delivery goes to every former member who is online here.
+        let former: Cow<'_, [UserId]> = match change {
+            MemberChange::Leave => match serde_json::from_str::<GroupEvent>(&message.content) {
+                Ok(event) => event.user_ids.into(),
+                Err(_of_a_newer_version) => (&delivery.recipients).into(),
+            },
+            MemberChange::Dissolve => (&delivery.recipients).into(),
+            MemberChange::Join | MemberChange::Create => Cow::default(),
+            MemberChange::Nothing => return,
         };
         self.members.invalidate(&group).await;
-        for user in gone {
+        for &user in former.iter() {
             self.granted.invalidate(&(user, message.conversation_id)).await;
         }
     }

@@ -9,70 +9,9 @@ use schemas::ids::UserId;
 use tokio::sync::Notify;
 use topics::headers::TraceParent;
 
+use crate::close_reason::CloseReason;
+
 const SHARDS: usize = 64;
-
-/// Why a socket is closed by the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// No token, or one that is forged or expired.
-    Unauthenticated,
-    /// A frame that is no frame of this protocol.
-    ProtocolError,
-    /// Its queue was full.
-    TooSlow,
-    /// Nothing was heard for two heartbeats.
-    Silent,
-    /// A newer socket of the same user took its place.
-    Replaced,
-    /// The sign-in was ended.
-    LoggedOut,
-    /// It went on and on in spite of RateLimited.
-    RateLimited,
-    /// The server stops, or lost its slot.
-    GoingAway,
-}
-
-impl CloseReason {
-    /// The WebSocket close code.
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Unauthenticated => 4001,
-            Self::ProtocolError => 4002,
-            Self::TooSlow | Self::Silent => 4008,
-            Self::Replaced | Self::LoggedOut => 4009,
-            Self::RateLimited => 4029,
-            Self::GoingAway => 1001,
-        }
-    }
-
-    /// The sentence that goes with it.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "the access token is missing, not valid or expired",
-            Self::ProtocolError => "not a frame of this protocol, or one over the limit",
-            Self::TooSlow => "too slow: reconnect and sync",
-            Self::Silent => "nothing was heard for two heartbeats: reconnect and sync",
-            Self::Replaced => "replaced by a newer connection",
-            Self::LoggedOut => "logged out",
-            Self::RateLimited => "too many frames",
-            Self::GoingAway => "the server is going away: reconnect",
-        }
-    }
-
-    /// The label in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::ProtocolError => "protocol-error",
-            Self::TooSlow => "too-slow",
-            Self::Silent => "silent",
-            Self::Replaced => "replaced",
-            Self::LoggedOut => "logged-out",
-            Self::RateLimited => "rate-limited",
-            Self::GoingAway => "going-away",
-        }
-    }
-}
 
 /// Whose socket it is, and where it comes from.
 #[derive(Debug, Clone)]

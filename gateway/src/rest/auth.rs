@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::edge::Edge;
-use crate::http::{Body, Caller, Failure, Stranger};
+use crate::failure::Failure;
+use crate::request::{Anonymous, Body, Caller};
 
 /// Body of `register`.
 #[derive(Deserialize)]
@@ -62,7 +63,7 @@ impl From<pb::SignedIn> for SignedIn {
 
 /// `POST /api/auth/register`.
 pub async fn register(
-    stranger: Stranger,
+    anonymous: Anonymous,
     Body(body): Body<Registration>,
 ) -> Result<(StatusCode, Json<SignedIn>), Failure> {
     names::check_username(&body.username)?;
@@ -76,19 +77,19 @@ pub async fn register(
         names::name("displayName", &display_name)?;
     }
     let request = pb::RegisterRequest { username: body.username, password: body.password, email, display_name };
-    Ok((StatusCode::CREATED, Json(stranger.repo.register(request).await?.into())))
+    Ok((StatusCode::CREATED, Json(anonymous.repo.register(request).await?.into())))
 }
 
 /// `POST /api/auth/login`.
 pub async fn login(
     State(edge): State<Arc<Edge>>,
-    stranger: Stranger,
+    anonymous: Anonymous,
     Body(body): Body<Credentials>,
 ) -> Result<Json<SignedIn>, Failure> {
     // No name is longer, and a limit remembers none that is.
     names::check_username(&body.username).map_err(|_| wrong_credentials())?;
-    let attempt = edge.rates.failed_logins.attempt(&body.username, stranger.address, Instant::now())?;
-    let answer = stranger.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
+    let attempt = edge.rates.failed_logins.attempt(&body.username, anonymous.address, Instant::now())?;
+    let answer = anonymous.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
     match &answer {
         Err(refusal) if refusal.code == ErrorCode::Unauthenticated => {}
         Ok(_) | Err(_) => attempt.forgive(),
@@ -101,9 +102,9 @@ fn wrong_credentials() -> Refusal {
 }
 
 /// `POST /api/auth/refresh`.
-pub async fn refresh(stranger: Stranger, Body(body): Body<Refresh>) -> Result<Json<SignedIn>, Failure> {
+pub async fn refresh(anonymous: Anonymous, Body(body): Body<Refresh>) -> Result<Json<SignedIn>, Failure> {
     let request = pb::RefreshTokenRequest { refresh_token: body.refresh_token };
-    Ok(Json(stranger.repo.refresh_token(request).await?.into()))
+    Ok(Json(anonymous.repo.refresh_token(request).await?.into()))
 }
 
 /// `POST /api/auth/logout`: ends the sign-in that the access token names, whatever else is sent, and its sockets on

@@ -15,8 +15,9 @@ use serde::{Deserialize, Serialize};
 use crate::admit::{Request, admit};
 use crate::appender::durable;
 use crate::edge::Edge;
-use crate::http::{At, Body, Caller, Failure, Params};
-use crate::rest::{id, limit, next_cursor};
+use crate::failure::Failure;
+use crate::request::{Body, Caller, PathParams, QueryParams};
+use crate::rest::params::{id, limit, next_cursor};
 use crate::views::{ConversationView, MessageView, ReadMarkView};
 
 const PAGE_DEFAULT: i32 = 50;
@@ -47,7 +48,7 @@ pub struct ReadMark {
 }
 
 /// `GET /api/conversations`.
-pub async fn list(caller: Caller, Params(page): Params<Page>) -> Result<Response, Failure> {
+pub async fn list(caller: Caller, QueryParams(page): QueryParams<Page>) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct List<'a> {
@@ -62,7 +63,11 @@ pub async fn list(caller: Caller, Params(page): Params<Page>) -> Result<Response
 }
 
 /// `GET /api/conversations/{id}/messages`.
-pub async fn messages(caller: Caller, At(id): At<String>, Params(range): Params<Range>) -> Result<Response, Failure> {
+pub async fn messages(
+    caller: Caller,
+    PathParams(id): PathParams<String>,
+    QueryParams(range): QueryParams<Range>,
+) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct History<'a> {
@@ -90,14 +95,14 @@ pub async fn messages(caller: Caller, At(id): At<String>, Params(range): Params<
 }
 
 /// `GET /api/messages/{id}`.
-pub async fn message(caller: Caller, At(message): At<String>) -> Result<Response, Failure> {
+pub async fn message(caller: Caller, PathParams(message): PathParams<String>) -> Result<Response, Failure> {
     let by = Some(By::MessageId(id::<MessageId>("the message's id", &message)?.0));
     let found = caller.repo.get_message(pb::GetMessageRequest { by, reader_id: Some(caller.user.0) }).await?;
     Ok(Json(MessageView::stored(&found)).into_response())
 }
 
 /// `GET /api/conversations/{id}/read`.
-pub async fn read_marks(caller: Caller, At(id): At<String>) -> Result<Response, Failure> {
+pub async fn read_marks(caller: Caller, PathParams(id): PathParams<String>) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ReadMarks {
@@ -113,7 +118,7 @@ pub async fn read_marks(caller: Caller, At(id): At<String>) -> Result<Response, 
 pub async fn mark_read(
     State(edge): State<Arc<Edge>>,
     caller: Caller,
-    At(id): At<String>,
+    PathParams(id): PathParams<String>,
     Body(mark): Body<ReadMark>,
 ) -> Result<StatusCode, Failure> {
     let request = Request {

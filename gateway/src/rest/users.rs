@@ -8,8 +8,9 @@ use schemas::names;
 use schemas::pb;
 use serde::{Deserialize, Serialize};
 
-use super::id;
-use crate::http::{Body, Caller, Failure, Params};
+use crate::failure::Failure;
+use crate::request::{Body, Caller, QueryParams};
+use crate::rest::params::id;
 use crate::views::UserView;
 
 /// Users that one call may name.
@@ -66,14 +67,14 @@ pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json
 }
 
 /// `GET /api/users?username=`.
-pub async fn by_name(caller: Caller, Params(query): Params<ByName>) -> Result<Json<UserView>, Failure> {
+pub async fn by_name(caller: Caller, QueryParams(query): QueryParams<ByName>) -> Result<Json<UserView>, Failure> {
     let request = pb::GetUserByUsernameRequest { username: query.username };
     let user = caller.repo.get_user_by_username(request).await?;
     Ok(Json(if user.user_id == caller.user.0 { UserView::own(user) } else { UserView::other(user) }))
 }
 
 /// `GET /api/users/by-id?userIds=`: those that exist, in the order asked for.
-pub async fn by_ids(caller: Caller, Params(query): Params<ByIds>) -> Result<Json<Found>, Failure> {
+pub async fn by_ids(caller: Caller, QueryParams(query): QueryParams<ByIds>) -> Result<Json<Found>, Failure> {
     let ids: Vec<UserId> = query.user_ids.split(',').map(|text| id("userIds", text)).collect::<Result<_, _>>()?;
     if ids.len() > USERS_MAX {
         return Err(Refusal::invalid(format!("userIds has 1 to {USERS_MAX} ids, parted by commas")).into());

@@ -12,8 +12,9 @@ use schemas::ids::UserId;
 
 use crate::admit::{Request, admit};
 use crate::appender::{Receipt, durable};
+use crate::client_frame::ClientFrame;
 use crate::edge::Edge;
-use crate::frames::{self, ClientFrame};
+use crate::frames;
 use crate::sessions::Socket;
 use crate::sync;
 

@@ -11,8 +11,9 @@ use futures::{SinkExt, StreamExt};
 use schemas::ids::UserId;
 use tokio::time::{Instant, sleep_until};
 
+use crate::close_reason::CloseReason;
 use crate::edge::Edge;
-use crate::sessions::{CloseReason, Identity, Socket};
+use crate::sessions::{Identity, Socket};
 use crate::socket::answers::{self, Answer, Outcome};
 use crate::socket::heads::{Heads, HeadsAsked, heads};
 

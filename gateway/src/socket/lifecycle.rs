@@ -8,9 +8,10 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::StreamExt;
 use schemas::ids::UserId;
 
+use crate::close_reason::CloseReason;
 use crate::edge::Edge;
 use crate::frames;
-use crate::sessions::{CloseReason, Socket, UserChange};
+use crate::sessions::{Socket, UserChange};
 use crate::socket::connection::{Connection, End};
 use schemas::time::rfc3339;
 

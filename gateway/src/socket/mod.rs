@@ -19,9 +19,11 @@ use schemas::token::Claims;
 use serde::Deserialize;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
+use crate::close_reason::CloseReason;
 use crate::edge::Edge;
-use crate::http::{Address, Failure, Params, bearer};
-use crate::sessions::{CloseReason, Identity, Socket};
+use crate::failure::Failure;
+use crate::request::{Address, QueryParams, bearer};
+use crate::sessions::{Identity, Socket};
 use crate::sign_ins::is_over;
 
 /// What a socket reads at once. At the library's default a socket costs 128 KiB.
@@ -43,7 +45,7 @@ pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
     Address(address): Address,
     headers: HeaderMap,
-    Params(parameters): Params<Parameters>,
+    QueryParams(parameters): QueryParams<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = match upgrade {
@@ -66,7 +68,7 @@ pub async fn upgrade(
     Ok(upgrade.on_upgrade(async move |stream| {
         let claims = match admitted {
             Ok(claims) => claims,
-            Err(reason) => return edge.sockets.track_future(lifecycle::close(stream, reason, &edge)).await,
+            Err(reason) => return edge.connections.track_future(lifecycle::close(stream, reason, &edge)).await,
         };
         let socket = edge.next_socket();
         let device = parameters.device.as_deref().unwrap_or_default();
@@ -74,7 +76,7 @@ pub async fn upgrade(
         let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
         let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
         // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
-        edge.sockets.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
+        edge.connections.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
 }
 
