@@ -15,7 +15,7 @@ use crate::json::{self, Object};
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
-    /// Something for the chain.
+    /// Goes into the log.
     Chain {
         /// The idempotency key; empty for read marks.
         client_msg_id: String,
@@ -24,28 +24,28 @@ pub enum ClientFrame {
         /// The first attempt, ms since 1970 UTC.
         sent_at_ms: Option<i64>,
     },
-    /// Tell the others that one is typing.
-    Typing { conversation_id: String },
-    /// Bring what was missed.
+    Typing {
+        conversation_id: String,
+    },
+    /// Asks for missed messages.
     Sync {
         /// Conversation → last seq seen.
         positions: BTreeMap<String, i64>,
         /// Messages a conversation.
         limit: Option<i32>,
     },
-    /// Tell when these users come and go.
-    SubscribePresence { user_ids: Vec<UserId> },
-    /// Is anybody there?
+    /// Follows the presence of these users, in place of those before.
+    SubscribePresence {
+        user_ids: Vec<UserId>,
+    },
     Ping,
 }
 
-/// A frame that can't be understood, with what could be read of it.
+/// A frame that could not be read, with its ids as far as they could be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejected {
     pub refusal: Refusal,
-    /// The frame's id.
     pub id: Option<String>,
-    /// The idempotency key in it.
     pub client_msg_id: Option<String>,
 }
 
@@ -59,7 +59,7 @@ struct Envelope {
     data: Option<Object<Data>>,
 }
 
-/// The fields of all frames: which of them must be there depends on the type.
+/// The fields of all frames. The type decides which of them are required.
 #[derive(Default, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub(crate) struct Data {
@@ -75,11 +75,13 @@ pub(crate) struct Data {
     #[serde(deserialize_with = "positions")]
     positions: Option<BTreeMap<String, i64>>,
     limit: Option<i32>,
-    #[serde(with = "optional_ids")]
-    user_ids: Option<Vec<UserId>>,
+    user_ids: Option<Ids>,
 }
 
-/// Reads the positions of a `sync`, each conversation once: of two nobody knows which one is meant.
+#[derive(Deserialize)]
+struct Ids(#[serde(with = "decimal::list")] Vec<UserId>);
+
+/// Reads the positions of a `sync`, and refuses a conversation that is there twice.
 fn positions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeMap<String, i64>>, D::Error> {
     struct Positions;
     impl<'de> Visitor<'de> for Positions {
@@ -102,17 +104,6 @@ fn positions<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<BTreeM
     deserializer.deserialize_map(Positions).map(Some)
 }
 
-mod optional_ids {
-    use super::{Deserialize, UserId, decimal};
-
-    #[derive(Deserialize)]
-    struct Ids(#[serde(with = "decimal::list")] Vec<UserId>);
-
-    pub fn deserialize<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<Vec<UserId>>, D::Error> {
-        Ok(Option::<Ids>::deserialize(deserializer)?.map(|ids| ids.0))
-    }
-}
-
 impl ClientFrame {
     /// Reads a frame and its id.
     ///
@@ -130,7 +121,7 @@ impl ClientFrame {
 }
 
 impl Rejected {
-    /// Looks a second time at a frame that could not be read, for what the answer shall repeat.
+    /// Finds the ids that the answer repeats in a frame that could not be read.
     fn unreadable(text: &str, error: &serde_json::Error) -> Self {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         let text_at = |pointer: &str| value.pointer(pointer).and_then(|text| text.as_str()).map(str::to_owned);
@@ -180,7 +171,7 @@ fn frame_of(name: &str, data: Data) -> Result<ClientFrame, Refusal> {
         }
         "typing" => Ok(ClientFrame::Typing { conversation_id: required("conversationId", data.conversation_id)? }),
         "sync" => Ok(ClientFrame::Sync { positions: required("positions", data.positions)?, limit: data.limit }),
-        "subscribe-presence" => Ok(ClientFrame::SubscribePresence { user_ids: required("userIds", data.user_ids)? }),
+        "subscribe-presence" => Ok(ClientFrame::SubscribePresence { user_ids: required("userIds", data.user_ids)?.0 }),
         "ping" => Ok(ClientFrame::Ping),
         _ => Err(Refusal::invalid("this type of frame is not known")),
     }

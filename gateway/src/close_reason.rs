@@ -5,7 +5,7 @@
 pub enum CloseReason {
     /// No token, or one that is forged or expired.
     Unauthenticated,
-    /// A frame that is no frame of this protocol.
+    /// A frame that is not of this protocol.
     ProtocolError,
     /// Its queue was full.
     TooSlow,
@@ -15,7 +15,7 @@ pub enum CloseReason {
     Replaced,
     /// The sign-in was ended.
     LoggedOut,
-    /// It went on and on in spite of RateLimited.
+    /// It went on in spite of RateLimited.
     RateLimited,
     /// The server stops, or lost its slot.
     GoingAway,
@@ -34,7 +34,7 @@ impl CloseReason {
         }
     }
 
-    /// The sentence that goes with it.
+    /// The reason in the close frame.
     pub fn sentence(self) -> &'static str {
         match self {
             Self::Unauthenticated => "the access token is missing, not valid or expired",
@@ -48,7 +48,7 @@ impl CloseReason {
         }
     }
 
-    /// The label in metrics.
+    /// The `reason` label in metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Unauthenticated => "unauthenticated",

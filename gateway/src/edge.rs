@@ -1,4 +1,4 @@
-//! What REST handlers and sockets share.
+//! The state that REST handlers and sockets share.
 
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -29,7 +29,6 @@ use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
 
-/// The gateway's parts, as handlers see them.
 pub struct Edge {
     pub(crate) config: GatewayConfig,
     pub(crate) resend_window: Duration,
@@ -95,7 +94,7 @@ impl Rates {
 }
 
 impl Edge {
-    /// Whose token this is.
+    /// Checks an access token: its signature and its time.
     pub(crate) fn verify(&self, token: &str) -> Result<Claims, Refusal> {
         self.key
             .verify(token, self.clock.now_ms())
@@ -107,20 +106,20 @@ impl Edge {
         self.sessions.is_online(user) || (self.is_online_elsewhere)(user)
     }
 
-    /// A number that no other socket of this process has.
+    /// A number for a socket, unique in this process.
     pub(crate) fn next_socket(&self) -> u64 {
         self.next_socket.fetch_add(1, Ordering::Relaxed)
     }
 
-    /// The bound of a wait for the log.
+    /// How long a wait for the log may take.
     pub(crate) fn append_timeout(&self) -> Duration {
         Duration::from_millis(self.config.append_timeout_ms)
     }
 }
 
-/// The next step of a trace: the client's, when it gave one, else a new one.
+/// A new span in the client's trace, or in a new trace.
 pub(crate) fn trace_from(given: Option<TraceParent>) -> TraceParent {
-    // Zero is not allowed as an id.
+    // An id of zero is not allowed.
     let parent_id = rand::random::<u64>() | 1;
     match given {
         Some(trace) => TraceParent { parent_id, ..trace },

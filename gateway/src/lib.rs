@@ -1,9 +1,9 @@
 //! The edge of GoChat: sockets, REST, the web page.
 //!
-//! What clients say is judged ([`admit`]), put into the log by one appender for all sockets, and
-//! acknowledged once it is durable. What comes back on the slot's partition goes to the sockets of its
-//! recipients ([`delivery`]). Everything about users, groups and history is asked of the repo over
-//! gRPC. [`serve`] runs it all until it is told to stop.
+//! What a client sends is checked ([`admit`]), appended to the log together with what other sockets send
+//! ([`appender`]), and acknowledged once it is durable. Deliveries from the slot's partition go to the sockets of their
+//! recipients ([`delivery`]). The repo answers over gRPC about users, groups and history ([`repo`]). [`serve`] runs it
+//! all until it is stopped.
 
 mod address;
 mod admit;

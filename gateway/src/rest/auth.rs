@@ -1,4 +1,4 @@
-//! Registration, login, refresh, logout. The repo does the work; its rules decide.
+//! Registration, login, refresh, logout.
 
 use std::sync::Arc;
 
@@ -16,7 +16,6 @@ use crate::edge::Edge;
 use crate::failure::Failure;
 use crate::request::{Anonymous, Body, Caller};
 
-/// Body of `register`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
@@ -28,14 +27,12 @@ pub struct Registration {
     display_name: Option<String>,
 }
 
-/// Body of `login`.
 #[derive(Deserialize)]
 pub struct Credentials {
     username: String,
     password: String,
 }
 
-/// Body of `refresh`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refresh {
@@ -86,7 +83,7 @@ pub async fn login(
     anonymous: Anonymous,
     Body(body): Body<Credentials>,
 ) -> Result<Json<SignedIn>, Failure> {
-    // No name is longer, and a limit remembers none that is.
+    // No user has another name, and the limit does not remember names of any length.
     names::check_username(&body.username).map_err(|_| wrong_credentials())?;
     let attempt = edge.rates.failed_logins.attempt(&body.username, anonymous.address, Instant::now())?;
     let answer = anonymous.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
@@ -107,8 +104,7 @@ pub async fn refresh(anonymous: Anonymous, Body(body): Body<Refresh>) -> Result<
     Ok(Json(anonymous.repo.refresh_token(request).await?.into()))
 }
 
-/// `POST /api/auth/logout`: ends the sign-in that the access token names, whatever else is sent, and its sockets on
-/// this gateway.
+/// `POST /api/auth/logout`: ends the sign-in of the access token, and its sockets on this gateway.
 pub async fn logout(State(edge): State<Arc<Edge>>, caller: Caller) -> Result<StatusCode, Failure> {
     caller.repo.logout(pb::LogoutRequest { user_id: caller.user.0, session_id: caller.session_id }).await?;
     edge.sign_ins.ended(caller.user, caller.session_id).await;

@@ -1,4 +1,4 @@
-//! Conversations: one's list, their history, read marks.
+//! Conversations: a user's list, the history, read marks.
 
 use std::sync::Arc;
 
@@ -23,7 +23,6 @@ use crate::views::{ConversationView, MessageView, ReadMarkView};
 const PAGE_DEFAULT: i32 = 50;
 const PAGE_MAX: i32 = 200;
 
-/// Query of the list.
 #[derive(Deserialize)]
 pub struct Page {
     #[serde(default)]
@@ -31,7 +30,6 @@ pub struct Page {
     limit: Option<i64>,
 }
 
-/// Query of the history.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Range {
@@ -40,7 +38,6 @@ pub struct Range {
     limit: Option<i64>,
 }
 
-/// Body of `read`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadMark {
@@ -114,7 +111,7 @@ pub async fn read_marks(caller: Caller, PathParams(id): PathParams<String>) -> R
     Ok(Json(ReadMarks { read_marks: marks.iter().map(ReadMarkView::of).collect() }).into_response())
 }
 
-/// `POST /api/conversations/{id}/read`: into the log like the frame `mark-read`.
+/// `POST /api/conversations/{id}/read`: appended to the log like the frame `mark-read`.
 pub async fn mark_read(
     State(edge): State<Arc<Edge>>,
     caller: Caller,

@@ -1,4 +1,4 @@
-//! Groups and their members. Who may do what is judged by the repo, in the transaction of the change.
+//! Groups and their members. The repo decides who may do what, in the transaction of the change.
 
 use std::sync::Arc;
 
@@ -21,7 +21,6 @@ use crate::views::{GroupView, MemberView};
 const PAGE_DEFAULT: i32 = 100;
 const PAGE_MAX: i32 = 1_000;
 
-/// Body of `POST /api/groups`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewGroup {
@@ -32,7 +31,6 @@ pub struct NewGroup {
     member_ids: Vec<UserId>,
 }
 
-/// Body of `PATCH /api/groups/{id}`.
 #[derive(Deserialize)]
 pub struct Changes {
     #[serde(default)]
@@ -41,7 +39,6 @@ pub struct Changes {
     description: Option<String>,
 }
 
-/// Body of `POST /api/groups/{id}/members`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewMembers {
@@ -49,13 +46,11 @@ pub struct NewMembers {
     user_ids: Vec<UserId>,
 }
 
-/// Body of `PATCH /api/groups/{id}/members/{userId}`.
 #[derive(Deserialize)]
 pub struct NewRole {
     role: String,
 }
 
-/// Query of `GET /api/groups/{id}/members`.
 #[derive(Deserialize)]
 pub struct Page {
     #[serde(default)]
@@ -126,7 +121,7 @@ pub async fn members(
         false => caller.repo.get_group_members(request).await?,
     };
     for member in &mut answer.members {
-        // The repo hears of presence a little later than this gateway.
+        // Presence reaches the repo a little later than this gateway.
         member.online |= edge.sessions.is_online(UserId(member.user_id));
     }
     let members = answer.members.into_iter().map(MemberView::from).collect();

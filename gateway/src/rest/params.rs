@@ -4,12 +4,12 @@ use std::str::FromStr;
 
 use schemas::error::Refusal;
 
-/// Reads an id from an address.
+/// Reads an id from the path or query.
 pub(super) fn id<T: FromStr>(what: &str, text: &str) -> Result<T, Refusal> {
     text.parse().map_err(|_| Refusal::invalid(format!("{what} is not an id")))
 }
 
-/// Judges a `limit`: `default` when it is left out.
+/// Checks a `limit`; `default` when it is left out.
 pub(super) fn limit(given: Option<i64>, default: i32, max: i32) -> Result<i32, Refusal> {
     match given.map(i32::try_from) {
         None => Ok(default),

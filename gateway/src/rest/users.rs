@@ -1,4 +1,4 @@
-//! Users: oneself, and others by name or by ids.
+//! Users: the caller, and others by name or ids.
 
 use axum::Json;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -15,10 +15,9 @@ use crate::views::UserView;
 
 /// Users that one call may name.
 const USERS_MAX: usize = 50;
-/// Users of one call that the repo is asked for at the same time.
+/// Concurrent requests to the repo for one call.
 const USERS_AT_ONCE: usize = 8;
 
-/// Body of `PATCH /api/users/me`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
@@ -28,20 +27,17 @@ pub struct Changes {
     avatar_url: Option<String>,
 }
 
-/// Query of `GET /api/users`.
 #[derive(Deserialize)]
 pub struct ByName {
     username: String,
 }
 
-/// Query of `GET /api/users/by-id`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ByIds {
     user_ids: String,
 }
 
-/// Answer of `GET /api/users/by-id`.
 #[derive(Serialize)]
 pub struct Found {
     users: Vec<UserView>,

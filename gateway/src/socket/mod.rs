@@ -1,7 +1,7 @@
 //! `/ws`: from the upgrade to the close of a socket.
 //!
-//! [`upgrade`] judges who comes; [`lifecycle`] is the one task of a socket, most of which is
-//! [`connection`]; [`answers`] is what a client's frame is answered with.
+//! [`upgrade`] checks who connects; [`lifecycle`] is the task of a socket, most of which is [`connection`]; [`answers`]
+//! answers the client's frames.
 
 mod answers;
 mod connection;
@@ -26,9 +26,9 @@ use crate::request::{Address, QueryParams, bearer};
 use crate::sessions::{Identity, Socket};
 use crate::sign_ins::is_over;
 
-/// What a socket reads at once. At the library's default a socket costs 128 KiB.
+/// Bytes that a socket reads at once. At the library's default a socket costs 128 KiB.
 const READ_BUFFER_BYTES: usize = 4 * 1_024;
-/// Frames are collected up to here before they are written, and at the end of each batch.
+/// Bytes of frames that are collected before they are written; less at the end of each batch.
 const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
 
 /// The query of `/ws`. The device's name is only for the log.
@@ -39,8 +39,8 @@ pub struct Parameters {
     traceparent: Option<String>,
 }
 
-/// Answers `GET /ws`. A token that is not taken closes the socket with 4001 after the upgrade: pages
-/// can't see the status of a refused one.
+/// `GET /ws`. A token that is not valid closes the socket with 4001 after the upgrade: a page can't see the HTTP status
+/// of a refused upgrade.
 pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
     Address(address): Address,
@@ -75,13 +75,13 @@ pub async fn upgrade(
         tracing::debug!(user = %claims.user_id, socket, device, "connected");
         let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
         let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
-        // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
+        // A new task: that of the upgrade is larger, and would live as long as the socket.
         edge.connections.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
 }
 
-/// What a request that opens no socket is answered with. Of another version the client hears which one is spoken
-/// here (RFC 6455, section 4.4).
+/// The answer to a request that opens no socket. It names the supported version where the client's is another
+/// (RFC 6455, section 4.4).
 fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
     let status = match rejection {
         WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => StatusCode::UPGRADE_REQUIRED,
@@ -101,8 +101,8 @@ fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
     response
 }
 
-/// Who opens a socket. A repo that does not answer keeps nobody away: the sign-in is judged again with
-/// each `heads`.
+/// Checks the token and the sign-in. A repo that does not answer keeps nobody out: each `heads` checks the sign-in
+/// again.
 async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
     let claims = edge.verify(token).map_err(|_| CloseReason::Unauthenticated)?;
     match edge.sign_ins.check(&edge.repo, &claims).await {
@@ -111,7 +111,7 @@ async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
     }
 }
 
-/// A page of another site must not open sockets with what a browser sends along.
+/// Refuses pages of other sites, unless they are allowed.
 fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();
