@@ -1,5 +1,5 @@
-//! Makes the gRPC client stubs (and, for the tests, server stubs) without protoc, and a table of the
-//! files of the web page, so that the binary carries them.
+//! Generates the gRPC client stubs (and server stubs for the tests) without protoc, and a table of the files of the web
+//! page, which are part of the binary.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
@@ -36,8 +36,9 @@ fn compile_stubs(out: &Path) -> Result<(), Box<dyn Error>> {
 fn write_web_table(folder: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
     println!("cargo:rerun-if-changed=web");
     let mut table = String::from("&[\n");
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
+    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
         let name = path.file_name().and_then(|name| name.to_str()).ok_or("names of web files are UTF-8")?;
         if path.is_dir() || name == "package.json" || name.starts_with('.') {
             continue;

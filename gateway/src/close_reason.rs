@@ -22,29 +22,17 @@ pub enum CloseReason {
 }
 
 impl CloseReason {
-    /// The WebSocket close code.
-    pub fn code(self) -> u16 {
+    /// The code and the reason of the WebSocket close frame.
+    pub fn code_and_sentence(self) -> (u16, &'static str) {
         match self {
-            Self::Unauthenticated => 4001,
-            Self::ProtocolError => 4002,
-            Self::TooSlow | Self::Silent => 4008,
-            Self::Replaced | Self::LoggedOut => 4009,
-            Self::RateLimited => 4029,
-            Self::GoingAway => 1001,
-        }
-    }
-
-    /// The reason in the close frame.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "the access token is missing, not valid or expired",
-            Self::ProtocolError => "not a frame of this protocol, or one over the limit",
-            Self::TooSlow => "too slow: reconnect and sync",
-            Self::Silent => "nothing was heard for two heartbeats: reconnect and sync",
-            Self::Replaced => "replaced by a newer connection",
-            Self::LoggedOut => "logged out",
-            Self::RateLimited => "too many frames",
-            Self::GoingAway => "the server is going away: reconnect",
+            Self::Unauthenticated => (4001, "the access token is missing, not valid or expired"),
+            Self::ProtocolError => (4002, "not a frame of this protocol, or one over the limit"),
+            Self::TooSlow => (4008, "too slow: reconnect and sync"),
+            Self::Silent => (4008, "nothing was heard for two heartbeats: reconnect and sync"),
+            Self::Replaced => (4009, "replaced by a newer connection"),
+            Self::LoggedOut => (4009, "logged out"),
+            Self::RateLimited => (4029, "too many frames"),
+            Self::GoingAway => (1001, "the server is going away: reconnect"),
         }
     }
 

@@ -10,6 +10,7 @@ use axum::response::IntoResponse;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use serde::de::DeserializeOwned;
+use tokio::time::Instant;
 use topics::headers::TRACE_HEADER;
 
 use crate::edge::{Edge, trace_from};
@@ -33,7 +34,7 @@ impl FromRequestParts<Arc<Edge>> for Caller {
         let token = bearer(&parts.headers)
             .ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "Authorization: Bearer … is missing"))?;
         let claims = edge.verify(token)?;
-        edge.rates.request_of_user(claims.user_id)?;
+        edge.rates.requests_of_users.take(&claims.user_id, Instant::now())?;
         let repo = traced(edge, &parts.headers);
         edge.sign_ins.check(&repo, &claims).await?;
         Ok(Self { user: claims.user_id, session_id: claims.session_id, repo })
@@ -61,7 +62,7 @@ impl FromRequestParts<Arc<Edge>> for Anonymous {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
         let Address(address) = Address::from_request_parts(parts, edge).await?;
-        edge.rates.sign_in_of_address(address)?;
+        edge.rates.sign_ins_of_addresses.take(&address, Instant::now())?;
         Ok(Self { repo: traced(edge, &parts.headers), address })
     }
 }

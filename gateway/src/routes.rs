@@ -55,7 +55,7 @@ async fn limit_address(
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    edge.rates.request_of_address(address)?;
+    edge.rates.requests_of_addresses.take(&address, Instant::now())?;
     Ok(next.run(request).await)
 }
 

@@ -199,7 +199,7 @@ impl<'a> Connection<'a> {
             Message::Close(_) => return Err(End::ByClient),
             Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
         };
-        if let Err(wait) = self.edge.rates.frame_of_user(self.socket.identity.user) {
+        if let Err(wait) = self.edge.rates.frames_of_users.take(&self.socket.identity.user, Instant::now()) {
             self.rate_refusals += 1;
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));

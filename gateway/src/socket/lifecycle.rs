@@ -40,8 +40,9 @@ pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge
 
 /// Sends the close frame, and gives the client a bounded time to take its last frames.
 pub async fn close(mut stream: WebSocket, reason: CloseReason, edge: &Edge) {
+    let (code, sentence) = reason.code_and_sentence();
     metrics::counter!("gochat_sockets_closed_total", "reason" => reason.label()).increment(1);
-    let frame = CloseFrame { code: reason.code(), reason: reason.sentence().into() };
+    let frame = CloseFrame { code, reason: sentence.into() };
     let goodbye = async {
         stream.send(Message::Close(Some(frame))).await?;
         // Wait for the client's answer: the close frame could be lost by closing earlier.

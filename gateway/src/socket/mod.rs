@@ -9,6 +9,7 @@ mod heads;
 mod lifecycle;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -17,6 +18,7 @@ use axum::response::{IntoResponse, Response};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::token::Claims;
 use serde::Deserialize;
+use tokio::time::Instant;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::close_reason::CloseReason;
@@ -53,7 +55,7 @@ pub async fn upgrade(
         Err(rejection) => return Ok(not_a_websocket(&rejection)),
     };
     check_origin(&headers, &edge.config.allowed_origins)?;
-    edge.rates.request_of_address(address)?;
+    edge.rates.requests_of_addresses.take(&address, Instant::now())?;
     if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
         return Err(Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another").into());
     }
@@ -70,7 +72,7 @@ pub async fn upgrade(
             Ok(claims) => claims,
             Err(reason) => return edge.connections.track_future(lifecycle::close(stream, reason, &edge)).await,
         };
-        let socket = edge.next_socket();
+        let socket = edge.next_socket.fetch_add(1, Ordering::Relaxed);
         let device = parameters.device.as_deref().unwrap_or_default();
         tracing::debug!(user = %claims.user_id, socket, device, "connected");
         let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
