@@ -38,7 +38,7 @@ pub struct GatewayConfig {
     pub sync_conversations_max: usize,
     /// Users whose presence one socket may follow.
     pub presence_users_a_socket_max: usize,
-    /// Largest group whose members are told that somebody is typing.
+    /// Largest group whose members get typing signals.
     pub typing_members_max: usize,
     /// Milliseconds for which a user's rights in a conversation are cached; at most 5,000.
     pub access_cache_ms: u64,
@@ -76,8 +76,8 @@ pub struct GatewayConfig {
     pub rate_entries_max: usize,
     /// Milliseconds for which a closing socket may take its last frames.
     pub close_wait_ms: u64,
-    /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is trusted. Without one, a client's address is that of
-    /// its connection.
+    /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is trusted. Without them a client's address is that
+    /// of its connection.
     #[serde(deserialize_with = "address::networks")]
     pub trusted_proxies: Vec<IpNet>,
     /// Origins (`https://chat.example`) whose pages may open a socket, besides the gateway's own.

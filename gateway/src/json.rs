@@ -1,9 +1,9 @@
 //! JSON of clients, read strictly: an object is written as an object.
 //!
 //! serde's derived structs also take an array of their fields' values. [`from_slice`] and, for a struct within another,
-//! [`Object`] do not. All else is `serde_json`'s rule: a known field comes once, a number is no text and has no fraction
-//! where an integer is wanted, nothing follows the value, text is UTF-8. `null` stands for an optional field that is
-//! left out.
+//! [`Object`] do not. The other rules are `serde_json`'s: a known field comes once, a number is no text and has no
+//! fraction where an integer is wanted, nothing follows the value, text is UTF-8. `null` stands for an optional field
+//! that is left out.
 
 use std::fmt;
 use std::marker::PhantomData;

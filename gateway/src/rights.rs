@@ -94,7 +94,7 @@ impl Rights {
     ///
     /// # Errors
     /// ConversationNotFound when it is not there, or the sender may not read it; PermissionDenied when it is not the
-    /// sender's own; InvalidInput when it is recalled or nothing that somebody said, or has the clientMsgId of the
+    /// sender's own; InvalidInput when it is recalled or not something a user said, or has the clientMsgId of the
     /// record.
     pub async fn check_target(&self, record: &Upstream) -> Result<(), Refusal> {
         let (Kind::Edit | Kind::Recall | Kind::Reaction) = record.kind else { return Ok(()) };

@@ -36,7 +36,7 @@ use crate::{delivery, queues, routes};
 /// What a gateway is built from.
 pub struct GatewayParts {
     pub config: GatewayConfig,
-    /// How long after its first attempt a resend is recognised; clients are told.
+    /// How long after its first attempt a resend is recognised. `hello` says it.
     pub resend_window: Duration,
     /// How long a shutdown waits for connections to close, and then again for the log to take what they sent.
     pub shutdown_grace: Duration,

@@ -65,8 +65,8 @@ pub async fn missed(
     }
 }
 
-/// Whether a client that was at `after` misses nothing once it has this page: the page has no gap and reaches the end of
-/// the conversation.
+/// Whether a client that was at `after` misses nothing once it has this page: it has no gap, and reaches the end of the
+/// conversation.
 pub fn is_whole(page: &pb::GetConversationMessagesResponse, after: i64) -> bool {
     // Nothing before the first seq is for this reader.
     let start = after.max(page.first_seq - 1);

@@ -1,7 +1,7 @@
 //! Records to bytes and back: Avro single-object encoding (Avro 1.12 specification, "Single object
 //! encoding": `C3 01`, the little-endian CRC-64-AVRO fingerprint of the writer's schema, the datum).
 //!
-//! A record is read with the schema of whoever wrote it, straight into the newest struct, by serde;
+//! A record is read with its writer's schema, straight into the newest struct, by serde;
 //! fields that an older writer lacked get their serde default, which equals the schema's default
 //! (`tests/schemas` proves it). There is no schema resolution on this path: a change of a schema is
 //! a new file, listed here, that only adds fields with defaults.

@@ -65,7 +65,7 @@ codes! {
     UserExists = 1009, 409, 6, false;
     /// A body or frame over its limit.
     TooLarge = 1010, 413, 3, false;
-    /// First sent too long ago to tell a resend from a new message: sync first.
+    /// First sent too long ago: dedupe may no longer know the first attempt. Sync first.
     Expired = 1011, 409, 9, false;
     /// A fault of the server.
     Internal = 1500, 500, 13, true;

@@ -1,7 +1,7 @@
 //! Ids, each a type of its own, so that a user id is never taken for a message id.
 //!
-//! In clients' JSON 64-bit ids are decimal strings (JavaScript loses precision past 2^53); on topics and in SQL they are
-//! signed 64-bit integers. All ids are positive.
+//! In clients' JSON 64-bit ids are decimal strings (JavaScript loses precision past 2^53); on topics and in SQL they
+//! are signed 64-bit integers. All ids are positive.
 
 use std::fmt;
 use std::str::FromStr;

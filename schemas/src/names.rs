@@ -106,8 +106,8 @@ pub fn check_avatar_url(field: &str, url: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::invalid(format!(
-        "{field} is empty, or begins with http:// or https:// and has at most {AVATAR_URL_BYTES_MAX} bytes, without space, \
-         control, invisible or direction characters"
+        "{field} is empty, or begins with http:// or https:// and has at most {AVATAR_URL_BYTES_MAX} bytes, without \
+         space, control, invisible or direction characters"
     )))
 }
 
@@ -134,8 +134,8 @@ pub fn check_email(address: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid(format!("email is an address like ann@example.org, of at most {EMAIL_BYTES_MAX} ASCII bytes")))
 }
 
-/// The form in which a password is hashed: every space is an ASCII space, in NFC, so that it is the same on every keyboard
-/// (OpaqueString of RFC 8265, section 4.2).
+/// The form in which a password is hashed: in NFC, with every space an ASCII space, so that it is the same on every
+/// keyboard (OpaqueString of RFC 8265, section 4.2).
 pub fn prepared_password(password: &str) -> String {
     let category = CodePointMapData::<GeneralCategory>::new();
     let spaced = password.chars().map(|c| if category.get(c) == GeneralCategory::SpaceSeparator { ' ' } else { c });

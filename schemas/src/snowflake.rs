@@ -1,5 +1,5 @@
-//! 64-bit ids that instances make without coordination: 41 bits of ms since 2025-01-01 UTC, 10 bits of instance, 12 bits
-//! of counter (the layout of Twitter's Snowflake, 2010).
+//! 64-bit ids that instances make without coordination: 41 bits of ms since 2025-01-01 UTC, 10 bits of instance,
+//! 12 bits of counter (the layout of Twitter's Snowflake, 2010).
 
 /// 2025-01-01T00:00:00Z in ms since 1970.
 pub const EPOCH_MS: i64 = 1_735_689_600_000;

@@ -29,8 +29,8 @@ pub(crate) fn is_visible(c: char) -> bool {
         )
 }
 
-/// Whether a character is space, or one of two symbols that are drawn as nothing: the empty Braille pattern and the null
-/// notehead.
+/// Whether a character is space, or one of two symbols that are drawn as nothing: the empty Braille pattern and the
+/// null notehead.
 pub(crate) fn is_blank(c: char) -> bool {
     c.is_whitespace() || matches!(c, '\u{2800}' | '\u{1D159}')
 }

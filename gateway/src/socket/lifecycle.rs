@@ -19,7 +19,7 @@ pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge
     metrics::counter!("gochat_sockets_opened_total").increment(1);
     announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user);
     if edge.closing.is_cancelled() {
-        // It opened after the others were told to close.
+        // It opened after all others were closed.
         socket.close(CloseReason::GoingAway);
     }
     let reason = match Box::pin(hello(&mut stream, &socket, &edge)).await {
