@@ -1,5 +1,5 @@
-//! Makes the gRPC client stubs (and, for the tests, server stubs) without protoc, and a table of the
-//! files of the web page, so that the binary carries them.
+//! Generates the gRPC client stubs (and server stubs for the tests) without protoc, and a table of the files of the web
+//! page, which are part of the binary.
 
 use std::collections::hash_map::DefaultHasher;
 use std::error::Error;
@@ -12,7 +12,8 @@ fn main() -> Result<(), Box<dyn Error>> {
     let out = PathBuf::from(env::var_os("OUT_DIR").ok_or("cargo sets OUT_DIR")?);
     println!("cargo:rerun-if-changed=build.rs");
     compile_stubs(&out)?;
-    write_web_table(&PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets it")?), &out)
+    let manifest = PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").ok_or("cargo sets CARGO_MANIFEST_DIR")?);
+    write_web_table(&manifest.join("web"), &out)
 }
 
 fn compile_stubs(out: &Path) -> Result<(), Box<dyn Error>> {
@@ -32,60 +33,22 @@ fn compile_stubs(out: &Path) -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn write_web_table(manifest: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
-    let root = manifest.join("web");
-    // Without the folder, look again whenever anything in the crate changes.
-    println!("cargo:rerun-if-changed={}", if root.is_dir() { "web" } else { "." });
-    let mut files = Vec::new();
-    if root.is_dir() {
-        walk(&root, &mut files)?;
-    }
-    files.sort();
-    let mut table = String::from("pub(super) static FILES: &[File] = &[\n");
-    for file in files {
-        let name = file.strip_prefix(&root)?.to_str().ok_or("names of web files are UTF-8")?.replace('\\', "/");
-        let mut hasher = DefaultHasher::new();
-        fs::read(&file)?.hash(&mut hasher);
-        writeln!(
-            table,
-            "    File {{ name: {name:?}, content_type: {:?}, etag: \"\\\"{:016x}\\\"\", bytes: include_bytes!({:?}) }},",
-            content_type(&name),
-            hasher.finish(),
-            file
-        )?;
-    }
-    table.push_str("];\n");
-    fs::write(out.join("web.rs"), table)?;
-    Ok(())
-}
-
-fn walk(folder: &Path, files: &mut Vec<PathBuf>) -> Result<(), Box<dyn Error>> {
-    for entry in fs::read_dir(folder)? {
-        let path = entry?.path();
-        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
-        if name.starts_with('.') || name == "tests" || name == "package.json" {
+fn write_web_table(folder: &Path, out: &Path) -> Result<(), Box<dyn Error>> {
+    println!("cargo:rerun-if-changed=web");
+    let mut table = String::from("&[\n");
+    let mut paths = fs::read_dir(folder)?.map(|entry| Ok(entry?.path())).collect::<std::io::Result<Vec<_>>>()?;
+    paths.sort();
+    for path in paths {
+        let name = path.file_name().and_then(|name| name.to_str()).ok_or("names of web files are UTF-8")?;
+        if path.is_dir() || name == "package.json" || name.starts_with('.') {
             continue;
         }
-        if path.is_dir() {
-            walk(&path, files)?;
-        } else {
-            files.push(path);
-        }
+        let mut hasher = DefaultHasher::new();
+        fs::read(&path)?.hash(&mut hasher);
+        let etag = format!("\"{:016x}\"", hasher.finish());
+        writeln!(table, "    File {{ name: {name:?}, etag: {etag:?}, bytes: include_bytes!({path:?}) }},")?;
     }
+    table.push(']');
+    fs::write(out.join("web.rs"), table)?;
     Ok(())
-}
-
-fn content_type(name: &str) -> &'static str {
-    match name.rsplit_once('.').map_or("", |(_, extension)| extension) {
-        "html" => "text/html; charset=utf-8",
-        "js" | "mjs" => "text/javascript; charset=utf-8",
-        "css" => "text/css; charset=utf-8",
-        "json" => "application/json",
-        "svg" => "image/svg+xml",
-        "png" => "image/png",
-        "ico" => "image/x-icon",
-        "woff2" => "font/woff2",
-        "webmanifest" => "application/manifest+json",
-        _ => "application/octet-stream",
-    }
 }

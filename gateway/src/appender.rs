@@ -1,5 +1,4 @@
-//! One way into the log for all sockets: what waits is appended together, and each sender is told once
-//! its record is durable.
+//! One task appends the records of all sockets, in batches, and answers each sender once its record is durable.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +12,14 @@ use topics::codec::Encoder;
 use topics::headers::Headers;
 use topics::log::{Class, Log};
 
-/// Records in one append; the embedded log and Kafka's producer both reach their best well below.
+/// Records in one append. The embedded log and Kafka's producer both reach their best rate well below.
 const BATCH_RECORDS_MAX: usize = 4_096;
-/// Bytes in one append, far below what any log takes at once.
+/// Bytes in one append, far below the limit of any log.
 const BATCH_BYTES_MAX: usize = 4 << 20;
-/// About what a record has beside its content: key, ids, headers.
+/// About what a record has beyond its content: key, ids, headers.
 const RECORD_OVERHEAD_BYTES: usize = 512;
 
-/// Answers once the record is durable, or refused.
+/// Answers once the record is durable or refused.
 pub type Receipt = oneshot::Receiver<Result<(), Refusal>>;
 
 /// Hands records to the one task that appends them.
@@ -43,7 +42,7 @@ pub struct AppendTask {
     timeout: Duration,
 }
 
-/// An appender with a queue of `queue_records_max`, whose appends may take `timeout`.
+/// An appender with a queue of `queue_records_max`. An append may take `timeout`.
 pub fn appender(log: Arc<dyn Log>, queue_records_max: usize, timeout: Duration) -> (Appender, AppendTask) {
     let (sender, queue) = mpsc::channel(queue_records_max.max(1));
     (Appender { queue: sender, timeout }, AppendTask { queue, log, timeout })
@@ -56,8 +55,7 @@ impl Appender {
         (limit - self.queue.capacity(), limit)
     }
 
-    /// Queues a record; waits while the queue is full. Records of one caller that awaits each call keep
-    /// their order.
+    /// Queues a record; waits while the queue is full. A caller that awaits each call keeps the order of its records.
     ///
     /// # Errors
     /// Busy when the queue stays full, or the gateway stops.
@@ -78,13 +76,13 @@ impl Appender {
 /// Waits for a receipt. Cancel-safe; answers once.
 ///
 /// # Errors
-/// What the record was refused with.
+/// Why the record was refused.
 pub async fn durable(receipt: &mut Receipt) -> Result<(), Refusal> {
     receipt.await.unwrap_or_else(|_| Err(busy()))
 }
 
 impl AppendTask {
-    /// Appends until `stop`, and then what still waits.
+    /// Appends until `stop`, and then what is still queued.
     pub async fn run(mut self, stop: CancellationToken) {
         let mut batch = Vec::new();
         loop {
@@ -119,7 +117,7 @@ impl AppendTask {
                 Ok(()) => receipts.push(done),
                 Err(error) => {
                     tracing::error!(%error, "an admitted record could not be encoded");
-                    // A receiver that is gone needs no answer, here and below.
+                    // Here and below: a sender that is gone needs no answer.
                     let _ = done.send(Err(crate::repo::internal()));
                 }
             }
@@ -129,7 +127,7 @@ impl AppendTask {
             Ok(Ok(_places)) => Ok(()),
             Ok(Err(error)) => {
                 match error.class() {
-                    // Whoever watches the log tells that it is away, or full.
+                    // The health watch reports that the log is down, or full.
                     Class::Retry => tracing::debug!(%error, records = receipts.len(), "the log did not take messages"),
                     Class::Abort | Class::Rebuild | Class::Fatal => {
                         tracing::error!(%error, records = receipts.len(), "the log did not take messages");

@@ -1,30 +1,30 @@
-//! What can be set about a gateway: plain values with their units in the name, all with defaults.
+//! The settings of a gateway: plain values with their units in the name, all with defaults.
 
+use ipnet::IpNet;
 use schemas::admission::CONTENT_BYTES_MAX;
 use schemas::ids::CONVERSATION_ID_BYTES_MAX;
 use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
 
-use crate::address::Network;
+use crate::address;
 use crate::rights::TYPING_MEMBERS_MAX;
 
-/// The gateway's settings.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
     /// Frames that wait for one socket; over it the socket is closed with 4008.
     pub send_queue_frames_max: usize,
-    /// Bytes of one frame from a client; a larger one closes the socket with 4002.
+    /// Bytes of a frame from a client; a larger one closes the socket with 4002.
     pub frame_bytes_max: usize,
     /// Bytes of a request body; a larger one is refused with TooLarge.
     pub body_bytes_max: usize,
-    /// Sockets on this gateway; further ones are refused with Busy.
+    /// Sockets of this gateway; more are refused with Busy.
     pub sockets_max: usize,
-    /// Sockets of one user; the oldest one makes room, closed with 4009.
+    /// Sockets of one user; one more closes the oldest with 4009.
     pub sockets_a_user_max: usize,
-    /// Messages of one socket on their way into the log; then the socket is not read further.
+    /// Messages of one socket that wait for the log; at the limit the socket is not read.
     pub sends_in_flight_a_socket_max: usize,
-    /// Messages of all sockets that wait for the log; then sockets wait.
+    /// Messages of all sockets that wait for the log; at the limit sockets wait.
     pub append_queue_records_max: usize,
     /// Seconds between a server's pings; a socket silent for two of them is closed.
     pub heartbeat_s: u64,
@@ -32,28 +32,27 @@ pub struct GatewayConfig {
     pub heads_after_s: u64,
     /// Seconds between two `heads`.
     pub heads_every_s: u64,
-    /// Sockets that ask the repo for heads at the same time; the others wait.
+    /// Concurrent requests to the repo for heads; more wait.
     pub heads_concurrent_max: usize,
     /// Conversations in one `sync`.
     pub sync_conversations_max: usize,
     /// Users whose presence one socket may follow.
     pub presence_users_a_socket_max: usize,
-    /// Largest group whose members are told that somebody is typing.
+    /// Largest group whose members get typing signals.
     pub typing_members_max: usize,
-    /// Milliseconds for which a user's rights in a conversation are believed; at most 5,000.
+    /// Milliseconds for which a user's rights in a conversation are cached; at most 5,000.
     pub access_cache_ms: u64,
-    /// Milliseconds for which a sign-in is believed to go on; at most 5,000. So long may REST calls and
-    /// new sockets of somebody who was banned, or signed out elsewhere, still be taken; open sockets are
-    /// closed with the next `heads`.
+    /// Milliseconds for which a valid sign-in is cached; at most 5,000. For that time REST calls and new sockets of a
+    /// user who was banned, or signed out elsewhere, may still be accepted; the next `heads` closes open sockets.
     pub sign_in_cache_ms: u64,
-    /// Rights that are remembered, sign-ins, and messages by their clientMsgId.
+    /// Entries of each cache: rights, sign-ins, and messages by their clientMsgId.
     pub access_cache_entries_max: u64,
-    /// Milliseconds that a call to the repo may take; then the client hears Busy.
+    /// Milliseconds that a call to the repo may take; then the client gets Busy.
     pub repo_timeout_ms: u64,
-    /// Milliseconds that an append may take; then the client hears Busy.
+    /// Milliseconds that an append may take; then the client gets Busy.
     pub append_timeout_ms: u64,
-    /// Records that wait before the store, before all stages up to persist together; over it messages are
-    /// refused with Busy, the repo's SaveMessage and MarkAsRead too.
+    /// Lag in records of all stages up to persist together; above it messages are refused with Busy, also those of the
+    /// repo's SaveMessage and MarkAsRead.
     pub busy_lag_records_max: u64,
     /// REST requests a second of one user.
     pub requests_a_second_a_user: u32,
@@ -61,26 +60,27 @@ pub struct GatewayConfig {
     pub requests_a_second_an_address: u32,
     /// Registrations and logins a second from one address.
     pub sign_ins_a_second_an_address: u32,
-    /// Logins a minute as one user from one address that may fail.
+    /// Failed logins a minute as one user from one address.
     pub failed_logins_a_minute_a_user_and_address: u32,
-    /// Logins a minute as one user, from wherever, that may fail.
+    /// Failed logins a minute as one user, from all addresses.
     pub failed_logins_a_minute_a_user: u32,
-    /// Logins a minute from one address that may fail.
+    /// Failed logins a minute from one address.
     pub failed_logins_a_minute_an_address: u32,
     /// Frames a second of one user, over all their sockets.
     pub frames_a_second_a_user: u32,
-    /// Seconds for which unused allowance adds up.
+    /// Seconds for which unused requests add up.
     pub rate_burst_s: u32,
-    /// Frames in a row that are refused with RateLimited; then the socket is closed with 4029.
+    /// Frames in a row that are refused with RateLimited; one more closes the socket with 4029.
     pub rate_refusals_max: u32,
-    /// Users and addresses whose rates are remembered.
+    /// Users and addresses in the table of each rate limit.
     pub rate_entries_max: usize,
     /// Milliseconds for which a closing socket may take its last frames.
     pub close_wait_ms: u64,
-    /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is believed; of others a client's address
-    /// is that of its connection.
-    pub trusted_proxies: Vec<Network>,
-    /// Origins (`https://chat.example`) whose pages may open a socket, beside the gateway's own.
+    /// Proxies (`10.0.0.7`, `10.0.0.0/8`) whose `X-Forwarded-For` is trusted. Without them a client's address is that
+    /// of its connection.
+    #[serde(deserialize_with = "address::networks")]
+    pub trusted_proxies: Vec<IpNet>,
+    /// Origins (`https://chat.example`) whose pages may open a socket, besides the gateway's own.
     pub allowed_origins: Vec<String>,
 }
 
@@ -124,30 +124,29 @@ impl Default for GatewayConfig {
     }
 }
 
-/// Bytes that the largest `send-message` may take as JSON: each byte of its content may be escaped as
-/// `\u00XX`, beside ids and names.
+/// Bytes of the largest `send-message` as JSON: each byte of its content may be escaped as `\u00XX`, and there are ids
+/// and names.
 const FRAME_BYTES_MIN: usize = 6 * CONTENT_BYTES_MAX + 1_024;
 /// Bytes of one conversation's position in a `sync`: the id in quotes, a seq, a colon and a comma.
 const POSITION_BYTES: usize = CONVERSATION_ID_BYTES_MAX + 24;
 /// Bytes of one user's id in `subscribe-presence`, with its quotes and a comma.
 const USER_ID_BYTES: usize = 22;
-/// Bytes of a body that names as many users as one call takes.
+/// Bytes of a body with as many users as one call takes.
 const BODY_BYTES_MIN: usize = 32 * 1_024;
-/// Bytes of a body: more than the repo takes in one call would be refused there.
+/// The repo takes no more bytes in one call.
 const BODY_BYTES_MAX: usize = 256 * 1_024;
-/// Rights and sign-ins are not believed for longer, ms: PROTOCOL.md promises it.
-const BELIEVED_MS_MAX: u64 = 5_000;
-/// More than any process serves: beyond it a limit is none.
+/// PROTOCOL.md promises this limit, in ms, for cached rights and sign-ins.
+const CACHED_MS_MAX: u64 = 5_000;
+/// More than any process serves.
 const COUNT_MAX: usize = 10_000_000;
-/// The same of a rate.
 const RATE_MAX: u32 = 10_000_000;
 const HOUR_S: u64 = 3_600;
 
 impl GatewayConfig {
-    /// Judges the values; `section` is where they stand in the configuration.
+    /// Checks the values; `section` is their place in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
+    /// [`Misfit`] for the first that is out of bounds.
     pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
         self.check_sizes(section)?;
         self.check_times(section)?;
@@ -186,8 +185,8 @@ impl GatewayConfig {
         section.within("heartbeat_s", self.heartbeat_s, 1..=HOUR_S)?;
         section.within("heads_after_s", self.heads_after_s, 0..=HOUR_S)?;
         section.within("heads_every_s", self.heads_every_s, 1..=HOUR_S)?;
-        section.within("access_cache_ms", self.access_cache_ms, 0..=BELIEVED_MS_MAX)?;
-        section.within("sign_in_cache_ms", self.sign_in_cache_ms, 0..=BELIEVED_MS_MAX)?;
+        section.within("access_cache_ms", self.access_cache_ms, 0..=CACHED_MS_MAX)?;
+        section.within("sign_in_cache_ms", self.sign_in_cache_ms, 0..=CACHED_MS_MAX)?;
         section.within("repo_timeout_ms", self.repo_timeout_ms, 100..=600_000)?;
         section.within("append_timeout_ms", self.append_timeout_ms, 100..=600_000)?;
         section.within("close_wait_ms", self.close_wait_ms, 1..=60_000)
@@ -215,8 +214,8 @@ impl GatewayConfig {
     }
 }
 
-/// A scheme and a place, as browsers send it in `Origin`: no path, and no slash at the end.
+/// Whether a text has the form of `Origin`: a scheme and an authority, without a path or slash at the end.
 fn is_origin(text: &str) -> bool {
-    let Some((scheme, place)) = text.split_once("://") else { return false };
-    matches!(scheme, "http" | "https") && !place.is_empty() && !place.contains(['/', '?', '#', ' ', '@'])
+    let Some((scheme, authority)) = text.split_once("://") else { return false };
+    matches!(scheme, "http" | "https") && !authority.is_empty() && !authority.contains(['/', '?', '#', ' ', '@'])
 }

@@ -1,7 +1,7 @@
-//! Messages from the slot's partition to the sockets of their recipients.
+//! Delivers messages from the slot's partition to the sockets of their recipients.
 //!
-//! Each message is written to JSON once; all sockets share the text. What does not arrive here is not
-//! lost: clients learn of it from `heads` and fetch it with `sync`.
+//! Each message becomes JSON once; all sockets share the text. A message that does not arrive here is not lost: clients
+//! learn of it from `heads` and fetch it with `sync`.
 
 use std::time::Duration;
 
@@ -24,11 +24,11 @@ use crate::views::{MessageView, ReadReceiptView, StoredView};
 
 const READ_WAIT: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
-/// Deliveries after which other tasks of this thread get their turn.
+/// Deliveries after which the task yields.
 const TURN_DELIVERIES: usize = 64;
 
-/// Opens the slot's partition at its end. To be done before presence is published: what is addressed to
-/// this epoch then lies behind the position.
+/// Opens the slot's partition at its end. Called before presence is published, so that everything addressed to this
+/// epoch lies behind the position.
 ///
 /// # Errors
 /// When the log has no such partition, or can't be reached.
@@ -71,7 +71,7 @@ pub async fn run(
     }
 }
 
-/// Goes on after an error where that is possible.
+/// Reads on after an error, where that is possible.
 async fn reopened(
     log: &dyn Log,
     lease: &SlotLease,
@@ -82,7 +82,7 @@ async fn reopened(
     let position = reader.position(lease.slot);
     stop.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await;
     let from = match (&error, error.class()) {
-        // What was dropped is more than clients should get in one go: they sync.
+        // More was dropped than clients should get at once: they sync.
         (LogError::OffsetOutOfRange { .. }, _) => StartAt::Latest,
         (_, Class::Retry) => return Ok(reader),
         (_, Class::Abort | Class::Rebuild) => position.map_or(StartAt::Latest, StartAt::Offset),
@@ -91,7 +91,7 @@ async fn reopened(
     log.read(&DELIVERIES.spec, &[(lease.slot, from)]).await
 }
 
-/// Hands a delivery to its recipients' sockets. Bytes that are none are given back as a dead letter.
+/// Hands a delivery to its recipients' sockets. Returns a dead letter for bytes that are no delivery.
 async fn deliver(record: &Incoming, edge: &Edge, receipts: &mut Receipts) -> Option<Outgoing> {
     let (lease, sessions) = (&edge.lease, &edge.sessions);
     let delivery = match Delivery::decode(&record.value) {
@@ -103,12 +103,12 @@ async fn deliver(record: &Incoming, edge: &Edge, receipts: &mut Receipts) -> Opt
         }
     };
     if delivery.epoch != lease.epoch {
-        return None; // Addressed to a former owner of the slot.
+        return None; // Addressed to an earlier owner of the slot.
     }
     if !receipts.is_news(&delivery.message) {
         return None;
     }
-    edge.rights.heard(&delivery).await;
+    edge.rights.forget_former_members(&delivery).await;
     let own = |origin: &Origin| origin.slot == lease.slot && origin.epoch == lease.epoch;
     let origin = record.headers.origin.filter(own).map(|origin| origin.socket);
     let frames = Frames::of(&delivery.message, origin);
@@ -121,10 +121,10 @@ async fn deliver(record: &Incoming, edge: &Edge, receipts: &mut Receipts) -> Opt
     None
 }
 
-/// What the recipients of one message get.
+/// The frames of one message.
 struct Frames {
     everybody: Utf8Bytes,
-    /// The socket that sent it, and what that one gets.
+    /// The socket that sent the message, and its frame.
     origin: Option<(u64, Utf8Bytes)>,
 }
 
@@ -145,7 +145,7 @@ impl Frames {
     }
 }
 
-/// One update of the metrics a batch: the oldest message stands for all.
+/// Updates the metrics once a batch, with the latency of its oldest message.
 fn observe(records: &[Incoming], now_ms: i64) {
     metrics::counter!("gochat_deliveries_total").increment(records.len() as u64);
     let admitted = |record: &Incoming| record.headers.hops.map(|hops: HopTimes| hops.admitted_at);

@@ -12,6 +12,7 @@ use serde::de::{self, Deserialize, Deserializer, Visitor};
 use serde::forward_to_deserialize_any;
 use serde_json::Value;
 
+use crate::client_frame;
 use crate::frames::{self, Hello};
 use crate::rest::{auth, conversations, groups, users};
 use crate::views::{ConversationView, ErrorView, GroupView, MemberView, MessageView, ReadMarkView, UserView};
@@ -186,6 +187,6 @@ fn every_field_of_the_clients_frames_is_documented() {
     let section = section.split_once("### From the server").expect("the section").0;
     let codes = section.split('`').skip(1).step_by(2).flat_map(|code| documented(&format!("`{code}`")));
     let codes: BTreeSet<_> = codes.collect();
-    let missing: Vec<_> = fields_of::<frames::Data>().difference(&codes).cloned().collect();
+    let missing: Vec<_> = fields_of::<client_frame::Data>().difference(&codes).cloned().collect();
     assert!(missing.is_empty(), "no frame of a client is said to have {missing:?}");
 }

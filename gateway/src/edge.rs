@@ -1,15 +1,14 @@
-//! What REST handlers and sockets share.
+//! The state that REST handlers and sockets share.
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use schemas::token::{Claims, VerifyingKey};
 use tokio::sync::Semaphore;
-use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use topics::backlog::Backlog;
@@ -22,52 +21,50 @@ use crate::failed_logins::FailedLogins;
 use crate::operations::Operations;
 use crate::presence::{IsOnline, PresencePublisher, SlotLease};
 use crate::rate::RateLimiter;
-use crate::repeats::Taken;
+use crate::recent_requests::RecentRequests;
 use crate::repo::Repo;
 use crate::rights::Rights;
 use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
 
-/// The gateway's parts, as handlers see them.
 pub struct Edge {
-    pub(crate) config: GatewayConfig,
-    pub(crate) resend_window: Duration,
-    pub(crate) shutdown_grace: Duration,
-    pub(crate) key: VerifyingKey,
-    pub(crate) lease: SlotLease,
-    pub(crate) clock: Clock,
-    pub(crate) repo: Repo,
-    pub(crate) rights: Rights,
-    pub(crate) sign_ins: SignIns,
-    pub(crate) taken: Taken,
-    pub(crate) appender: Appender,
-    pub(crate) backlog: Arc<Backlog>,
-    pub(crate) sessions: Sessions,
-    pub(crate) presence: PresencePublisher,
-    pub(crate) is_online_elsewhere: IsOnline,
-    pub(crate) signals: Signals,
-    pub(crate) rates: Rates,
-    pub(crate) heads_permits: Semaphore,
-    /// Tasks of sockets.
-    pub(crate) sockets: TaskTracker,
-    /// No new sockets and requests.
-    pub(crate) closing: CancellationToken,
-    pub(crate) operations: Operations,
-    pub(crate) next_socket: AtomicU64,
+    pub config: GatewayConfig,
+    pub resend_window: Duration,
+    pub key: VerifyingKey,
+    pub lease: SlotLease,
+    pub clock: Clock,
+    pub repo: Repo,
+    pub rights: Rights,
+    pub sign_ins: SignIns,
+    pub recent_requests: RecentRequests,
+    pub appender: Appender,
+    pub backlog: Arc<Backlog>,
+    pub sessions: Sessions,
+    pub presence: PresencePublisher,
+    pub is_online_elsewhere: IsOnline,
+    pub signals: Signals,
+    pub rates: Rates,
+    pub heads_permits: Semaphore,
+    /// The listener, and the tasks of sockets.
+    pub connections: TaskTracker,
+    /// Cancelled when no new connections are taken.
+    pub closing: CancellationToken,
+    pub operations: Operations,
+    pub next_socket: AtomicU64,
 }
 
 #[derive(Debug)]
-pub(crate) struct Rates {
-    requests_of_users: RateLimiter<UserId>,
-    requests_of_addresses: RateLimiter<IpAddr>,
-    sign_ins_of_addresses: RateLimiter<IpAddr>,
-    frames_of_users: RateLimiter<UserId>,
-    pub(crate) failed_logins: FailedLogins,
+pub struct Rates {
+    pub requests_of_users: RateLimiter<UserId>,
+    pub requests_of_addresses: RateLimiter<IpAddr>,
+    pub sign_ins_of_addresses: RateLimiter<IpAddr>,
+    pub frames_of_users: RateLimiter<UserId>,
+    pub failed_logins: FailedLogins,
 }
 
 impl Rates {
-    pub(crate) fn new(config: &GatewayConfig) -> Self {
+    pub fn new(config: &GatewayConfig) -> Self {
         let (burst_s, entries_max) = (config.rate_burst_s, config.rate_entries_max);
         Self {
             requests_of_users: RateLimiter::new(config.requests_a_second_a_user, burst_s, entries_max),
@@ -77,51 +74,30 @@ impl Rates {
             failed_logins: FailedLogins::new(config),
         }
     }
-
-    pub(crate) fn request_of_user(&self, user: UserId) -> Result<(), Duration> {
-        self.requests_of_users.take(&user, Instant::now())
-    }
-
-    pub(crate) fn request_of_address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.requests_of_addresses.take(&address, Instant::now())
-    }
-
-    pub(crate) fn sign_in_of_address(&self, address: IpAddr) -> Result<(), Duration> {
-        self.sign_ins_of_addresses.take(&address, Instant::now())
-    }
-
-    pub(crate) fn frame_of_user(&self, user: UserId) -> Result<(), Duration> {
-        self.frames_of_users.take(&user, Instant::now())
-    }
 }
 
 impl Edge {
-    /// Whose token this is.
-    pub(crate) fn verify(&self, token: &str) -> Result<Claims, Refusal> {
+    /// Checks an access token: its signature and its time.
+    pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
         self.key
             .verify(token, self.clock.now_ms())
             .map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
     }
 
     /// Whether a user is connected to this gateway or another.
-    pub(crate) fn is_online(&self, user: UserId) -> bool {
+    pub fn is_online(&self, user: UserId) -> bool {
         self.sessions.is_online(user) || (self.is_online_elsewhere)(user)
     }
 
-    /// A number that no other socket of this process has.
-    pub(crate) fn next_socket(&self) -> u64 {
-        self.next_socket.fetch_add(1, Ordering::Relaxed)
-    }
-
-    /// The bound of a wait for the log.
-    pub(crate) fn append_timeout(&self) -> Duration {
+    /// How long a wait for the log may take.
+    pub fn append_timeout(&self) -> Duration {
         Duration::from_millis(self.config.append_timeout_ms)
     }
 }
 
-/// The next step of a trace: the client's, when it gave one, else a new one.
-pub(crate) fn trace_from(given: Option<TraceParent>) -> TraceParent {
-    // Zero is not allowed as an id.
+/// A new span in the client's trace, or in a new trace.
+pub fn trace_from(given: Option<TraceParent>) -> TraceParent {
+    // An id of zero is not allowed.
     let parent_id = rand::random::<u64>() | 1;
     match given {
         Some(trace) => TraceParent { parent_id, ..trace },

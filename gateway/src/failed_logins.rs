@@ -1,8 +1,8 @@
-//! How often a login may fail: by user from one address, by user, and by address.
+//! Limits failed logins: by user and address, by user, and by address.
 //!
-//! Each attempt takes from all three allowances before the password is looked at, so that many at once
-//! are no way around; one that did not fail gives back what it took. The first allowance is the smallest:
-//! who guesses from one place does not lock the user out of others.
+//! An attempt takes a token from all three limits before the password is checked, so that many attempts at once can't
+//! pass; one that does not fail gives its tokens back. The first limit is the smallest: guessing from one address does
+//! not lock the user out elsewhere.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -12,7 +12,6 @@ use tokio::time::Instant;
 use crate::config::GatewayConfig;
 use crate::rate::RateLimiter;
 
-/// The three allowances.
 #[derive(Debug)]
 pub struct FailedLogins {
     of_user_at: RateLimiter<(String, IpAddr)>,
@@ -39,10 +38,10 @@ impl FailedLogins {
         }
     }
 
-    /// A login as this user, whose name is one whatever the case of its letters.
+    /// Counts a login as this user. The case of the name's letters makes no difference.
     ///
     /// # Errors
-    /// How long to wait, when too many have failed lately.
+    /// How long to wait, when too many have failed.
     pub fn attempt(&self, username: &str, address: IpAddr, now: Instant) -> Result<Attempt<'_>, Duration> {
         let user = username.to_ascii_lowercase();
         let pair = (user, address);
@@ -61,7 +60,7 @@ impl FailedLogins {
 }
 
 impl Attempt<'_> {
-    /// It did not fail, or not by a wrong name or password.
+    /// For a login that did not fail by a wrong name or password.
     pub fn forgive(self) {
         let Self { taken_from, user, address } = self;
         taken_from.of_address.give_back(&address);

@@ -1,21 +1,23 @@
 //! The edge of GoChat: sockets, REST, the web page.
 //!
-//! What clients say is judged ([`admit`]), put into the log by one appender for all sockets, and
-//! acknowledged once it is durable. What comes back on the slot's partition goes to the sockets of its
-//! recipients ([`delivery`]). Everything about users, groups and history is asked of the repo over
-//! gRPC. [`serve`] runs it all until it is told to stop.
+//! What a client sends is checked ([`admit`]), appended to the log together with what other sockets send
+//! ([`appender`]), and acknowledged once it is durable. Deliveries from the slot's partition go to the sockets of their
+//! recipients ([`delivery`]). The repo answers over gRPC about users, groups and history ([`repo`]). [`serve`] runs it
+//! all until it is stopped.
 
 mod address;
 mod admit;
 mod appender;
+mod client_frame;
+mod close_reason;
 mod config;
 mod delivery;
 #[cfg(test)]
 mod documented;
 mod edge;
 mod failed_logins;
+mod failure;
 mod frames;
-mod http;
 mod json;
 mod operations;
 mod oversize;
@@ -23,10 +25,12 @@ mod presence;
 mod queues;
 mod rate;
 mod receipts;
-mod repeats;
+mod recent_requests;
 mod repo;
+mod request;
 mod rest;
 mod rights;
+mod routes;
 mod serve;
 mod sessions;
 mod sign_ins;
@@ -36,7 +40,6 @@ mod sync;
 mod views;
 mod web;
 
-pub use address::{InvalidNetwork, Network};
 pub use config::GatewayConfig;
 pub use operations::{HealthOfComponents, Operations, Readiness, RenderMetrics};
 pub use presence::{HEARTBEAT_EVERY, IsOnline, OtherGateways, PresenceChange, SlotLease};

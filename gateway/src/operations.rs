@@ -1,5 +1,4 @@
-//! What a process says of itself over HTTP: whether it lives and is ready, and its metrics. In every process the same,
-//! whether it has a gateway or only a listener for this.
+//! `/health` and `/metrics`, the same in every process, with a gateway or without.
 
 use std::convert::Infallible;
 use std::io;
@@ -13,24 +12,19 @@ use tokio::net::TcpListener;
 
 /// The Prometheus text of all metrics.
 pub type RenderMetrics = Arc<dyn Fn() -> String + Send + Sync>;
-/// How the process is, as it is known: asks nobody.
+/// The last known health of the process; makes no calls.
 pub type HealthOfComponents = Arc<dyn Fn() -> Readiness + Send + Sync>;
 
-/// How a process is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Readiness {
-    /// Whether it can do its part.
     pub ready: bool,
     /// A line of JSON for each component.
     pub lines: String,
 }
 
-/// Where the answers come from.
 #[derive(Clone)]
 pub struct Operations {
-    /// What `/metrics` shows.
     pub render_metrics: RenderMetrics,
-    /// What `/health/ready` shows.
     pub health: HealthOfComponents,
 }
 
@@ -53,7 +47,7 @@ impl Operations {
             .route("/metrics", get(metrics))
     }
 
-    /// Serves nothing but these, for ever.
+    /// Serves these routes only, until the listener fails.
     ///
     /// # Errors
     /// When connections can't be accepted any more.

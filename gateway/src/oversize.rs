@@ -1,5 +1,5 @@
-//! Refuses a body over the limit so that the client hears why: a connection that is closed while the
-//! client still writes is reset, and the answer is lost with it.
+//! Refuses a body over the limit, and reads it to its end first: closing a connection while the client still writes
+//! resets it, and the client never gets the answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,13 +12,13 @@ use futures::StreamExt;
 use schemas::error::{ErrorCode, Refusal};
 
 use crate::edge::Edge;
-use crate::http::Failure;
+use crate::failure::Failure;
 
-/// Bytes of a refused body that are read and thrown away, and how long that may take.
+/// Bytes of a refused body that are read and discarded, and how long that may take.
 const DISCARDED_BYTES_MAX: usize = 8 << 20;
 const DISCARD_TIME_MAX: Duration = Duration::from_secs(5);
 
-/// TooLarge for a request that declares more than the limit.
+/// Answers TooLarge to a request that declares a longer body.
 pub async fn refuse(State(edge): State<Arc<Edge>>, request: Request, next: Next) -> Response {
     let max = edge.config.body_bytes_max;
     let declared = request.headers().get(header::CONTENT_LENGTH);
@@ -36,12 +36,11 @@ pub async fn refuse(State(edge): State<Arc<Edge>>, request: Request, next: Next)
             }
         }
     };
-    // Over either bound the client is told all the same, and may not hear it.
+    // Past either limit the answer is sent all the same, and may be lost.
     let _ = tokio::time::timeout(DISCARD_TIME_MAX, discard).await;
     too_large(max).into_response()
 }
 
-/// What a body over the limit is answered with.
 pub fn too_large(max: usize) -> Failure {
     Refusal::new(ErrorCode::TooLarge, format!("a body has at most {max} bytes")).into()
 }

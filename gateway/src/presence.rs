@@ -1,8 +1,8 @@
-//! Tells the chain who is online here, so that messages come to this slot; and those who follow a user
-//! how the user is, here and at the other gateways.
+//! Publishes who is online here, so that their messages come to this slot; and signals the presence of users at other
+//! gateways to those who follow them.
 //!
-//! What is published is the present state of users whose state has changed, read when the batch is
-//! made: a user who came and left meanwhile costs one record, and order can't go wrong.
+//! A batch has the state of each changed user at the time of the batch: a user who came and left meanwhile is one
+//! record, and records can't come out of order.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex};
@@ -19,8 +19,8 @@ use topics::codec::Encoder;
 use topics::headers::Headers;
 use topics::log::{Class, Log};
 
-use crate::edge::Edge;
 use crate::sessions::{Sessions, locked};
+use crate::signals::Signals;
 
 /// A slot that was silent for three of these is dead to fan-out.
 pub const HEARTBEAT_EVERY: Duration = Duration::from_secs(5);
@@ -31,45 +31,49 @@ const RETRY_AFTER: Duration = Duration::from_millis(500);
 pub struct SlotLease {
     /// Its partition of `downstream-deliveries`.
     pub slot: u32,
-    /// The revision of the lease: higher than that of any former owner.
+    /// The revision of the lease: higher than that of any earlier owner.
     pub epoch: i64,
     /// Cancelled when the lease is lost.
     pub lost: CancellationToken,
 }
 
-/// The state of the other gateways. The process reads it from the presence topic.
+/// Who is online at the other gateways. The process reads it from the presence topic.
 pub struct OtherGateways {
-    /// Whether a user is connected to one of them.
     pub is_online: IsOnline,
-    /// What has become other since.
     pub changes: broadcast::Receiver<PresenceChange>,
 }
 
-/// Says it of a user.
+/// Whether a user is online.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
 
-/// What has become other in the presence topic.
+/// A change of the presence topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum PresenceChange {
     /// A user came to a gateway, or left it.
     User(UserId),
-    /// A gateway came, was replaced or died, with all of its users.
+    /// A gateway started, was replaced or died, with all of its users.
     Slots,
 }
 
-/// Tells those who follow users what happens to these at other gateways, until `stop`.
-pub async fn tell_of_others(edge: &Edge, mut changes: broadcast::Receiver<PresenceChange>, stop: CancellationToken) {
+/// Signals to the followers of users what happens to these at other gateways, until `stop`.
+pub async fn signal(
+    signals: &Signals,
+    is_online: impl Fn(UserId) -> bool,
+    clock: &Clock,
+    mut changes: broadcast::Receiver<PresenceChange>,
+    stop: CancellationToken,
+) {
     use broadcast::error::RecvError;
     while let Some(change) = stop.run_until_cancelled(changes.recv()).await {
-        let (is_online, now_ms) = (|user: UserId| edge.is_online(user), edge.clock.now_ms());
         match change {
-            Ok(PresenceChange::User(user)) => edge.signals.presence(user, is_online, now_ms),
-            Ok(PresenceChange::Slots) | Err(RecvError::Lagged(_)) => edge.signals.presences(is_online, now_ms),
+            Ok(PresenceChange::User(user)) => signals.presence(user, &is_online, clock.now_ms()),
+            Ok(PresenceChange::Slots) | Err(RecvError::Lagged(_)) => signals.presences(&is_online, clock.now_ms()),
             Err(RecvError::Closed) => return,
         }
     }
 }
 
+/// Publishes to the presence topic which users are connected here.
 #[derive(Debug)]
 pub struct PresencePublisher {
     changed: Mutex<Changed>,
@@ -86,7 +90,6 @@ struct Changed {
 }
 
 impl PresencePublisher {
-    /// For this slot.
     pub fn new(lease: SlotLease) -> Self {
         Self { changed: Mutex::default(), wake: Notify::new(), published: watch::Sender::new(0), lease }
     }
@@ -100,15 +103,15 @@ impl PresencePublisher {
         self.wake.notify_one();
     }
 
-    /// Waits until all changes noted so far are published; `false` when that takes longer than `bound`.
-    pub async fn published(&self, bound: Duration) -> bool {
+    /// Waits until all changes so far are published; `false` when that takes longer than `timeout`.
+    pub async fn published(&self, timeout: Duration) -> bool {
         let count = locked(&self.changed).count;
         let mut published = self.published.subscribe();
-        matches!(tokio::time::timeout(bound, published.wait_for(|done| *done >= count)).await, Ok(Ok(_)))
+        matches!(tokio::time::timeout(timeout, published.wait_for(|done| *done >= count)).await, Ok(Ok(_)))
     }
 
-    /// Publishes until `stop`, and then what still waits. A lost lease ends it at once: the slot's keys
-    /// belong to its next owner.
+    /// Publishes until `stop`, and then what is left. A lost lease ends it at once: the slot's keys belong to its
+    /// next owner.
     pub async fn run(&self, log: Arc<dyn Log>, sessions: &Sessions, clock: &Clock, stop: CancellationToken) {
         let mut beats = tokio::time::interval(HEARTBEAT_EVERY);
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -126,7 +129,6 @@ impl PresencePublisher {
                 return;
             }
             if failed {
-                // Whoever waits is told by the bound of the wait; the next try is after a pause.
                 stop.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await;
                 self.wake.notify_one();
             }
@@ -158,7 +160,7 @@ impl PresencePublisher {
             && let Err(error) = log.append(encoder.finish()).await
         {
             match error.class() {
-                // Whoever watches the log tells that it is away, or full.
+                // The health watch reports that the log is down, or full.
                 Class::Retry => {
                     tracing::debug!(%error, users = users.len(), "presence could not be published: trying again")
                 }

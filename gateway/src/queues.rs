@@ -1,4 +1,4 @@
-//! Tells metrics, each second, how full the gateway's queues are and how full they may get.
+//! Metrics of the gateway's queues: each second how many wait, and how many may.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,16 +8,16 @@ use topics::fullness;
 
 use crate::edge::Edge;
 
-const TELL_EVERY: Duration = Duration::from_secs(1);
+const REPORT_EVERY: Duration = Duration::from_secs(1);
 
-/// Tells until `stop`.
-pub async fn tell(edge: Arc<Edge>, stop: CancellationToken) {
-    let mut ticks = tokio::time::interval(TELL_EVERY);
+/// Reports until `stop`.
+pub async fn report(edge: Arc<Edge>, stop: CancellationToken) {
+    let mut ticks = tokio::time::interval(REPORT_EVERY);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let (waiting, limit) = edge.appender.waiting();
         fullness::tell("gateway-append-records", waiting, limit);
-        // Of all sockets, the one that most frames wait for.
+        // The longest queue of all sockets.
         fullness::tell("gateway-socket-frames", edge.sessions.longest_queue(), edge.config.send_queue_frames_max);
         let limit = edge.config.heads_concurrent_max.max(1);
         fullness::tell("gateway-heads-calls", limit.saturating_sub(edge.heads_permits.available_permits()), limit);

@@ -1,4 +1,4 @@
-//! How often somebody may do something: a token bucket a key, in a table of bounded size.
+//! A rate limiter: a token bucket for each key, in a table of bounded size.
 
 use std::collections::HashMap;
 use std::hash::Hash;
@@ -8,7 +8,7 @@ use std::sync::{Mutex, PoisonError};
 
 use tokio::time::Instant;
 
-/// Allows `rate` things a second for each key, and `rate × burst_s` at once after a pause.
+/// Allows each key `rate` calls a second, and `rate × burst_s` at once after a pause.
 #[derive(Debug)]
 pub struct RateLimiter<K> {
     rate: f64,
@@ -30,16 +30,16 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Self { rate, burst: rate * f64::from(burst_s.max(1)), entries_max, buckets: Mutex::default() }
     }
 
-    /// One that allows so many a minute, all of them at once after a minute's pause.
+    /// A limiter of `count` a minute, all of them at once after a minute's pause.
     pub fn per_minute(count: u32, entries_max: usize) -> Self {
         let burst = f64::from(count.max(1));
         Self { rate: burst / 60.0, burst, entries_max, buckets: Mutex::default() }
     }
 
-    /// Takes one from the key's allowance.
+    /// Takes a token of the key.
     ///
     /// # Errors
-    /// How long to wait until there is one again.
+    /// How long to wait for the next one.
     pub fn take(&self, key: &K, now: Instant) -> Result<(), Duration>
     where
         K: Clone,
@@ -58,7 +58,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate))
     }
 
-    /// Gives back what was taken for something that is not counted after all.
+    /// Returns a token.
     pub fn give_back(&self, key: &K) {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get_mut(key) {
@@ -71,8 +71,8 @@ impl<K: Eq + Hash> RateLimiter<K> {
         (bucket.tokens + since * self.rate).min(self.burst)
     }
 
-    /// Forgets keys whose bucket is full again: they lose nothing. When that frees less than an eighth
-    /// of the table, everybody starts anew; a table this full is no longer a limit to lean on.
+    /// Removes full buckets, which changes nothing for their keys. When that frees less than an eighth of the table,
+    /// all buckets are removed: looking through a full table again and again would cost more than it limits.
     fn make_room(&self, buckets: &mut HashMap<K, Bucket>, now: Instant) {
         buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
         if buckets.len() > self.entries_max - self.entries_max / 8 {

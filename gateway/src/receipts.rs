@@ -1,7 +1,7 @@
-//! How far each user is known to have read each conversation, of what passed here lately.
+//! Drops read marks that clients have passed already.
 //!
-//! The chain passes on marks that rise, but may pass one on a second time after others: when a stage or a process that
-//! was replaced works a batch again. Read receipts have no seq by which a client could tell.
+//! A stage or process that replaces another may work a batch again, so an old mark can come after newer ones. Read
+//! receipts have no seq by which a client could tell.
 
 use std::num::NonZeroUsize;
 
@@ -10,30 +10,29 @@ use schemas::ids::{ConversationId, Seq, UserId};
 use schemas::kind::Kind;
 use schemas::records::Sequenced;
 
-/// Marks that are remembered; the one told of longest ago makes room. Some 100 bytes each.
+/// Marks in memory, about 100 bytes each. The least recently used one makes room.
 const MARKS_MAX: NonZeroUsize = NonZeroUsize::new(16_384).expect("it is not zero");
 
-/// The newest marks that clients were told of.
+/// The newest delivered marks.
 #[derive(Debug)]
 pub struct Receipts {
-    told: LruCache<(ConversationId, UserId), Seq>,
+    delivered: LruCache<(ConversationId, UserId), Seq>,
 }
 
 impl Receipts {
-    /// Nobody was told of any.
     pub fn new() -> Self {
-        Self { told: LruCache::new(MARKS_MAX) }
+        Self { delivered: LruCache::new(MARKS_MAX) }
     }
 
-    /// Whether clients are to be told of a message: not of a read mark at or below one that they know.
+    /// Whether to deliver a message: `false` for a read mark at or below one that was delivered.
     pub fn is_news(&mut self, message: &Sequenced) -> bool {
         if message.kind != Kind::ReadMark {
             return true;
         }
         let seq = message.target_seq.unwrap_or_default();
-        let told = self.told.get_or_insert_mut((message.conversation_id, message.sender_id), Seq::default);
-        let rises = seq > *told;
-        *told = seq.max(*told);
+        let newest = self.delivered.get_or_insert_mut((message.conversation_id, message.sender_id), Seq::default);
+        let rises = seq > *newest;
+        *newest = seq.max(*newest);
         rises
     }
 }

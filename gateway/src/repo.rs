@@ -1,5 +1,4 @@
-//! The repo as the gateway sees it: gRPC calls behind a guard, whose failures are refusals that a client
-//! may see.
+//! gRPC calls to the repo, behind a guard. Their failures are refusals that clients may see.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -17,7 +16,7 @@ mod stubs {
     include!(concat!(env!("OUT_DIR"), "/client/gochat.repo.v1.rs"));
 }
 
-/// Calls the repo. Clones share the connection, and the guard before it.
+/// A client of the repo. Clones share the connection and the guard.
 #[derive(Debug, Clone)]
 pub struct Repo {
     channel: Channel,
@@ -26,22 +25,20 @@ pub struct Repo {
     trace: Option<TraceParent>,
 }
 
-/// Whether a call may be made again when it is not known what became of it.
+/// Whether a call may be repeated when its outcome is unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Repeat {
-    /// It changes nothing.
     Read,
-    /// It may have been done.
     Change,
 }
 
 impl Repo {
-    /// Calls over this channel, each of which may take `timeout` with all its retries.
+    /// `timeout` is for a call with all its retries.
     pub fn new(channel: Channel, timeout: Duration) -> Self {
         Self { channel, timeout, guard: Arc::new(Guard::new("repo", Limits::within(timeout))), trace: None }
     }
 
-    /// The same, with calls that belong to this trace.
+    /// A client whose calls belong to this trace.
     pub fn traced(&self, trace: TraceParent) -> Self {
         Self { trace: Some(trace), ..self.clone() }
     }
@@ -61,8 +58,8 @@ impl Repo {
     {
         let called = async {
             match repeat {
-                Repeat::Read => self.guard.retrying(call, is_ill).await,
-                Repeat::Change => self.guard.once(call, is_ill).await,
+                Repeat::Read => self.guard.retrying(call, is_down).await,
+                Repeat::Change => self.guard.once(call, is_down).await,
             }
         };
         match tokio::time::timeout(self.timeout, called).await {
@@ -80,9 +77,9 @@ impl Repo {
     }
 }
 
-/// Whether a status says that the repo does not work. What has a code of ours is its word: it does, even
-/// where something behind it does not. A call that it gave up is none.
-fn is_ill(status: &Status) -> bool {
+/// Whether a status says that the repo is down. A repo that answers with a code of ours is up, even when something
+/// behind it is not.
+fn is_down(status: &Status) -> bool {
     match status.code() {
         Code::DeadlineExceeded => true,
         Code::Unavailable | Code::Cancelled | Code::ResourceExhausted | Code::Unknown => {
@@ -104,7 +101,7 @@ macro_rules! calls {
                     let call = || {
                         let request = self.request(message.clone());
                         let mut client = stubs::$service::$client::new(self.channel.clone());
-                        // Boxed: the state of a call must not lie in every socket's task.
+                        // Boxed: the state of a call would make every socket's task larger.
                         Box::pin(async move { client.$method(request).await })
                     };
                     Box::pin(self.answer(stringify!($method), Repeat::$repeat, call)).await
@@ -150,8 +147,7 @@ calls! {
     }
 }
 
-/// What a client is told about a failed call. The repo's sentence is passed on only with a code that
-/// the repo gave on purpose.
+/// The refusal for a failed call. It has the repo's sentence only when the repo gave a code with it.
 fn refusal_of(method: &'static str, status: &Status) -> Refusal {
     let given = status.metadata().get(GRPC_CODE_METADATA).and_then(|value| value.to_str().ok()?.parse().ok());
     match given.and_then(ErrorCode::from_code) {
@@ -161,9 +157,9 @@ fn refusal_of(method: &'static str, status: &Status) -> Refusal {
         }
         Some(code) => Refusal::new(code, status.message()),
         None => match status.code() {
-            // Unknown: the connection broke under the call.
+            // Unknown: the connection broke during the call.
             Code::Unavailable | Code::DeadlineExceeded | Code::Cancelled | Code::ResourceExhausted | Code::Unknown => {
-                // Whoever watches the repo tells that it is away.
+                // The health watch reports that the repo is down.
                 tracing::debug!(method, %status, "the repo could not be reached");
                 unreachable_repo()
             }
@@ -179,7 +175,7 @@ fn unreachable_repo() -> Refusal {
     Refusal::new(ErrorCode::Busy, "the server cannot look this up now: try again shortly")
 }
 
-/// A fault of ours, without its reason.
+/// A fault of the server. Its cause is in the log, not in the answer.
 pub(crate) fn internal() -> Refusal {
     Refusal::new(ErrorCode::Internal, "the server failed; the fault is logged")
 }

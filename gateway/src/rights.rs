@@ -1,37 +1,38 @@
-//! What somebody may do in a conversation, asked of the repo and believed for at most five seconds; of a
-//! group that this gateway hears of, until the event that takes it away.
+//! What a user may do in a conversation. The repo decides; grants are cached for at most five seconds, and dropped
+//! earlier when a delivered group event takes them away.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 use std::time::Duration;
 
 use moka::future::Cache;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::{ConversationId, GroupId, UserId};
-use schemas::kind::{EventClass, Kind};
+use schemas::kind::{EventClass, Kind, MemberChange};
 use schemas::pb::{self, get_message_request::By};
 use schemas::records::{Delivery, GroupEvent, Upstream};
 
 use crate::repo::Repo;
 
-/// Longest time for which rights are believed.
+/// Longest lifetime of a cached grant.
 const AGE_MAX: Duration = Duration::from_secs(5);
-/// Members that the repo tells in one page: no larger group hears that somebody is typing.
+/// Members in one page of the repo: typing is not signalled to larger groups.
 pub const TYPING_MEMBERS_MAX: usize = 1_000;
 
-/// Rights, and the members of small groups. Clones share what is remembered.
+/// Clones share the caches.
 #[derive(Debug, Clone)]
 pub struct Rights {
     repo: Repo,
-    /// Only grants are kept: who was just added to a group is let in at once.
+    /// Only grants are cached, so that a new member is let in at once.
     granted: Cache<(UserId, ConversationId), ()>,
-    /// `None`: too large to be told about typing.
+    /// `None`: too large for typing signals.
     members: Cache<GroupId, Option<Arc<[UserId]>>>,
     members_max: usize,
 }
 
 impl Rights {
-    /// Remembers up to `entries_max` grants for `age`, at most five seconds; and the members of groups
-    /// up to `members_max`.
+    /// Caches up to `entries_max` grants for `age`, at most five seconds, and the members of groups of up to
+    /// `members_max`.
     pub fn new(repo: Repo, age: Duration, entries_max: u64, members_max: usize) -> Self {
         let age = age.min(AGE_MAX);
         Self {
@@ -50,7 +51,7 @@ impl Rights {
     pub async fn check_member(&self, user: UserId, conversation: ConversationId) -> Result<(), Refusal> {
         match conversation {
             ConversationId::Single { .. } if conversation.peer_of(user).is_none() => return Err(absent()),
-            // The world is open to all, but not to who is banned.
+            // The world is open to all who are not banned.
             ConversationId::Single { .. } | ConversationId::Group(_) | ConversationId::World => {}
         }
         if self.granted.get(&(user, conversation)).await.is_some() {
@@ -65,45 +66,35 @@ impl Rights {
         Ok(())
     }
 
-    /// Forgets what a delivery says is not so any more: who left a group, was removed, or lost it.
-    pub async fn heard(&self, delivery: &Delivery) {
+    /// Forgets the rights that a delivery takes away: of who left the group or was removed, of all when it ended.
+    pub async fn forget_former_members(&self, delivery: &Delivery) {
         let message = &delivery.message;
-        let ConversationId::Group(group) = message.conversation_id else { return };
-        // It goes to everybody who was a member, and is online here.
-        let everybody = || delivery.recipients.clone();
-        let gone = match &message.kind {
-            Kind::Left | Kind::Removed => {
-                let event = serde_json::from_str::<GroupEvent>(&message.content);
-                event.map_or_else(|_of_a_newer_version| everybody(), |event| event.user_ids)
-            }
-            Kind::Dissolved => everybody(),
-            Kind::Joined | Kind::GroupCreated => Vec::new(),
-            Kind::Text
-            | Kind::Image
-            | Kind::File
-            | Kind::System
-            | Kind::Edit
-            | Kind::Recall
-            | Kind::Reaction
-            | Kind::Renamed
-            | Kind::ReadMark
-            | Kind::Typing
-            | Kind::Online
-            | Kind::Offline
-            | Kind::Unknown(_) => return,
+        let (ConversationId::Group(group), Some(change)) = (message.conversation_id, message.kind.rules().members)
+        else {
+            return;
+        };
+        // The delivery goes to every former member who is online here.
+        let former: Cow<'_, [UserId]> = match change {
+            MemberChange::Leave => match serde_json::from_str::<GroupEvent>(&message.content) {
+                Ok(event) => event.user_ids.into(),
+                Err(_of_a_newer_version) => (&delivery.recipients).into(),
+            },
+            MemberChange::Dissolve => (&delivery.recipients).into(),
+            MemberChange::Join | MemberChange::Create => Cow::default(),
+            MemberChange::Nothing => return,
         };
         self.members.invalidate(&group).await;
-        for user in gone {
+        for &user in former.iter() {
             self.granted.invalidate(&(user, message.conversation_id)).await;
         }
     }
 
-    /// Whether the message that an edit, recall or reaction is about is there, and may be changed by
-    /// this sender. Says yes to every other kind.
+    /// Checks that the message that an edit, recall or reaction is about exists, and that this sender may change it.
+    /// Accepts every other kind.
     ///
     /// # Errors
     /// ConversationNotFound when it is not there, or the sender may not read it; PermissionDenied when it is not the
-    /// sender's own; InvalidInput when it is recalled or nothing that somebody said, or has the clientMsgId of the
+    /// sender's own; InvalidInput when it is recalled or not something a user said, or has the clientMsgId of the
     /// record.
     pub async fn check_target(&self, record: &Upstream) -> Result<(), Refusal> {
         let (Kind::Edit | Kind::Recall | Kind::Reaction) = record.kind else { return Ok(()) };
@@ -130,12 +121,15 @@ impl Rights {
         Ok(())
     }
 
-    /// Everybody in a conversation who is told that somebody is typing: nobody in large groups and in
-    /// the world.
+    /// Who gets a typing signal in a conversation: nobody in large groups and in the world.
     ///
     /// # Errors
     /// Busy when the repo does not answer.
-    pub async fn hears_typing(&self, user: UserId, conversation: ConversationId) -> Result<Arc<[UserId]>, Refusal> {
+    pub async fn typing_recipients(
+        &self,
+        user: UserId,
+        conversation: ConversationId,
+    ) -> Result<Arc<[UserId]>, Refusal> {
         match conversation {
             ConversationId::World => Ok(Arc::from([])),
             ConversationId::Single { .. } => Ok(conversation.peer_of(user).into_iter().collect()),
@@ -157,7 +151,7 @@ impl Rights {
     }
 }
 
-/// As the repo says it.
+/// In the repo's words.
 fn absent() -> Refusal {
     Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
 }

@@ -1,4 +1,4 @@
-//! Who is connected here, and the bounded queue of frames that waits for each socket.
+//! The connected sockets by user, and the bounded queue of frames of each.
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -9,87 +9,23 @@ use schemas::ids::UserId;
 use tokio::sync::Notify;
 use topics::headers::TraceParent;
 
+use crate::close_reason::CloseReason;
+
 const SHARDS: usize = 64;
 
-/// Why a socket is closed by the server.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum CloseReason {
-    /// No token, or one that is forged or expired.
-    Unauthenticated,
-    /// A frame that is no frame of this protocol.
-    ProtocolError,
-    /// Its queue was full.
-    TooSlow,
-    /// Nothing was heard for two heartbeats.
-    Silent,
-    /// A newer socket of the same user took its place.
-    Replaced,
-    /// The sign-in was ended.
-    LoggedOut,
-    /// It went on and on in spite of RateLimited.
-    RateLimited,
-    /// The server stops, or lost its slot.
-    GoingAway,
-}
-
-impl CloseReason {
-    /// The WebSocket close code.
-    pub fn code(self) -> u16 {
-        match self {
-            Self::Unauthenticated => 4001,
-            Self::ProtocolError => 4002,
-            Self::TooSlow | Self::Silent => 4008,
-            Self::Replaced | Self::LoggedOut => 4009,
-            Self::RateLimited => 4029,
-            Self::GoingAway => 1001,
-        }
-    }
-
-    /// The sentence that goes with it.
-    pub fn sentence(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "the access token is missing, not valid or expired",
-            Self::ProtocolError => "not a frame of this protocol, or one over the limit",
-            Self::TooSlow => "too slow: reconnect and sync",
-            Self::Silent => "nothing was heard for two heartbeats: reconnect and sync",
-            Self::Replaced => "replaced by a newer connection",
-            Self::LoggedOut => "logged out",
-            Self::RateLimited => "too many frames",
-            Self::GoingAway => "the server is going away: reconnect",
-        }
-    }
-
-    /// The label in metrics.
-    pub fn label(self) -> &'static str {
-        match self {
-            Self::Unauthenticated => "unauthenticated",
-            Self::ProtocolError => "protocol-error",
-            Self::TooSlow => "too-slow",
-            Self::Silent => "silent",
-            Self::Replaced => "replaced",
-            Self::LoggedOut => "logged-out",
-            Self::RateLimited => "rate-limited",
-            Self::GoingAway => "going-away",
-        }
-    }
-}
-
-/// Whose socket it is, and where it comes from.
 #[derive(Debug, Clone)]
 pub struct Identity {
     /// Unique in the process.
     pub socket: u64,
     pub user: UserId,
-    /// By which sign-in.
     pub session_id: i64,
-    /// The trace that the client wants its messages in.
+    /// The client's trace for its messages.
     pub trace: Option<TraceParent>,
 }
 
-/// One socket as the rest of the gateway sees it: somebody to whom frames can be handed.
+/// A socket as the rest of the gateway sees it: a queue of frames.
 #[derive(Debug)]
 pub struct Socket {
-    /// Whose it is.
     pub identity: Identity,
     queue: Mutex<Queue>,
     frames_max: usize,
@@ -108,7 +44,7 @@ impl Socket {
         Self { identity, queue: Mutex::new(Queue::Open(VecDeque::new())), frames_max, wake: Notify::new() }
     }
 
-    /// Queues a frame. Over the bound the socket is closed with [`CloseReason::TooSlow`].
+    /// Queues a frame. A full queue closes the socket with [`CloseReason::TooSlow`].
     pub fn push(&self, frame: Utf8Bytes) {
         let mut queue = locked(&self.queue);
         match &mut *queue {
@@ -138,7 +74,7 @@ impl Socket {
     /// Moves the waiting frames into `out`.
     ///
     /// # Errors
-    /// Why the socket shall be closed.
+    /// Why the socket is to be closed.
     pub fn take(&self, out: &mut VecDeque<Utf8Bytes>) -> Result<(), CloseReason> {
         match &mut *locked(&self.queue) {
             Queue::Open(frames) if out.is_empty() => std::mem::swap(frames, out),
@@ -148,7 +84,6 @@ impl Socket {
         Ok(())
     }
 
-    /// How many frames wait.
     fn waiting(&self) -> usize {
         match &*locked(&self.queue) {
             Queue::Open(frames) => frames.len(),
@@ -161,7 +96,7 @@ impl Socket {
         self.wake.notified().await;
     }
 
-    /// Waits until the socket shall be closed. Frames may have come meanwhile.
+    /// Waits until the socket is to be closed.
     pub async fn closing(&self) -> CloseReason {
         loop {
             if let Queue::Closing(reason) = &*locked(&self.queue) {
@@ -172,7 +107,7 @@ impl Socket {
     }
 }
 
-/// What the coming or going of a socket means for its user.
+/// Whether the user's presence changes with a socket that opens or closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum UserChange {
     /// The first socket came, or the last one left.
@@ -195,7 +130,7 @@ impl Sessions {
         Self { shards, sockets_a_user_max: sockets_a_user_max.max(1), open: AtomicUsize::new(0) }
     }
 
-    /// Takes a socket in. A user's oldest one makes room when there are too many.
+    /// Adds a socket. At the user's limit it replaces the oldest one.
     pub fn add(&self, socket: Arc<Socket>) -> UserChange {
         let mut shard = locked(self.shard(socket.identity.user));
         let sockets = shard.entry(socket.identity.user).or_default();
@@ -209,7 +144,6 @@ impl Sessions {
         change
     }
 
-    /// Lets a socket go.
     pub fn remove(&self, socket: &Socket) -> UserChange {
         let mut shard = locked(self.shard(socket.identity.user));
         let Some(sockets) = shard.get_mut(&socket.identity.user) else { return UserChange::Unchanged };
@@ -230,7 +164,7 @@ impl Sessions {
         self.open.load(Ordering::Relaxed)
     }
 
-    /// How many frames wait for the socket that most frames wait for.
+    /// Frames in the longest queue.
     pub fn longest_queue(&self) -> usize {
         let mut longest = 0;
         self.for_all(|socket| longest = longest.max(socket.waiting()));
@@ -266,13 +200,13 @@ impl Sessions {
     }
 
     fn shard(&self, user: UserId) -> &Mutex<HashMap<UserId, Vec<Arc<Socket>>>> {
-        // Ids are Snowflakes, whose low bits alone are often the same: multiply and take the high ones.
+        // Ids are Snowflakes, whose low bits are often the same: multiply, and take the high bits.
         let hash = user.0.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
         &self.shards[usize::try_from(hash).unwrap_or(0) % SHARDS]
     }
 }
 
-/// Nothing done under these locks can panic half-way, so a poisoned one is as good as any.
+/// Locks, also when poisoned: no code that holds one of these locks can panic half-way.
 pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

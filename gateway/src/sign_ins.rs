@@ -1,8 +1,7 @@
-//! Whether the sign-in behind an access token still goes on.
+//! Checks that the sign-in behind an access token is still valid.
 //!
-//! A token proves who somebody was when it was signed. That the user was banned since, or the sign-in
-//! ended (by a logout at another gateway, or because a refresh token was used twice), only the repo
-//! knows; its answer is believed for at most five seconds.
+//! A token proves who signed in. Only the repo knows whether the user was banned since, or the sign-in ended: by a
+//! logout at another gateway, or because a refresh token was used twice. Its answer is cached for at most five seconds.
 
 use std::time::Duration;
 
@@ -14,22 +13,22 @@ use schemas::token::Claims;
 
 use crate::repo::Repo;
 
-/// Longest time for which an answer is believed.
+/// Longest lifetime of a cached answer.
 const AGE_MAX: Duration = Duration::from_secs(5);
 
-/// Sign-ins that were found to go on.
+/// Caches valid sign-ins.
 #[derive(Debug)]
 pub struct SignIns {
     known: Cache<(UserId, i64), ()>,
 }
 
 impl SignIns {
-    /// Remembers up to `entries_max` of them for `age`, at most five seconds.
+    /// Caches up to `entries_max` for `age`, at most five seconds.
     pub fn new(age: Duration, entries_max: u64) -> Self {
         Self { known: Cache::builder().max_capacity(entries_max).time_to_live(age.min(AGE_MAX)).build() }
     }
 
-    /// Judges the sign-in that a token names.
+    /// Checks the sign-in that a token names.
     ///
     /// # Errors
     /// Unauthenticated when it was ended, PermissionDenied when the user is banned; Busy when the repo
@@ -45,13 +44,12 @@ impl SignIns {
         Ok(())
     }
 
-    /// Forgets one that has just ended.
     pub async fn ended(&self, user: UserId, session_id: i64) {
         self.known.invalidate(&(user, session_id)).await;
     }
 }
 
-/// Whether a refusal says that the sign-in is over, and not that it could not be judged now.
+/// Whether a refusal says that the sign-in is over, rather than that the repo could not tell.
 pub fn is_over(refusal: &Refusal) -> bool {
     matches!(refusal.code, ErrorCode::Unauthenticated | ErrorCode::PermissionDenied)
 }

@@ -1,5 +1,5 @@
-//! Signals that are sent and not kept: who types, who comes and goes. Lossy by design. Typing is told to sockets
-//! of this gateway only; presence is that of all gateways.
+//! Signals between users, which are not stored and may be lost: typing and presence. Typing reaches sockets of this
+//! gateway only; presence is that of all gateways.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -9,23 +9,21 @@ use schemas::ids::{ConversationId, UserId};
 use crate::frames;
 use crate::sessions::{Sessions, Socket, locked};
 
-/// Signals between the sockets of this gateway.
 #[derive(Debug, Default)]
 pub struct Signals {
-    /// Who wants to hear of a user's presence. Bounded by what each socket may follow.
+    /// The followers of each user. Bounded by how many users a socket may follow.
     followed: Mutex<HashMap<UserId, Followed>>,
 }
 
-/// A user whom somebody follows.
 #[derive(Debug)]
 struct Followed {
-    /// What the followers were told last.
+    /// The presence that followers were last sent.
     online: bool,
     followers: Vec<Arc<Socket>>,
 }
 
 impl Signals {
-    /// Tells these users that one of them is typing.
+    /// Signals to the other members that one of them is typing.
     pub fn typing(&self, sessions: &Sessions, conversation: ConversationId, typist: UserId, members: &[UserId]) {
         let frame = frames::typing(&conversation.to_string(), typist);
         for &member in members.iter().filter(|&&member| member != typist) {
@@ -33,22 +31,21 @@ impl Signals {
         }
     }
 
-    /// Tells the followers of a user that they came or left, if that has changed.
+    /// Signals a user's presence to the followers, if it has changed.
     pub fn presence(&self, user: UserId, is_online: impl Fn(UserId) -> bool, now_ms: i64) {
         if let Some(followed) = locked(&self.followed).get_mut(&user) {
             followed.tell(user, is_online(user), now_ms);
         }
     }
 
-    /// The same of every user whom somebody follows.
+    /// Does the same for every followed user.
     pub fn presences(&self, is_online: impl Fn(UserId) -> bool, now_ms: i64) {
         for (&user, followed) in locked(&self.followed).iter_mut() {
             followed.tell(user, is_online(user), now_ms);
         }
     }
 
-    /// From now on a socket hears of these users in place of those it followed before. Returns how they
-    /// are now.
+    /// Lets a socket follow these users in place of those before. Returns their presence.
     pub fn follow(
         &self,
         socket: &Arc<Socket>,
@@ -71,7 +68,6 @@ impl Signals {
         users.iter().map(add).collect()
     }
 
-    /// A socket that followed these users is gone.
     pub fn unfollow(&self, socket: &Socket, users: &[UserId]) {
         let mut all = locked(&self.followed);
         for user in users {

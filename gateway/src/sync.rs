@@ -1,4 +1,4 @@
-//! `sync`: what a client missed in its conversations, and whether it is whole then.
+//! `sync`: the messages that a client missed, and whether it then has all of them.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ pub const LIMIT_DEFAULT: i32 = 100;
 /// Messages a conversation that may be asked for.
 pub const LIMITS: std::ops::RangeInclusive<i32> = 1..=200;
 
-/// Judges the form of a `sync` frame.
+/// Checks the form of a `sync` frame.
 ///
 /// # Errors
 /// [`schemas::error::ErrorCode::InvalidInput`].
@@ -65,14 +65,14 @@ pub async fn missed(
     }
 }
 
-/// Whether a client that was at `after` misses nothing once it has this page: no hole in it, and it
-/// reaches the end of the conversation.
+/// Whether a client that was at `after` misses nothing once it has this page: it has no gap, and reaches the end of the
+/// conversation.
 pub fn is_whole(page: &pb::GetConversationMessagesResponse, after: i64) -> bool {
-    // Before the first seq nothing is there for this reader.
+    // Nothing before the first seq is for this reader.
     let start = after.max(page.first_seq - 1);
     let end = page.last_seq.max(page.first_seq - 1);
     let reached = page.messages.iter().try_fold(start, |seq, message| (message.seq_id == seq + 1).then_some(seq + 1));
-    // A position beyond the end says that this answer is older than what the client has seen.
+    // A position beyond the end: this answer is older than what the client has.
     !page.has_more && reached == Some(end)
 }
 
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_reaches_the_end_without_a_hole_is_whole() {
+    fn only_what_reaches_the_end_without_a_gap_is_whole() {
         check_whole(0, 1, &[], 0, false, true);
         check_whole(0, 1, &[1, 2, 3], 3, false, true);
         check_whole(2, 1, &[3], 3, false, true);

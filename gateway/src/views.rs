@@ -1,14 +1,12 @@
-//! How things look in JSON: ids as decimal strings, times as RFC 3339, the same in REST answers and
-//! in frames.
+//! JSON of REST responses and frames: ids as decimal strings, times as RFC 3339.
 
 use schemas::error::Refusal;
 use schemas::ids::decimal;
 use schemas::kind::Kind;
 use schemas::pb;
 use schemas::records::Sequenced;
-use serde::Serialize;
-
 use schemas::time::rfc3339;
+use serde::Serialize;
 
 /// A message, as delivered and as in the history.
 #[derive(Debug, Serialize)]
@@ -36,7 +34,6 @@ pub struct MessageView<'a> {
 }
 
 impl<'a> MessageView<'a> {
-    /// A message on its way to clients.
     pub fn delivered(message: &'a Sequenced) -> Self {
         Self {
             conversation_id: message.conversation_id.to_string(),
@@ -55,7 +52,6 @@ impl<'a> MessageView<'a> {
         }
     }
 
-    /// A message of the history, in its present state.
     pub fn stored(message: &'a pb::Message) -> Self {
         Self {
             conversation_id: message.conversation_id.clone(),
@@ -75,7 +71,7 @@ impl<'a> MessageView<'a> {
     }
 }
 
-/// The identity of a message, for the socket that sent it.
+/// The ids of a message, for the socket that sent it.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct StoredView<'a> {
@@ -88,7 +84,6 @@ pub struct StoredView<'a> {
 }
 
 impl<'a> StoredView<'a> {
-    /// Of this message.
     pub fn of(message: &'a Sequenced) -> Self {
         Self {
             client_msg_id: &message.client_msg_id,
@@ -100,7 +95,6 @@ impl<'a> StoredView<'a> {
     }
 }
 
-/// Somebody has read up to a seq.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadReceiptView {
@@ -111,7 +105,6 @@ pub struct ReadReceiptView {
 }
 
 impl ReadReceiptView {
-    /// Of a record of kind read-mark.
     pub fn of(mark: &Sequenced) -> Self {
         Self {
             conversation_id: mark.conversation_id.to_string(),
@@ -121,7 +114,6 @@ impl ReadReceiptView {
     }
 }
 
-/// Up to where somebody has read a conversation.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadMarkView {
@@ -131,13 +123,12 @@ pub struct ReadMarkView {
 }
 
 impl ReadMarkView {
-    /// Of the repo's mark.
     pub fn of(mark: &pb::ReadMark) -> Self {
         Self { user_id: mark.user_id, seq_id: mark.seq_id }
     }
 }
 
-/// A user. Only the user themselves sees the email address.
+/// A user. Only they see their email address.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct UserView {
@@ -153,13 +144,11 @@ pub struct UserView {
 }
 
 impl UserView {
-    /// As the user sees themselves.
     pub fn own(user: pb::User) -> Self {
         let email = Some(user.email.clone());
         Self { email, ..Self::other(user) }
     }
 
-    /// As others see the user.
     pub fn other(user: pb::User) -> Self {
         Self {
             user_id: user.user_id,
@@ -173,7 +162,6 @@ impl UserView {
     }
 }
 
-/// A conversation in one's list.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ConversationView<'a> {
@@ -188,7 +176,6 @@ pub struct ConversationView<'a> {
 }
 
 impl<'a> ConversationView<'a> {
-    /// Of the repo's row.
     pub fn of(row: &'a pb::Conversation) -> Self {
         Self {
             conversation_id: &row.conversation_id,
@@ -237,7 +224,6 @@ impl From<pb::Group> for GroupView {
     }
 }
 
-/// A member of a group.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct MemberView {
@@ -263,7 +249,7 @@ impl From<pb::GroupMember> for MemberView {
     }
 }
 
-/// A refusal, in the body of an answer or in an `error` frame.
+/// A refusal, in the body of a response or in an `error` frame.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ErrorView<'a> {
@@ -276,7 +262,6 @@ pub struct ErrorView<'a> {
 }
 
 impl<'a> ErrorView<'a> {
-    /// Of this refusal, of the message with this clientMsgId where it was about one.
     pub fn of(refusal: &'a Refusal, client_msg_id: Option<&'a str>) -> Self {
         Self {
             code: refusal.code.code(),

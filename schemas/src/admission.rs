@@ -1,8 +1,7 @@
-//! The rules by which something said is admitted to the chain, as pure functions.
+//! The rules for admitting a message to the chain, as pure functions, for the gateway and for the repo's SaveMessage.
 //!
-//! All that a stage could refuse is refused here, before the client gets its ack: after the ack
-//! there is no refusal any more. Rights (membership, ownership) are looked up by the caller; the
-//! form is judged here, the same for the gateway and for the repo's SaveMessage.
+//! Whatever a stage could refuse is refused here, before the ack: after it, nothing is. The form is checked here; the
+//! caller checks rights (membership, ownership).
 
 use crate::error::{ErrorCode, Refusal};
 use crate::ids::{ConversationId, Seq, UserId};
@@ -15,41 +14,28 @@ pub const CONTENT_BYTES_MAX: usize = 8_192;
 /// Characters in a clientMsgId.
 pub const CLIENT_MSG_ID_CHARS_MAX: usize = 64;
 
-/// What somebody wants to do in a conversation.
+/// What a user wants to do in a conversation.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Intent {
-    /// Say something: `text`, `image` or `file`.
     Say {
-        /// The name of the kind.
+        /// `text`, `image` or `file`.
         message_type: String,
         content: String,
     },
-    /// Give an earlier message other content.
-    Edit {
-        target: i64,
-        /// The new content.
-        content: String,
-    },
-    /// Withdraw an earlier message.
+    /// Replaces the content of an earlier message.
+    Edit { target: i64, content: String },
+    /// Withdraws an earlier message.
     Recall { target: i64 },
-    /// Put an emoji to an earlier message, or take it away.
-    React {
-        target: i64,
-        emoji: String,
-        /// Take it away.
-        remove: bool,
-    },
-    /// Have read up to a seq. Needs no clientMsgId.
-    MarkRead {
-        /// Up to and with this one.
-        seq: i64,
-    },
+    /// Adds an emoji to an earlier message, or removes it.
+    React { target: i64, emoji: String, remove: bool },
+    /// Has read all up to and including `seq`. Needs no clientMsgId.
+    MarkRead { seq: i64 },
 }
 
-/// Judges the form of an intent and makes the record of it.
+/// Checks the form of an intent and makes its record.
 ///
 /// # Errors
-/// [`ErrorCode::InvalidInput`] or [`ErrorCode::TooLarge`], with a sentence that names the field.
+/// [`ErrorCode::InvalidInput`] or [`ErrorCode::TooLarge`]; the message names the field.
 pub fn admit(sender: UserId, conversation: &str, client_msg_id: &str, intent: Intent) -> Result<Upstream, Refusal> {
     let conversation_id = conversation_id(conversation)?;
     let record = |kind, content: String, target_seq| Upstream {
@@ -85,7 +71,7 @@ pub fn admit(sender: UserId, conversation: &str, client_msg_id: &str, intent: In
     }
 }
 
-/// Refuses a resend whose first attempt is too old to be recognised as a repeat.
+/// Refuses a resend whose first attempt is too old for dedupe to recognise it.
 ///
 /// # Errors
 /// [`ErrorCode::Expired`] when `sent_at_ms` is more than `window_ms` before `now_ms`.

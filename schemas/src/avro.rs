@@ -1,7 +1,7 @@
 //! Records to bytes and back: Avro single-object encoding (Avro 1.12 specification, "Single object
 //! encoding": `C3 01`, the little-endian CRC-64-AVRO fingerprint of the writer's schema, the datum).
 //!
-//! A record is read with the schema of whoever wrote it, straight into the newest struct, by serde;
+//! A record is read with its writer's schema, straight into the newest struct, by serde;
 //! fields that an older writer lacked get their serde default, which equals the schema's default
 //! (`tests/schemas` proves it). There is no schema resolution on this path: a change of a schema is
 //! a new file, listed here, that only adds fields with defaults.
@@ -19,30 +19,18 @@ pub const HEADER_BYTES: usize = 10;
 /// What every single object starts with.
 const OBJECT: [u8; 2] = [0xC3, 0x01];
 
-/// Bytes that are not a record, or a record that cannot be written.
 #[derive(Debug, thiserror::Error)]
 pub enum AvroError {
     /// Shorter than the header, or not starting with `C3 01`.
     #[error("not an Avro single object: {len} bytes, starting with {start:02x?}")]
-    NotAnObject {
-        /// How many bytes there were.
-        len: usize,
-        /// The first two of them.
-        start: Vec<u8>,
-    },
+    NotAnObject { len: usize, start: Vec<u8> },
     /// The fingerprint is of no version of the expected record.
     #[error("fingerprint {fingerprint:016x} is of no known version of {expected}")]
-    UnknownSchema {
-        /// The fingerprint found.
-        fingerprint: u64,
-        /// The record that was expected.
-        expected: &'static str,
-    },
+    UnknownSchema { fingerprint: u64, expected: &'static str },
     /// The datum does not follow its schema.
     #[error("{record} could not be read")]
     Read {
         record: &'static str,
-        /// What Avro says.
         #[source]
         source: Box<apache_avro::Error>,
     },
@@ -51,16 +39,11 @@ pub enum AvroError {
     Truncated { record: &'static str },
     /// Bytes were left over behind the datum.
     #[error("{left} bytes follow the end of a {record}")]
-    TrailingBytes {
-        record: &'static str,
-        /// How many bytes.
-        left: usize,
-    },
+    TrailingBytes { record: &'static str, left: usize },
     /// The value does not fit its schema.
     #[error("{record} could not be written")]
     Write {
         record: &'static str,
-        /// What Avro says.
         #[source]
         source: Box<apache_avro::Error>,
     },
@@ -70,7 +53,7 @@ impl AvroError {
     /// Every [`class`](Self::class).
     pub const CLASSES: [&str; 5] = ["not-an-object", "unknown-schema", "unreadable", "trailing-bytes", "unwritable"];
 
-    /// In a word, what is wrong: what dead letters are grouped by.
+    /// The kind of fault, by which dead letters are grouped.
     pub fn class(&self) -> &'static str {
         match self {
             Self::NotAnObject { .. } => "not-an-object",
@@ -90,7 +73,7 @@ impl AvroError {
 
 /// A record of a topic.
 pub trait Record: Sized + Send + Sync + 'static {
-    /// Its name, for errors and tools.
+    /// For errors and tools.
     const NAME: &'static str;
 
     /// Appends its bytes to `out`.
@@ -171,7 +154,7 @@ pub(crate) fn split_header(bytes: &[u8]) -> Result<(&[u8; HEADER_BYTES], &[u8]),
         .ok_or_else(|| AvroError::NotAnObject { len: bytes.len(), start: bytes.iter().take(2).copied().collect() })
 }
 
-/// Reads bodies of this schema: the header is compared before a reader is chosen, so none is left for it.
+/// A reader of bodies without their header, by which it was chosen.
 pub(crate) fn body_reader(schema: Schema) -> GenericSingleObjectReader {
     let reader = GenericSingleObjectReader::builder().header(Vec::new()).schema(schema);
     reader.build().expect("what parses resolves: tests/schemas")
@@ -181,7 +164,6 @@ pub(crate) fn parsed(text: &str) -> Schema {
     Schema::parse_str(text).expect("schemas in the repository parse: tests/schemas")
 }
 
-/// The header that objects of this schema start with.
 pub fn header_of(schema: &Schema) -> [u8; HEADER_BYTES] {
     let mut header = [0; HEADER_BYTES];
     header[..2].copy_from_slice(&OBJECT);
@@ -238,12 +220,10 @@ records! {
     LogIdentity: "log_identity.v1.avsc";
 }
 
-/// What the `presence` topic carries.
+/// A record of the `presence` topic.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum PresenceEvent {
-    /// A user came or left.
     User(Presence),
-    /// A slot is alive.
     Slot(Heartbeat),
 }
 

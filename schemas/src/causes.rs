@@ -1,23 +1,23 @@
-//! An error with its causes, as people are told: in logs, in dead letters, on the command line.
+//! The text of an error with its causes: for logs, dead letters and the command line.
 
 use std::error::Error;
 
-/// An error and its causes on one line, outermost first, each told once: what a message has told of its cause
-/// already, since a remedy stands behind it, is not told again.
+/// An error and its causes on one line, outermost first. A cause whose text is already there (because a remedy follows
+/// it) is not repeated.
 pub fn causes(error: &(dyn Error + 'static)) -> String {
-    let mut told = error.to_string();
+    let mut text = error.to_string();
     let mut next = error.source();
     while let Some(cause) = next {
-        let text = cause.to_string();
-        if !told.contains(&text) {
-            told = format!("{told}: {text}");
-        }
         next = cause.source();
+        let cause = cause.to_string();
+        if !text.contains(&cause) {
+            text = format!("{text}: {cause}");
+        }
     }
-    told
+    text
 }
 
-/// Why something failed, without what it was: the causes of an error, or the error where it knows none.
+/// The causes of an error without its own message, or that message where it has no cause.
 pub fn cause(error: &(dyn Error + 'static)) -> String {
     causes(error.source().unwrap_or(error))
 }

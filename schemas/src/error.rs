@@ -1,4 +1,4 @@
-//! The error codes that clients see, and what they become in HTTP and gRPC: the one place.
+//! The error codes that clients see, with their HTTP and gRPC status.
 
 use std::fmt;
 
@@ -17,7 +17,6 @@ macro_rules! codes {
                 match self { $(Self::$name => $code,)* }
             }
 
-            /// The name that goes with it.
             pub fn name(self) -> &'static str {
                 match self { $(Self::$name => stringify!($name),)* }
             }
@@ -36,7 +35,6 @@ macro_rules! codes {
                 match self { $(Self::$name => $retryable,)* }
             }
 
-            /// The code of that number.
             pub fn from_code(code: u16) -> Option<Self> {
                 match code { $($code => Some(Self::$name),)* _ => None }
             }
@@ -49,7 +47,7 @@ codes! {
     InvalidInput = 1000, 400, 3, false;
     /// No such user.
     UserNotFound = 1001, 404, 5, false;
-    /// Not a member, not the owner, not one's own.
+    /// Not a member, not the owner, or not the sender.
     PermissionDenied = 1002, 403, 7, false;
     /// Reserved: a repeat is acknowledged like the first.
     DuplicateMessage = 1003, 409, 6, false;
@@ -61,24 +59,22 @@ codes! {
     Unauthenticated = 1006, 401, 16, false;
     /// Too many requests.
     RateLimited = 1007, 429, 8, true;
-    /// The chain or a part that it needs cannot take more now.
+    /// Overloaded, or a component does not answer.
     Busy = 1008, 503, 14, true;
     /// The name is taken.
     UserExists = 1009, 409, 6, false;
     /// A body or frame over its limit.
     TooLarge = 1010, 413, 3, false;
-    /// First sent too long ago to tell a resend from a new message: sync first.
+    /// First sent too long ago: dedupe may no longer know the first attempt. Sync first.
     Expired = 1011, 409, 9, false;
-    /// A fault of ours.
+    /// A fault of the server.
     Internal = 1500, 500, 13, true;
 }
 
-/// A request that is refused: a code and a sentence for whoever sent it, never internals.
+/// Why a request is refused, for the client: a code and a sentence, never internals.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Refusal {
-    /// Why, for programs.
     pub code: ErrorCode,
-    /// Why, for people.
     pub message: String,
 }
 
@@ -87,7 +83,7 @@ impl Refusal {
         Self { code, message: message.into() }
     }
 
-    /// A refusal for input of the wrong form.
+    /// With [`ErrorCode::InvalidInput`].
     pub fn invalid(message: impl Into<String>) -> Self {
         Self::new(ErrorCode::InvalidInput, message)
     }

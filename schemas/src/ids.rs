@@ -1,7 +1,7 @@
-//! Identifiers as types of their own, so that a user is never taken for a message.
+//! Ids, each a type of its own, so that a user id is never taken for a message id.
 //!
-//! On the wire of clients 64-bit ids are decimal strings (JavaScript loses precision past 2^53); on
-//! topics and in SQL they are signed 64-bit integers. All ids are positive.
+//! In clients' JSON 64-bit ids are decimal strings (JavaScript loses precision past 2^53); on topics and in SQL they
+//! are signed 64-bit integers. All ids are positive.
 
 use std::fmt;
 use std::str::FromStr;
@@ -56,12 +56,10 @@ pub mod decimal {
 
     use serde::{Deserialize, Deserializer, Serializer, de};
 
-    /// Writes one id.
     pub fn serialize<T: Display, S: Serializer>(id: &T, serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_str(id)
     }
 
-    /// Reads one id.
     pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(deserializer: D) -> Result<T, D::Error> {
         std::borrow::Cow::<'de, str>::deserialize(deserializer)?.parse().map_err(de::Error::custom)
     }
@@ -70,12 +68,10 @@ pub mod decimal {
     pub mod list {
         use super::{Deserialize, Deserializer, Display, FromStr, Serializer, de};
 
-        /// Writes a list of ids.
         pub fn serialize<T: Display, S: Serializer>(ids: &[T], serializer: S) -> Result<S::Ok, S::Error> {
             serializer.collect_seq(ids.iter().map(ToString::to_string))
         }
 
-        /// Reads a list of ids.
         pub fn deserialize<'de, T: FromStr<Err: Display>, D: Deserializer<'de>>(
             deserializer: D,
         ) -> Result<Vec<T>, D::Error> {
@@ -93,7 +89,7 @@ pub struct InvalidId(pub String);
 /// Bytes of the longest conversation id: `single_` and two 19-digit ids.
 pub const CONVERSATION_ID_BYTES_MAX: usize = 7 + 19 + 1 + 19;
 
-/// Where messages are said: between two users, in a group, or in the one open room.
+/// A conversation: of two users, of a group, or the one room that is open to all.
 ///
 /// Its text form, `single_{low}_{high}`, `group_{id}` or `world`, is the key of every chain topic.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -116,7 +112,7 @@ impl ConversationId {
         Self::Single { low: a.min(b), high: a.max(b) }
     }
 
-    /// In a `single_` conversation that `user` is part of, the other one.
+    /// The other user of a `single_` conversation that `user` is part of.
     pub fn peer_of(&self, user: UserId) -> Option<UserId> {
         match *self {
             Self::Single { low, high } if user == low => Some(high),
@@ -208,7 +204,7 @@ fn parse_positive(text: &str) -> Option<i64> {
     if canonical { text.parse().ok() } else { None }
 }
 
-/// Enough of a bad id to recognise it in an error, never all of what a client may send.
+/// The start of a bad id, for an error: a client may send any length.
 fn shortened(text: &str) -> String {
     const SHOWN_CHARS_MAX: usize = 64;
     text.chars().take(SHOWN_CHARS_MAX).collect()

@@ -1,8 +1,8 @@
-//! Any record as JSON, by the schema that it was written with: for tools that show topics to people.
+//! Any record as JSON, for tools that show topics. It is read with its writer's schema, so it shows what was written,
+//! not what the newest version makes of it.
 //!
-//! Ids are decimal strings, as in REST: beyond 2^53 a JSON number is rounded by `jq` and JavaScript. Other
-//! numbers stay numbers, bytes become hexadecimal text, an absent value is `null`. What a tool shows is what
-//! was written, not what the newest version makes of it.
+//! Ids are decimal strings, as in REST: `jq` and JavaScript round JSON numbers beyond 2^53. Other numbers stay numbers,
+//! bytes become hexadecimal text, an absent value is `null`.
 
 mod fields;
 
@@ -17,10 +17,9 @@ use crate::avro::{AvroError, HEADER_BYTES, SCHEMAS, body_reader, header_of, pars
 
 pub use self::fields::{Field, FieldType, fields_of};
 
-/// A record, read.
+/// A record as JSON.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Described {
-    /// Name of the record, as its schema has it.
     pub record: &'static str,
     /// Version of the schema, from 1.
     pub version: usize,
@@ -60,8 +59,8 @@ pub fn hex(bytes: &[u8]) -> String {
     text
 }
 
-/// Bytes that remember whether more of them was asked for than there are: Avro takes a text or boolean
-/// that is cut off for an absent one.
+/// A reader that remembers whether it ran out of bytes: the Avro library takes a text or boolean that is cut off for an
+/// absent one.
 struct Body<'a> {
     left: &'a [u8],
     ran_out: bool,

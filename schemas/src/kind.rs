@@ -4,7 +4,7 @@ use std::fmt;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// What a kind of event asks of the chain.
+/// What a kind of event asks of the chain, and what it does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Rules {
     /// Gets a message id and the next seq of its conversation.
@@ -17,20 +17,86 @@ pub struct Rules {
     pub broadcast: bool,
     /// Never enters the log; lives on the signal channel only.
     pub signal_only: bool,
+    /// The `event` of a client's `message` frame.
+    pub class: EventClass,
+    /// What it does to a group's members. `None`: it is no event of a group.
+    pub members: Option<MemberChange>,
 }
 
-const fn rules(sequenced: bool, counts_unread: bool, stored: bool, broadcast: bool, signal_only: bool) -> Rules {
-    Rules { sequenced, counts_unread, stored, broadcast, signal_only }
+/// The `event` of a client's `message` frame.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum EventClass {
+    /// Something a user said.
+    Message,
+    /// A change of something said.
+    Edit,
+    /// A withdrawal of something said.
+    Recall,
+    /// A reaction to something said.
+    Reaction,
+    /// A notice of the system: members came, went, a group changed.
+    System,
+}
+
+impl EventClass {
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Message => "message",
+            Self::Edit => "edit",
+            Self::Recall => "recall",
+            Self::Reaction => "reaction",
+            Self::System => "system",
+        }
+    }
+}
+
+/// What an event does to the members of its group. Its content is a [`GroupEvent`](crate::records::GroupEvent).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MemberChange {
+    /// `user_ids` become members.
+    Join,
+    /// `user_ids` and `actor_id` become the first members.
+    Create,
+    /// `user_ids` are members no more.
+    Leave,
+    /// Nobody is a member any more.
+    Dissolve,
+    /// The members stay the same.
+    Nothing,
+}
+
+/// Something a user says.
+const MESSAGE: Rules = Rules {
+    sequenced: true,
+    counts_unread: true,
+    stored: true,
+    broadcast: true,
+    signal_only: false,
+    class: EventClass::Message,
+    members: None,
+};
+/// A notice with a place in the history.
+const NOTICE: Rules = Rules { counts_unread: false, class: EventClass::System, ..MESSAGE };
+/// Idempotent: passes the chain without a seq.
+const MARK: Rules = Rules { sequenced: false, ..NOTICE };
+const SIGNAL: Rules = Rules { stored: false, signal_only: true, ..MARK };
+
+const fn said(class: EventClass) -> Rules {
+    Rules { class, ..NOTICE }
+}
+
+const fn group(members: MemberChange) -> Rules {
+    Rules { members: Some(members), ..NOTICE }
 }
 
 macro_rules! kinds {
     ($($(#[$doc:meta])* $variant:ident = $name:literal: $rules:expr;)*) => {
-        /// A kind of event. Its name is what travels; a name this version does not know is kept as
-        /// it is and treated as a message that nobody counts as unread.
+        /// A kind of event. Its name is what travels. A name that this version does not know is kept, and is
+        /// a message that does not count as unread.
         #[derive(Debug, Clone, PartialEq, Eq, Hash)]
         pub enum Kind {
             $($(#[$doc])* $variant,)*
-            /// A kind of a newer version.
+            /// Of a newer version.
             Unknown(Box<str>),
         }
 
@@ -58,7 +124,7 @@ macro_rules! kinds {
             pub fn rules(&self) -> Rules {
                 match self {
                     $(Kind::$variant => const { $rules },)*
-                    Kind::Unknown(_) => const { rules(true, false, true, true, false) },
+                    Kind::Unknown(_) => const { said(EventClass::Message) },
                 }
             }
         }
@@ -66,91 +132,37 @@ macro_rules! kinds {
 }
 
 kinds! {
-    //                               sequenced unread stored broadcast signal
-    /// Text of a user.
-    Text = "text":              rules(true, true, true, true, false);
+    Text = "text": MESSAGE;
     /// A picture: its address and caption.
-    Image = "image":            rules(true, true, true, true, false);
+    Image = "image": MESSAGE;
     /// A file: its address and name.
-    File = "file":              rules(true, true, true, true, false);
-    /// A word of the system itself.
-    System = "system":          rules(true, false, true, true, false);
+    File = "file": MESSAGE;
+    /// A notice of the system itself.
+    System = "system": NOTICE;
     /// New content of an earlier message.
-    Edit = "edit":              rules(true, false, true, true, false);
+    Edit = "edit": said(EventClass::Edit);
     /// An earlier message is withdrawn, its content blanked.
-    Recall = "recall":          rules(true, false, true, true, false);
+    Recall = "recall": said(EventClass::Recall);
     /// An emoji put to, or taken from, an earlier message.
-    Reaction = "reaction":      rules(true, false, true, true, false);
-    /// Users became members of a group.
-    Joined = "joined":          rules(true, false, true, true, false);
-    /// A member left.
-    Left = "left":              rules(true, false, true, true, false);
-    /// A member was removed.
-    Removed = "removed":        rules(true, false, true, true, false);
-    /// A group began.
-    GroupCreated = "group-created": rules(true, false, true, true, false);
+    Reaction = "reaction": said(EventClass::Reaction);
+    Joined = "joined": group(MemberChange::Join);
+    Left = "left": group(MemberChange::Leave);
+    /// A member was removed by another.
+    Removed = "removed": group(MemberChange::Leave);
+    GroupCreated = "group-created": group(MemberChange::Create);
     /// A group has another name or description, or a member another role.
-    Renamed = "renamed":        rules(true, false, true, true, false);
-    /// A group ended.
-    Dissolved = "dissolved":    rules(true, false, true, true, false);
-    /// A user has read up to a seq. Idempotent: it passes the chain without a seq.
-    ReadMark = "read-mark":     rules(false, false, true, true, false);
-    /// Somebody is typing.
-    Typing = "typing":          rules(false, false, false, true, true);
-    /// A user came online.
-    Online = "online":          rules(false, false, false, true, true);
-    /// A user went offline.
-    Offline = "offline":        rules(false, false, false, true, true);
-}
-
-/// How a sequenced event is called on a client's `message` frame.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum EventClass {
-    /// Something a user said.
-    Message,
-    /// A change of something said.
-    Edit,
-    /// A withdrawal of something said.
-    Recall,
-    /// A reaction to something said.
-    Reaction,
-    /// A word of the system: members came, went, a group changed.
-    System,
-}
-
-impl EventClass {
-    /// The name in the `event` field.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Message => "message",
-            Self::Edit => "edit",
-            Self::Recall => "recall",
-            Self::Reaction => "reaction",
-            Self::System => "system",
-        }
-    }
+    Renamed = "renamed": group(MemberChange::Nothing);
+    Dissolved = "dissolved": group(MemberChange::Dissolve);
+    /// A user has read up to a seq.
+    ReadMark = "read-mark": MARK;
+    Typing = "typing": SIGNAL;
+    Online = "online": SIGNAL;
+    Offline = "offline": SIGNAL;
 }
 
 impl Kind {
-    /// How this kind is called on a client's `message` frame.
     pub fn class(&self) -> EventClass {
-        match self {
-            Kind::Text | Kind::Image | Kind::File | Kind::Unknown(_) => EventClass::Message,
-            Kind::Edit => EventClass::Edit,
-            Kind::Recall => EventClass::Recall,
-            Kind::Reaction => EventClass::Reaction,
-            Kind::System
-            | Kind::Joined
-            | Kind::Left
-            | Kind::Removed
-            | Kind::GroupCreated
-            | Kind::Renamed
-            | Kind::Dissolved
-            | Kind::ReadMark
-            | Kind::Typing
-            | Kind::Online
-            | Kind::Offline => EventClass::System,
-        }
+        self.rules().class
     }
 }
 

@@ -1,5 +1,5 @@
-//! What GoChat's parts say to each other: ids, records, event kinds, error codes and the rules by
-//! which a message is admitted. Plain data and pure functions; no runtime, no Kafka, no SQL.
+//! The data that GoChat's parts exchange: ids, records, event kinds, error codes; and the rules for admitting a
+//! message. Plain data and pure functions: no runtime, no Kafka, no SQL.
 //!
 //! Records travel on topics as Avro single objects (see [`avro`]); the repo's gRPC messages are in
 //! [`pb`]. Every version of every Avro schema stays in `schemas/avro/`.
@@ -16,5 +16,6 @@ pub mod pb;
 pub mod records;
 pub mod setting;
 pub mod snowflake;
+mod text;
 pub mod time;
 pub mod token;

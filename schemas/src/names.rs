@@ -1,16 +1,13 @@
-//! What people choose for themselves and others read: usernames, display names, descriptions, emoji; and the
-//! passwords and email addresses that belong to them.
-//!
-//! Text that others read is kept in NFC (UAX #15), so that what looks the same is the same. It must show
-//! something, and must not change how the text around it is laid out (UTR #36, section 2.5).
+//! The rules for what users choose: usernames, display names, descriptions, emoji, avatars, passwords and email
+//! addresses. Text that others read is in NFC, shows something and misleads nobody (module `text`).
 
 use std::ops::RangeInclusive;
 
-use icu_normalizer::ComposingNormalizerBorrowed;
-use icu_properties::props::{BidiControl, DefaultIgnorableCodePoint, GeneralCategory};
-use icu_properties::{CodePointMapData, CodePointSetData};
+use icu_properties::CodePointMapData;
+use icu_properties::props::GeneralCategory;
 
 use crate::error::Refusal;
+use crate::text::{is_blank, is_misleading, is_readable, is_visible, nfc};
 
 /// Characters in a username.
 pub const USERNAME_CHARS: RangeInclusive<usize> = 3..=32;
@@ -18,11 +15,11 @@ pub const USERNAME_CHARS: RangeInclusive<usize> = 3..=32;
 pub const PASSWORD_BYTES: RangeInclusive<usize> = 8..=128;
 /// Characters in a display name or a group's name.
 pub const NAME_CHARS_MAX: usize = 64;
-/// Bytes in an avatar's address.
+/// Bytes in an avatar's URL.
 pub const AVATAR_URL_BYTES_MAX: usize = 255;
 /// Bytes in a group's description.
 pub const DESCRIPTION_BYTES_MAX: usize = 1_024;
-/// Bytes of an emoji: the longest sequences of Unicode's emoji list are below.
+/// Bytes of an emoji; the longest sequence of Unicode's emoji list is shorter.
 pub const EMOJI_BYTES_MAX: usize = 64;
 /// Bytes in an email address, and in the part before its `@` (RFC 5321, section 4.5.3.1).
 pub const EMAIL_BYTES_MAX: usize = 254;
@@ -30,8 +27,8 @@ const EMAIL_LOCAL_BYTES_MAX: usize = 64;
 /// Bytes in a label of a domain name (RFC 1035, section 2.3.4).
 const DOMAIN_LABEL_BYTES_MAX: usize = 63;
 
-/// Judges a new user's name: ASCII letters, digits, `.`, `_` and `-`, the first one a letter or digit. Names
-/// that differ in the case of letters only are the same name.
+/// Checks a new username: ASCII letters, digits, `.`, `_` and `-`, the first one a letter or digit. Names
+/// that differ only in the case of letters are the same.
 ///
 /// # Errors
 /// [`ErrorCode::InvalidInput`](crate::error::ErrorCode::InvalidInput), as for all of this module.
@@ -51,7 +48,7 @@ pub fn check_username(name: &str) -> Result<(), Refusal> {
 /// A display name or a group's name, in NFC.
 ///
 /// # Errors
-/// When it is no name; `field` says which one.
+/// When it is no name; the message names the `field`.
 pub fn name(field: &str, text: &str) -> Result<String, Refusal> {
     let name = nfc(text);
     if name.chars().count() <= NAME_CHARS_MAX && is_readable(&name) {
@@ -95,10 +92,10 @@ pub fn description(text: &str) -> Result<String, Refusal> {
     )))
 }
 
-/// Judges the address of an avatar: one of the web, which a browser may load; empty: none.
+/// Checks the URL of an avatar: `http` or `https`, which a browser may load; empty: no avatar.
 ///
 /// # Errors
-/// When it is too long, or of another kind; `field` says which one.
+/// When it is too long, or has another form; the message names the `field`.
 pub fn check_avatar_url(field: &str, url: &str) -> Result<(), Refusal> {
     let scheme_end = url.find("://").map_or(0, |at| at + 3);
     let (scheme, rest) = url.split_at(scheme_end);
@@ -109,12 +106,12 @@ pub fn check_avatar_url(field: &str, url: &str) -> Result<(), Refusal> {
         return Ok(());
     }
     Err(Refusal::invalid(format!(
-        "{field} is empty, or begins with http:// or https:// and has at most {AVATAR_URL_BYTES_MAX} bytes, without space, \
-         control, invisible or direction characters"
+        "{field} is empty, or begins with http:// or https:// and has at most {AVATAR_URL_BYTES_MAX} bytes, without \
+         space, control, invisible or direction characters"
     )))
 }
 
-/// Judges an email address: the form that browsers take
+/// Checks an email address: the form that browsers take
 /// (<https://html.spec.whatwg.org/multipage/input.html#valid-e-mail-address>), all of it ASCII.
 ///
 /// # Errors
@@ -137,18 +134,18 @@ pub fn check_email(address: &str) -> Result<(), Refusal> {
     Err(Refusal::invalid(format!("email is an address like ann@example.org, of at most {EMAIL_BYTES_MAX} ASCII bytes")))
 }
 
-/// What a password is hashed as: with every space an ASCII space, in NFC, so that it is the same on every keyboard
-/// (OpaqueString of RFC 8265, section 4.2).
+/// The form in which a password is hashed: in NFC, with every space an ASCII space, so that it is the same on every
+/// keyboard (OpaqueString of RFC 8265, section 4.2).
 pub fn prepared_password(password: &str) -> String {
     let category = CodePointMapData::<GeneralCategory>::new();
     let spaced = password.chars().map(|c| if category.get(c) == GeneralCategory::SpaceSeparator { ' ' } else { c });
     nfc(&spaced.collect::<String>())
 }
 
-/// Judges a new password.
+/// Checks a new password.
 ///
 /// # Errors
-/// When it is too short or too long as it is hashed, or has control characters.
+/// When its hashed form is too short or too long, or it has control characters.
 pub fn check_password(password: &str) -> Result<(), Refusal> {
     if PASSWORD_BYTES.contains(&prepared_password(password).len()) && !password.chars().any(char::is_control) {
         return Ok(());
@@ -158,55 +155,6 @@ pub fn check_password(password: &str) -> Result<(), Refusal> {
         PASSWORD_BYTES.start(),
         PASSWORD_BYTES.end()
     )))
-}
-
-fn nfc(text: &str) -> String {
-    ComposingNormalizerBorrowed::new_nfc().normalize(text).into_owned()
-}
-
-/// Whether a line of text shows something, from its first character on, and leaves what is around it alone.
-fn is_readable(text: &str) -> bool {
-    text.starts_with(is_visible) && !text.ends_with(is_blank) && !text.chars().any(is_misleading)
-}
-
-/// Whether a character shows something by itself.
-fn is_visible(c: char) -> bool {
-    let category = CodePointMapData::<GeneralCategory>::new().get(c);
-    !is_blank(c)
-        && !is_ignorable(c)
-        && !matches!(
-            category,
-            GeneralCategory::Control
-                | GeneralCategory::Format
-                | GeneralCategory::PrivateUse
-                | GeneralCategory::NonspacingMark
-                | GeneralCategory::EnclosingMark
-        )
-}
-
-/// Space, and the two symbols that are drawn as nothing: the empty Braille pattern and the null notehead.
-fn is_blank(c: char) -> bool {
-    c.is_whitespace() || matches!(c, '\u{2800}' | '\u{1D159}')
-}
-
-/// Whether a character hides, reorders or breaks text. Joiners, variation selectors and tags do not: scripts and
-/// emoji need them.
-fn is_misleading(c: char) -> bool {
-    let needed = matches!(
-        c,
-        '\u{200C}' | '\u{200D}' | '\u{180B}'..='\u{180D}' | '\u{180F}' | '\u{FE00}'..='\u{FE0F}'
-            | '\u{E0020}'..='\u{E007F}' | '\u{E0100}'..='\u{E01EF}'
-    );
-    let noncharacter = matches!(c, '\u{FDD0}'..='\u{FDEF}') || u32::from(c) & 0xFFFE == 0xFFFE;
-    c.is_control()
-        || matches!(c, '\u{2028}' | '\u{2029}' | '\u{FFF9}'..='\u{FFFB}')
-        || noncharacter
-        || CodePointSetData::new::<BidiControl>().contains(c)
-        || (is_ignorable(c) && !needed)
-}
-
-fn is_ignorable(c: char) -> bool {
-    CodePointSetData::new::<DefaultIgnorableCodePoint>().contains(c)
 }
 
 #[cfg(test)]

@@ -1,14 +1,12 @@
-//! The records that travel on topics, as the rest of the code sees them.
-//!
-//! Each struct mirrors the newest version of its Avro schema, field by field; `tests/schemas` holds
-//! both together. Times are ms since 1970 UTC.
+//! The records on topics. Each struct has the fields of the newest version of its Avro schema; `tests/schemas` compares
+//! both. Times are ms since 1970 UTC.
 
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConversationId, GroupId, MessageId, Seq, UserId, decimal};
 use crate::kind::Kind;
 
-/// What a client or the repo wants said in a conversation: admitted, without an identity yet.
+/// An admitted message of a client or the repo, without ids yet.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Upstream {
     pub conversation_id: ConversationId,
@@ -16,51 +14,45 @@ pub struct Upstream {
     /// Idempotency key within (conversation, sender), 1..64 characters; empty for kinds that are
     /// idempotent by themselves.
     pub client_msg_id: Box<str>,
-    /// What kind of event.
     pub kind: Kind,
     /// UTF-8 without NUL, up to 8,192 bytes from clients. JSON ([`GroupEvent`]) for group events.
     pub content: Box<str>,
-    /// What an edit, recall or reaction changes; up to where a read mark reaches.
+    /// The message that an edit, recall or reaction changes; the last message that a read mark covers.
     #[serde(default)]
     pub target_seq: Option<Seq>,
-    /// A reaction is taken back.
+    /// The reaction is removed.
     #[serde(default)]
     pub remove: bool,
 }
 
-/// A message with its identity.
+/// A message with its ids.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Sequenced {
     /// Unique among all messages; 0 for kinds without a seq.
     pub message_id: MessageId,
     /// Position in the conversation; 0 for kinds without a seq.
     pub seq_id: Seq,
-    /// How many messages that count as unread the conversation has up to and with this one.
+    /// How many messages of the conversation count as unread, up to and including this one.
     pub ordinal: i64,
-    /// When it got its identity.
+    /// When it got its ids.
     pub created_at: i64,
     pub conversation_id: ConversationId,
     pub sender_id: UserId,
-    /// As in [`Upstream`].
     pub client_msg_id: Box<str>,
-    /// What kind of event.
     pub kind: Kind,
-    /// As in [`Upstream`].
     pub content: Box<str>,
-    /// As in [`Upstream`].
     #[serde(default)]
     pub target_seq: Option<Seq>,
-    /// As in [`Upstream`].
     #[serde(default)]
     pub remove: bool,
 }
 
-/// One message for one gateway slot, with the users there who shall have it.
+/// One message for one gateway slot, with its recipients there.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Delivery {
-    /// The lease of the slot that it was addressed to.
+    /// Of the slot's lease.
     pub epoch: i64,
-    /// Empty: everybody on the slot.
+    /// Empty: all users of the slot.
     pub recipients: Vec<UserId>,
     pub message: Sequenced,
 }
@@ -70,7 +62,7 @@ pub struct Delivery {
 pub struct GroupTask {
     pub group_id: GroupId,
     pub page: i32,
-    /// 0 until the first page is worked, then fixed for the message.
+    /// 0 until the first page is processed, then fixed for the message.
     pub pages: i32,
     pub message: Sequenced,
 }
@@ -80,9 +72,8 @@ pub struct GroupTask {
 pub struct Presence {
     pub user_id: UserId,
     pub slot: i32,
-    /// Under which lease of the slot.
+    /// Of the slot's lease.
     pub epoch: i64,
-    /// Came or left.
     pub online: bool,
     pub at: i64,
 }
@@ -91,20 +82,17 @@ pub struct Presence {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
     pub slot: i32,
-    /// Under which lease.
+    /// Of the slot's lease.
     pub epoch: i64,
     pub at: i64,
 }
 
-/// The newest identity of a conversation.
+/// The newest ids of a conversation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Head {
     pub conversation_id: ConversationId,
-    /// Its newest seq.
     pub seq_id: Seq,
-    /// Its newest ordinal.
     pub ordinal: i64,
-    /// The id of its newest message.
     pub message_id: MessageId,
 }
 
@@ -118,7 +106,7 @@ pub struct DedupeWindow {
     pub times: Vec<i64>,
 }
 
-/// Which log this is. A store notes the id of the log that it was filled from, and goes with no other.
+/// The id of a log. A store remembers the log that it was filled from, and refuses any other.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LogIdentity {
     /// 32 hexadecimal digits, drawn at random.
@@ -131,12 +119,11 @@ pub struct LogIdentity {
 pub struct GroupEvent {
     #[serde(with = "decimal")]
     pub group_id: GroupId,
-    /// The group's version after the change: raised by one with each.
+    /// The group's version after the change: each change raises it by one.
     pub version: i64,
-    /// Who did it.
     #[serde(with = "decimal")]
     pub actor_id: UserId,
-    /// Whom it is about: who joined, left, was removed, or has another role.
+    /// Who joined, left, was removed, or has another role.
     #[serde(with = "decimal::list", default, skip_serializing_if = "Vec::is_empty")]
     pub user_ids: Vec<UserId>,
     /// The group's name after the change, where the change set it.
@@ -174,7 +161,6 @@ mod serde_byte_buf {
 }
 
 impl Upstream {
-    /// The same with an identity.
     pub fn identified(self, message_id: MessageId, seq_id: Seq, ordinal: i64, created_at: i64) -> Sequenced {
         let Self { conversation_id, sender_id, client_msg_id, kind, content, target_seq, remove } = self;
         Sequenced {

@@ -1,20 +1,17 @@
-//! The judgement of settings: which one can't be used, what it is, and what it may be.
-//!
-//! Each crate judges its own configuration, so that the bounds of a setting stand beside it. Whoever reads
-//! the configuration adds where the value comes from.
+//! Checks of settings. Each crate checks its own configuration, so that the bounds of a setting stand beside it.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 
-/// A setting that can't be used, by itself or beside another.
+/// A setting that is out of bounds, or does not fit another one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is {value}; it must be {allowed}")]
 pub struct Misfit {
     /// The key, with its sections: `gateway.limits.heartbeat_s`.
     pub key: String,
-    /// The value, without secrets.
+    /// Without secrets.
     pub value: String,
-    /// What it may be, with the other key where that decides.
+    /// The allowed values; names the other setting where that decides.
     pub allowed: String,
 }
 
@@ -28,12 +25,10 @@ impl Section<'_> {
         if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) }
     }
 
-    /// What is wrong with one of its settings.
     pub fn misfit(self, key: &str, value: impl Display, allowed: impl Into<String>) -> Misfit {
         Misfit { key: self.key(key), value: value.to_string(), allowed: allowed.into() }
     }
 
-    /// Refuses a value that is not in its range.
     ///
     /// # Errors
     /// [`Misfit`].
@@ -49,7 +44,7 @@ impl Section<'_> {
         Err(self.misfit(key, value, format!("from {} to {}", range.start(), range.end())))
     }
 
-    /// Refuses a value above that of another setting of the section.
+    /// Refuses a value above another setting of the section.
     ///
     /// # Errors
     /// [`Misfit`], which names both.

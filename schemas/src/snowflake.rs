@@ -1,5 +1,5 @@
-//! 64-bit ids that need no coordination a message: 41 bits of ms since 2025-01-01 UTC, 10 bits of
-//! instance, 12 bits of counter (the layout of Twitter's Snowflake, 2010).
+//! 64-bit ids that instances make without coordination: 41 bits of ms since 2025-01-01 UTC, 10 bits of instance,
+//! 12 bits of counter (the layout of Twitter's Snowflake, 2010).
 
 /// 2025-01-01T00:00:00Z in ms since 1970.
 pub const EPOCH_MS: i64 = 1_735_689_600_000;
@@ -11,18 +11,18 @@ const COUNTER_MAX: u16 = (1 << COUNTER_BITS) - 1;
 
 /// A generator that never repeats an id, whatever the clock does.
 ///
-/// It runs ahead of the clock when a millisecond's 4,096 ids are spent, and keeps its own time when
-/// the clock steps back.
+/// It runs ahead of the clock when the 4,096 ids of a millisecond are used up, and keeps its own time when the clock
+/// steps back.
 #[derive(Debug, Clone)]
 pub struct Snowflake {
     instance: u16,
     /// ms since [`EPOCH_MS`] of the newest id.
     last_ms: i64,
-    /// Counter of the next id in `last_ms`; beyond [`COUNTER_MAX`] when they are spent.
+    /// Counter of the next id in `last_ms`; beyond [`COUNTER_MAX`] when they are used up.
     next_counter: u16,
 }
 
-/// The lease of the instance id ends before the id that would come next.
+/// The lease of the instance id ends before the time of the next id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the lease of instance id {instance} ends too soon to make another id; waiting for its renewal")]
 pub struct LeaseEnds {
@@ -39,8 +39,7 @@ impl Snowflake {
         Self { instance, last_ms: 0, next_counter: 0 }
     }
 
-    /// Never again makes an id that is not above this one's time: called with ids that are known
-    /// from before a restart.
+    /// From now on makes only ids of a later time than this one. Called with the newest id from before a restart.
     pub fn observe(&mut self, id: i64) {
         let ms = id >> (COUNTER_BITS + INSTANCE_BITS);
         if ms >= self.last_ms {
@@ -78,7 +77,7 @@ pub fn time_of(id: i64) -> i64 {
     (id >> (COUNTER_BITS + INSTANCE_BITS)) + EPOCH_MS
 }
 
-/// The smallest id of a time, in ms since 1970; the largest there can be when the time is beyond it.
+/// The smallest id of a time in ms since 1970; `i64::MAX` when the time has none.
 pub fn first_at(time_ms: i64) -> i64 {
     let ms = time_ms.saturating_sub(EPOCH_MS).max(0);
     ms.checked_mul(1 << (COUNTER_BITS + INSTANCE_BITS)).unwrap_or(i64::MAX)
@@ -95,7 +94,7 @@ mod tests {
     }
 
     #[test]
-    fn a_spent_counter_moves_on_to_the_next_millisecond() {
+    fn a_used_up_counter_moves_on_to_the_next_millisecond() {
         let mut snowflake = Snowflake::new(7);
         let ids: Vec<_> = (0..10_000).map(|_| snowflake.next(NOW, None).unwrap()).collect();
         assert!(increasing(&ids));

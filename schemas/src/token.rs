@@ -1,7 +1,6 @@
-//! Access tokens: who may act, until when, signed with Ed25519 (PASETO v4.public).
+//! Access tokens, signed with Ed25519 (PASETO v4.public). For clients they are opaque strings.
 //!
-//! The repo signs, the gateway only verifies, so that a gateway that is broken into can't make
-//! tokens. Clients take a token as an opaque string.
+//! The repo signs and the gateway only verifies, so that an attacker in a gateway can't make tokens.
 
 use std::fmt;
 
@@ -16,35 +15,30 @@ use crate::ids::{UserId, decimal};
 
 /// Binds a token to this use of the key.
 const PURPOSE: &[u8] = b"gochat access token";
-/// Longest token that is looked at.
+/// Bytes; longer tokens are refused unread.
 const TOKEN_BYTES_MAX: usize = 1_024;
 
-/// What an access token says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Claims {
-    /// Whose it is.
     #[serde(rename = "sub", with = "decimal")]
     pub user_id: UserId,
-    /// The sign-in it comes from: what a logout ends.
+    /// The sign-in, which a logout ends.
     #[serde(rename = "sid", with = "decimal")]
     pub session_id: i64,
-    /// ms since 1970 UTC from which on it is worth nothing.
+    /// ms since 1970 UTC.
     #[serde(rename = "exp")]
     pub expires_at: i64,
 }
 
-/// Why a token is not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum TokenError {
     /// Not a token, or not signed by our key.
     #[error("the access token is not valid")]
     Forged,
-    /// Its time is over.
     #[error("the access token has expired: refresh it")]
     Expired,
 }
 
-/// A key that is not one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not a key in PASERK form (k4.secret.… or k4.public.…)")]
 pub struct InvalidKey;
@@ -80,12 +74,10 @@ impl SigningKey {
         text
     }
 
-    /// The half that verifies.
     pub fn verifying_key(&self) -> VerifyingKey {
         VerifyingKey(AsymmetricPublicKey::try_from(&self.0).expect("a secret key contains its public key"))
     }
 
-    /// The token of these claims.
     pub fn sign(&self, claims: &Claims) -> String {
         let payload = serde_json::to_vec(claims).expect("claims are plain data");
         PublicToken::sign(&self.0, &payload, None, Some(PURPOSE)).expect("the payload is not empty")
@@ -114,7 +106,7 @@ impl VerifyingKey {
         text
     }
 
-    /// The claims of a token.
+    /// The claims of a valid token.
     ///
     /// # Errors
     /// [`TokenError`].
@@ -146,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_says_what_was_signed_until_its_time_is_over() {
+    fn a_token_has_its_claims_until_it_expires() {
         let key = SigningKey::generate().unwrap();
         let token = key.sign(&claims());
         let verifying = VerifyingKey::from_paserk(&key.verifying_key().to_paserk()).unwrap();
@@ -155,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forged_token_is_not_taken() {
+    fn a_forged_token_is_refused() {
         let key = SigningKey::generate().unwrap();
         let verifying = key.verifying_key();
         let foreign = SigningKey::generate().unwrap().sign(&claims());

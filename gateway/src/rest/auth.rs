@@ -1,4 +1,4 @@
-//! Registration, login, refresh, logout. The repo does the work; its rules decide.
+//! Registration, login, refresh, logout.
 
 use std::sync::Arc;
 
@@ -13,9 +13,9 @@ use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
 use crate::edge::Edge;
-use crate::http::{Body, Caller, Failure, Stranger};
+use crate::failure::Failure;
+use crate::request::{Anonymous, Body, Caller};
 
-/// Body of `register`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Registration {
@@ -27,14 +27,12 @@ pub struct Registration {
     display_name: Option<String>,
 }
 
-/// Body of `login`.
 #[derive(Deserialize)]
 pub struct Credentials {
     username: String,
     password: String,
 }
 
-/// Body of `refresh`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Refresh {
@@ -62,7 +60,7 @@ impl From<pb::SignedIn> for SignedIn {
 
 /// `POST /api/auth/register`.
 pub async fn register(
-    stranger: Stranger,
+    anonymous: Anonymous,
     Body(body): Body<Registration>,
 ) -> Result<(StatusCode, Json<SignedIn>), Failure> {
     names::check_username(&body.username)?;
@@ -76,19 +74,19 @@ pub async fn register(
         names::name("displayName", &display_name)?;
     }
     let request = pb::RegisterRequest { username: body.username, password: body.password, email, display_name };
-    Ok((StatusCode::CREATED, Json(stranger.repo.register(request).await?.into())))
+    Ok((StatusCode::CREATED, Json(anonymous.repo.register(request).await?.into())))
 }
 
 /// `POST /api/auth/login`.
 pub async fn login(
     State(edge): State<Arc<Edge>>,
-    stranger: Stranger,
+    anonymous: Anonymous,
     Body(body): Body<Credentials>,
 ) -> Result<Json<SignedIn>, Failure> {
-    // No name is longer, and a limit remembers none that is.
+    // No user has another name, and the limit does not remember names of any length.
     names::check_username(&body.username).map_err(|_| wrong_credentials())?;
-    let attempt = edge.rates.failed_logins.attempt(&body.username, stranger.address, Instant::now())?;
-    let answer = stranger.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
+    let attempt = edge.rates.failed_logins.attempt(&body.username, anonymous.address, Instant::now())?;
+    let answer = anonymous.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
     match &answer {
         Err(refusal) if refusal.code == ErrorCode::Unauthenticated => {}
         Ok(_) | Err(_) => attempt.forgive(),
@@ -101,13 +99,12 @@ fn wrong_credentials() -> Refusal {
 }
 
 /// `POST /api/auth/refresh`.
-pub async fn refresh(stranger: Stranger, Body(body): Body<Refresh>) -> Result<Json<SignedIn>, Failure> {
+pub async fn refresh(anonymous: Anonymous, Body(body): Body<Refresh>) -> Result<Json<SignedIn>, Failure> {
     let request = pb::RefreshTokenRequest { refresh_token: body.refresh_token };
-    Ok(Json(stranger.repo.refresh_token(request).await?.into()))
+    Ok(Json(anonymous.repo.refresh_token(request).await?.into()))
 }
 
-/// `POST /api/auth/logout`: ends the sign-in that the access token names, whatever else is sent, and its sockets on
-/// this gateway.
+/// `POST /api/auth/logout`: ends the sign-in of the access token, and its sockets on this gateway.
 pub async fn logout(State(edge): State<Arc<Edge>>, caller: Caller) -> Result<StatusCode, Failure> {
     caller.repo.logout(pb::LogoutRequest { user_id: caller.user.0, session_id: caller.session_id }).await?;
     edge.sign_ins.ended(caller.user, caller.session_id).await;

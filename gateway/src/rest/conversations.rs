@@ -1,4 +1,4 @@
-//! Conversations: one's list, their history, read marks.
+//! Conversations: a user's list, the history, read marks.
 
 use std::sync::Arc;
 
@@ -15,14 +15,14 @@ use serde::{Deserialize, Serialize};
 use crate::admit::{Request, admit};
 use crate::appender::durable;
 use crate::edge::Edge;
-use crate::http::{At, Body, Caller, Failure, Params};
-use crate::rest::{id, limit, next_cursor};
+use crate::failure::Failure;
+use crate::request::{Body, Caller, PathParams, QueryParams};
+use crate::rest::params::{id, limit, next_cursor};
 use crate::views::{ConversationView, MessageView, ReadMarkView};
 
 const PAGE_DEFAULT: i32 = 50;
 const PAGE_MAX: i32 = 200;
 
-/// Query of the list.
 #[derive(Deserialize)]
 pub struct Page {
     #[serde(default)]
@@ -30,7 +30,6 @@ pub struct Page {
     limit: Option<i64>,
 }
 
-/// Query of the history.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Range {
@@ -39,7 +38,6 @@ pub struct Range {
     limit: Option<i64>,
 }
 
-/// Body of `read`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ReadMark {
@@ -47,7 +45,7 @@ pub struct ReadMark {
 }
 
 /// `GET /api/conversations`.
-pub async fn list(caller: Caller, Params(page): Params<Page>) -> Result<Response, Failure> {
+pub async fn list(caller: Caller, QueryParams(page): QueryParams<Page>) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct List<'a> {
@@ -62,7 +60,11 @@ pub async fn list(caller: Caller, Params(page): Params<Page>) -> Result<Response
 }
 
 /// `GET /api/conversations/{id}/messages`.
-pub async fn messages(caller: Caller, At(id): At<String>, Params(range): Params<Range>) -> Result<Response, Failure> {
+pub async fn messages(
+    caller: Caller,
+    PathParams(id): PathParams<String>,
+    QueryParams(range): QueryParams<Range>,
+) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct History<'a> {
@@ -90,14 +92,14 @@ pub async fn messages(caller: Caller, At(id): At<String>, Params(range): Params<
 }
 
 /// `GET /api/messages/{id}`.
-pub async fn message(caller: Caller, At(message): At<String>) -> Result<Response, Failure> {
+pub async fn message(caller: Caller, PathParams(message): PathParams<String>) -> Result<Response, Failure> {
     let by = Some(By::MessageId(id::<MessageId>("the message's id", &message)?.0));
     let found = caller.repo.get_message(pb::GetMessageRequest { by, reader_id: Some(caller.user.0) }).await?;
     Ok(Json(MessageView::stored(&found)).into_response())
 }
 
 /// `GET /api/conversations/{id}/read`.
-pub async fn read_marks(caller: Caller, At(id): At<String>) -> Result<Response, Failure> {
+pub async fn read_marks(caller: Caller, PathParams(id): PathParams<String>) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
     struct ReadMarks {
@@ -109,11 +111,11 @@ pub async fn read_marks(caller: Caller, At(id): At<String>) -> Result<Response, 
     Ok(Json(ReadMarks { read_marks: marks.iter().map(ReadMarkView::of).collect() }).into_response())
 }
 
-/// `POST /api/conversations/{id}/read`: into the log like the frame `mark-read`.
+/// `POST /api/conversations/{id}/read`: appended to the log like the frame `mark-read`.
 pub async fn mark_read(
     State(edge): State<Arc<Edge>>,
     caller: Caller,
-    At(id): At<String>,
+    PathParams(id): PathParams<String>,
     Body(mark): Body<ReadMark>,
 ) -> Result<StatusCode, Failure> {
     let request = Request {

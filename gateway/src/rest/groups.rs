@@ -1,4 +1,4 @@
-//! Groups and their members. Who may do what is judged by the repo, in the transaction of the change.
+//! Groups and their members. The repo decides who may do what, in the transaction of the change.
 
 use std::sync::Arc;
 
@@ -13,14 +13,14 @@ use schemas::pb;
 use serde::{Deserialize, Serialize};
 
 use crate::edge::Edge;
-use crate::http::{At, Body, Caller, Failure, Params};
-use crate::rest::{id, limit, next_cursor};
+use crate::failure::Failure;
+use crate::request::{Body, Caller, PathParams, QueryParams};
+use crate::rest::params::{id, limit, next_cursor};
 use crate::views::{GroupView, MemberView};
 
 const PAGE_DEFAULT: i32 = 100;
 const PAGE_MAX: i32 = 1_000;
 
-/// Body of `POST /api/groups`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewGroup {
@@ -31,7 +31,6 @@ pub struct NewGroup {
     member_ids: Vec<UserId>,
 }
 
-/// Body of `PATCH /api/groups/{id}`.
 #[derive(Deserialize)]
 pub struct Changes {
     #[serde(default)]
@@ -40,7 +39,6 @@ pub struct Changes {
     description: Option<String>,
 }
 
-/// Body of `POST /api/groups/{id}/members`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct NewMembers {
@@ -48,13 +46,11 @@ pub struct NewMembers {
     user_ids: Vec<UserId>,
 }
 
-/// Body of `PATCH /api/groups/{id}/members/{userId}`.
 #[derive(Deserialize)]
 pub struct NewRole {
     role: String,
 }
 
-/// Query of `GET /api/groups/{id}/members`.
 #[derive(Deserialize)]
 pub struct Page {
     #[serde(default)]
@@ -78,7 +74,7 @@ pub async fn create(caller: Caller, Body(group): Body<NewGroup>) -> Result<(Stat
 }
 
 /// `GET /api/groups/{id}`.
-pub async fn get(caller: Caller, At(group): At<String>) -> Result<Json<GroupView>, Failure> {
+pub async fn get(caller: Caller, PathParams(group): PathParams<String>) -> Result<Json<GroupView>, Failure> {
     let request = pb::GetGroupRequest { group_id: group_id(&group)?, reader_id: Some(caller.user.0) };
     Ok(Json(caller.repo.get_group(request).await?.into()))
 }
@@ -86,7 +82,7 @@ pub async fn get(caller: Caller, At(group): At<String>) -> Result<Json<GroupView
 /// `PATCH /api/groups/{id}`.
 pub async fn update(
     caller: Caller,
-    At(group): At<String>,
+    PathParams(group): PathParams<String>,
     Body(Changes { name, description }): Body<Changes>,
 ) -> Result<Json<GroupView>, Failure> {
     check(name.as_deref(), description.as_deref())?;
@@ -95,7 +91,7 @@ pub async fn update(
 }
 
 /// `DELETE /api/groups/{id}`.
-pub async fn dissolve(caller: Caller, At(group): At<String>) -> Result<StatusCode, Failure> {
+pub async fn dissolve(caller: Caller, PathParams(group): PathParams<String>) -> Result<StatusCode, Failure> {
     let request = pb::DissolveGroupRequest { group_id: group_id(&group)?, actor_id: caller.user.0 };
     caller.repo.dissolve_group(request).await?;
     Ok(StatusCode::NO_CONTENT)
@@ -105,8 +101,8 @@ pub async fn dissolve(caller: Caller, At(group): At<String>) -> Result<StatusCod
 pub async fn members(
     caller: Caller,
     State(edge): State<Arc<Edge>>,
-    At(group): At<String>,
-    Params(page): Params<Page>,
+    PathParams(group): PathParams<String>,
+    QueryParams(page): QueryParams<Page>,
 ) -> Result<Response, Failure> {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -125,7 +121,7 @@ pub async fn members(
         false => caller.repo.get_group_members(request).await?,
     };
     for member in &mut answer.members {
-        // The repo hears of presence a little later than this gateway.
+        // Presence reaches the repo a little later than this gateway.
         member.online |= edge.sessions.is_online(UserId(member.user_id));
     }
     let members = answer.members.into_iter().map(MemberView::from).collect();
@@ -135,7 +131,7 @@ pub async fn members(
 /// `POST /api/groups/{id}/members`.
 pub async fn add_members(
     caller: Caller,
-    At(group): At<String>,
+    PathParams(group): PathParams<String>,
     Body(NewMembers { user_ids }): Body<NewMembers>,
 ) -> Result<StatusCode, Failure> {
     if user_ids.is_empty() {
@@ -148,7 +144,10 @@ pub async fn add_members(
 }
 
 /// `DELETE /api/groups/{id}/members/{userId}`.
-pub async fn remove_member(caller: Caller, At((group, user)): At<(String, String)>) -> Result<StatusCode, Failure> {
+pub async fn remove_member(
+    caller: Caller,
+    PathParams((group, user)): PathParams<(String, String)>,
+) -> Result<StatusCode, Failure> {
     let user_id = id::<UserId>("the user's id", &user)?.0;
     let request = pb::RemoveGroupMemberRequest { group_id: group_id(&group)?, actor_id: caller.user.0, user_id };
     caller.repo.remove_group_member(request).await?;
@@ -158,7 +157,7 @@ pub async fn remove_member(caller: Caller, At((group, user)): At<(String, String
 /// `PATCH /api/groups/{id}/members/{userId}`.
 pub async fn set_role(
     caller: Caller,
-    At((group, user)): At<(String, String)>,
+    PathParams((group, user)): PathParams<(String, String)>,
     Body(NewRole { role }): Body<NewRole>,
 ) -> Result<StatusCode, Failure> {
     if !matches!(role.as_str(), "owner" | "admin" | "member") {

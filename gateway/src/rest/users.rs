@@ -1,4 +1,4 @@
-//! Users: oneself, and others by name or by ids.
+//! Users: the caller, and others by name or ids.
 
 use axum::Json;
 use futures::stream::{self, StreamExt, TryStreamExt};
@@ -8,16 +8,16 @@ use schemas::names;
 use schemas::pb;
 use serde::{Deserialize, Serialize};
 
-use super::id;
-use crate::http::{Body, Caller, Failure, Params};
+use crate::failure::Failure;
+use crate::request::{Body, Caller, QueryParams};
+use crate::rest::params::id;
 use crate::views::UserView;
 
 /// Users that one call may name.
 const USERS_MAX: usize = 50;
-/// Users of one call that the repo is asked for at the same time.
+/// Concurrent requests to the repo for one call.
 const USERS_AT_ONCE: usize = 8;
 
-/// Body of `PATCH /api/users/me`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
@@ -27,20 +27,17 @@ pub struct Changes {
     avatar_url: Option<String>,
 }
 
-/// Query of `GET /api/users`.
 #[derive(Deserialize)]
 pub struct ByName {
     username: String,
 }
 
-/// Query of `GET /api/users/by-id`.
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct ByIds {
     user_ids: String,
 }
 
-/// Answer of `GET /api/users/by-id`.
 #[derive(Serialize)]
 pub struct Found {
     users: Vec<UserView>,
@@ -66,14 +63,14 @@ pub async fn update(caller: Caller, Body(changes): Body<Changes>) -> Result<Json
 }
 
 /// `GET /api/users?username=`.
-pub async fn by_name(caller: Caller, Params(query): Params<ByName>) -> Result<Json<UserView>, Failure> {
+pub async fn by_name(caller: Caller, QueryParams(query): QueryParams<ByName>) -> Result<Json<UserView>, Failure> {
     let request = pb::GetUserByUsernameRequest { username: query.username };
     let user = caller.repo.get_user_by_username(request).await?;
     Ok(Json(if user.user_id == caller.user.0 { UserView::own(user) } else { UserView::other(user) }))
 }
 
 /// `GET /api/users/by-id?userIds=`: those that exist, in the order asked for.
-pub async fn by_ids(caller: Caller, Params(query): Params<ByIds>) -> Result<Json<Found>, Failure> {
+pub async fn by_ids(caller: Caller, QueryParams(query): QueryParams<ByIds>) -> Result<Json<Found>, Failure> {
     let ids: Vec<UserId> = query.user_ids.split(',').map(|text| id("userIds", text)).collect::<Result<_, _>>()?;
     if ids.len() > USERS_MAX {
         return Err(Refusal::invalid(format!("userIds has 1 to {USERS_MAX} ids, parted by commas")).into());

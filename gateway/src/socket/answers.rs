@@ -1,4 +1,4 @@
-//! What each frame of a client is answered with.
+//! Answers the frames of a client.
 
 use std::collections::btree_map;
 use std::sync::Arc;
@@ -12,28 +12,26 @@ use schemas::ids::UserId;
 
 use crate::admit::{Request, admit};
 use crate::appender::{Receipt, durable};
+use crate::client_frame::ClientFrame;
 use crate::edge::Edge;
-use crate::frames::{self, ClientFrame};
+use crate::frames;
 use crate::sessions::Socket;
 use crate::sync;
 
-/// An answer, which may have to wait for the log.
 #[derive(Debug)]
 pub enum Answer {
-    /// Goes out as it is.
     Ready(Utf8Bytes),
-    /// Goes out once the message is durable.
+    /// Ready once the message is durable.
     Durable {
         receipt: Receipt,
-        /// The frame's id.
         id: Option<String>,
-        /// The message's key; `None`: of a read mark, which gets no ack.
+        /// `None` for a read mark, which gets no ack.
         client_msg_id: Option<String>,
     },
 }
 
 impl Answer {
-    /// The frame, once it is there. Cancel-safe. To be called until it answers, once.
+    /// Waits for the frame. Cancel-safe; answers once.
     pub async fn ready(&mut self) -> Option<Utf8Bytes> {
         match self {
             Self::Ready(frame) => Some(std::mem::take(frame)),
@@ -45,13 +43,12 @@ impl Answer {
     }
 }
 
-/// What came of a frame.
+/// What a frame leads to.
 pub struct Outcome {
-    /// Answers, in order.
     pub answers: Vec<Answer>,
-    /// More of the same frame, to be done when these are on their way.
+    /// The rest of the work, to be done after these answers are sent.
     pub rest: Option<BoxFuture<'static, Outcome>>,
-    /// Whom the socket follows from now on, if that has changed.
+    /// Whom the socket follows now, if that has changed.
     pub following: Option<Arc<[UserId]>>,
 }
 
@@ -61,7 +58,7 @@ impl Outcome {
     }
 }
 
-/// The refusal of a frame that came too soon.
+/// Refuses a frame over the rate limit.
 pub fn rate_limited(text: &str, wait: Duration) -> Answer {
     let message = format!("too many frames: wait {} ms", wait.as_millis() + 1);
     let refusal = Refusal::new(ErrorCode::RateLimited, message);
@@ -73,10 +70,10 @@ pub fn rate_limited(text: &str, wait: Duration) -> Answer {
     Answer::Ready(frames::error(&refusal, id.as_deref(), client_msg_id.as_deref().filter(|key| !key.is_empty())))
 }
 
-/// What is to be done for a frame.
+/// The work for a frame.
 ///
 /// # Errors
-/// The answer, when nothing is to be done.
+/// The answer, when there is no work to do.
 pub fn answer(
     edge: &Arc<Edge>,
     socket: &Arc<Socket>,
@@ -137,12 +134,12 @@ fn refused(refusal: &Refusal, id: Option<&str>) -> Answer {
 async fn typing(edge: &Edge, user: UserId, conversation: &str) -> Result<(), Refusal> {
     let conversation = admission::conversation_id(conversation)?;
     edge.rights.check_member(user, conversation).await?;
-    let members = edge.rights.hears_typing(user, conversation).await?;
+    let members = edge.rights.typing_recipients(user, conversation).await?;
     edge.signals.typing(&edge.sessions, conversation, user, &members);
     Ok(())
 }
 
-/// Follows these users in place of those before, and tells how they are now.
+/// Follows these users in place of those before, and answers with their presence.
 fn subscribe(
     edge: &Edge,
     socket: &Arc<Socket>,
@@ -159,7 +156,7 @@ fn subscribe(
     Outcome { following: Some(users.into()), ..Outcome::answers(states.into_iter().map(frame).collect()) }
 }
 
-/// One conversation after the other, each on its way before the next is fetched.
+/// Fetches one conversation after the other; each answer is sent before the next is fetched.
 fn synced(
     edge: Arc<Edge>,
     socket: Arc<Socket>,

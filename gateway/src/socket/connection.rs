@@ -1,5 +1,4 @@
-//! What a socket's task does between `hello` and the close: reads frames, answers them in order, and
-//! writes what waits with one flush a batch.
+//! A socket between `hello` and the close: reads frames, answers them in order, and writes with one flush a batch.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,33 +10,32 @@ use futures::{SinkExt, StreamExt};
 use schemas::ids::UserId;
 use tokio::time::{Instant, sleep_until};
 
+use crate::close_reason::CloseReason;
 use crate::edge::Edge;
-use crate::sessions::{CloseReason, Identity, Socket};
+use crate::sessions::{Identity, Socket};
 use crate::socket::answers::{self, Answer, Outcome};
 use crate::socket::heads::{Heads, HeadsAsked, heads};
 
-/// Frames for which a quiet socket keeps room: memory that a burst took is given back.
+/// Frames for which a quiet socket keeps room: after a burst the memory is given back.
 const ROOM_FRAMES: usize = 32;
 
-/// Who ended a connection.
 pub(super) enum End {
     ByServer(CloseReason),
     ByClient,
 }
 
-/// A socket between `hello` and its close.
 pub(super) struct Connection<'a> {
     stream: &'a mut WebSocket,
     socket: Arc<Socket>,
     edge: Arc<Edge>,
-    /// The frame being worked on. The next is read after it, so messages keep their order.
+    /// The work for the last frame. The next frame is read after it, so messages keep their order.
     work: Option<BoxFuture<'static, Outcome>>,
     /// Answers in the order of the frames; the front may still wait for the log.
     answers: VecDeque<Answer>,
     heads: Option<BoxFuture<'static, Heads>>,
     heads_asked: HeadsAsked,
     heads_at: Instant,
-    /// What goes out next.
+    /// Frames to write next.
     out: VecDeque<Utf8Bytes>,
     following: Arc<[UserId]>,
     heard_at: Instant,
@@ -56,7 +54,6 @@ enum Wake {
 }
 
 impl<'a> Connection<'a> {
-    /// From now on.
     pub(super) fn new(stream: &'a mut WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) -> Self {
         let now = Instant::now();
         let (heads_after, heartbeat) = (edge.config.heads_after_s, edge.config.heartbeat_s);
@@ -77,7 +74,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// Until one side ends it.
+    /// Serves until one side ends the connection.
     pub(super) async fn serve(mut self) -> End {
         let end = loop {
             if let Err(end) = self.turn().await {
@@ -96,14 +93,14 @@ impl<'a> Connection<'a> {
                 | CloseReason::GoingAway,
             ) => {
                 let wait = Duration::from_millis(self.edge.config.close_wait_ms);
-                // What is not answered by then the client sends again.
+                // The client resends what is not answered by then.
                 let _ = Box::pin(tokio::time::timeout(wait, self.settle())).await;
             }
         }
         end
     }
 
-    /// Writes the answers to what was taken from the client so far.
+    /// Writes the answers to all frames read so far.
     async fn settle(&mut self) -> Result<(), axum::Error> {
         while !self.answers.is_empty() {
             let answer = front(&mut self.answers).await;
@@ -115,9 +112,9 @@ impl<'a> Connection<'a> {
         self.stream.flush().await
     }
 
-    /// Waits for something, takes along what else is ready, and writes it all with one flush.
+    /// Waits for something to do, does everything that is ready, and writes with one flush.
     async fn turn(&mut self) -> Result<(), End> {
-        // The queue first: what came during the last write has used up its wake-up.
+        // The queue first: frames that came during the last write have used up their wake-up.
         self.socket.take(&mut self.out).map_err(End::ByServer)?;
         if self.out.is_empty() {
             let wake = self.wait().await;
@@ -144,7 +141,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// What needs no waiting. Reads no frame while a batch is as large as the queue may be.
+    /// What is ready without waiting. Reads no frame when the batch is as long as the queue may be.
     fn ready(&mut self) -> Option<Wake> {
         if !self.answers.is_empty()
             && let Some(answered) = front(&mut self.answers).now_or_never()
@@ -185,8 +182,8 @@ impl<'a> Connection<'a> {
                 }
             }
             Wake::Read(Some(Ok(message))) => self.read(message)?,
-            // The library has said no: over the limit, not UTF-8, not a frame; or the connection broke,
-            // and then the close frame goes nowhere.
+            // The library refused it: over the limit, not UTF-8, not a frame. Or the connection broke, and the close
+            // frame goes nowhere.
             Wake::Read(Some(Err(_))) => return Err(End::ByServer(CloseReason::ProtocolError)),
             Wake::Read(None) => return Err(End::ByClient),
             Wake::Timer => self.timer()?,
@@ -202,7 +199,7 @@ impl<'a> Connection<'a> {
             Message::Close(_) => return Err(End::ByClient),
             Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
         };
-        if let Err(wait) = self.edge.rates.frame_of_user(self.socket.identity.user) {
+        if let Err(wait) = self.edge.rates.frames_of_users.take(&self.socket.identity.user, Instant::now()) {
             self.rate_refusals += 1;
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));
@@ -226,7 +223,7 @@ impl<'a> Connection<'a> {
                 return Err(End::ByServer(CloseReason::Silent));
             }
             self.ping_at = now + heartbeat;
-            // An empty text stands for a ping: no frame of the protocol is empty.
+            // An empty text stands for a ping: no frame of our protocol is empty.
             self.out.push_back(Utf8Bytes::default());
         }
         if now >= self.heads_at {
@@ -239,7 +236,7 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Writes everything with one flush. A client that takes nothing meanwhile is noticed by its queue.
+    /// Writes everything with one flush. Meanwhile the queue of a client that reads nothing fills up, which closes it.
     async fn write(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
@@ -256,7 +253,7 @@ impl<'a> Connection<'a> {
             biased;
             written = writing => written.map_err(|_: axum::Error| End::ByClient),
             reason = self.socket.closing() => Err(End::ByServer(reason)),
-            // Frames wait in the queue for a client that is dead: it is not waited for longer than this.
+            // A dead client is not waited for longer than this.
             () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
                 Err(End::ByServer(CloseReason::Silent))
             }
@@ -268,7 +265,7 @@ impl<'a> Connection<'a> {
     }
 }
 
-/// A future that may not be there, and then never answers.
+/// Waits for a future; forever when there is none.
 async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     match future {
         Some(future) => future.await,
@@ -276,7 +273,7 @@ async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
-/// The answer at the front, once it is there.
+/// Waits for the first answer, and removes it.
 async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
     let frame = match answers.front_mut() {
         Some(answer) => answer.ready().await,

@@ -1,4 +1,4 @@
-//! `heads`: in which conversations something was said since a socket was told last.
+//! `heads`: the conversations with new messages since the last `heads` of a socket.
 
 use std::sync::Arc;
 
@@ -12,27 +12,26 @@ use crate::edge::Edge;
 use crate::frames;
 use crate::sign_ins::is_over;
 
-/// When the repo was asked for heads last.
+/// When the repo was last asked for heads.
 #[derive(Clone, Copy)]
 pub(super) struct HeadsAsked {
     /// By the repo's clock; 0: not yet.
     as_of: i64,
-    /// By this process's, which is never set.
+    /// By this process's monotonic clock.
     at: Instant,
 }
 
 impl HeadsAsked {
-    /// Never, and the socket was opened now.
+    /// Not yet: the socket opens now.
     pub(super) fn not_yet(now: Instant) -> Self {
         Self { as_of: 0, at: now }
     }
 }
 
-/// What the repo says of a socket's user from time to time.
 pub(super) enum Heads {
-    /// A frame for the client, if anything has changed, and when that was asked.
+    /// A frame for the client, if anything has changed.
     Answer { frame: Option<Utf8Bytes>, asked: HeadsAsked },
-    /// The next one says it.
+    /// The repo failed; the next request brings it.
     NoAnswer,
     /// The user is banned, or has signed out elsewhere.
     SignInIsOver,

@@ -1,5 +1,4 @@
-//! The one task of a socket, from its first frame to its last: presence, `hello`, the connection, the
-//! close.
+//! The task of a socket: presence, `hello`, the connection, the close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,19 +7,19 @@ use axum::extract::ws::{CloseFrame, Message, WebSocket};
 use futures::StreamExt;
 use schemas::ids::UserId;
 
+use crate::close_reason::CloseReason;
 use crate::edge::Edge;
 use crate::frames;
-use crate::sessions::{CloseReason, Socket, UserChange};
+use crate::sessions::{Socket, UserChange};
 use crate::socket::connection::{Connection, End};
 use schemas::time::rfc3339;
 
-/// Serves a socket until it is closed by either side. What happens once is boxed: it must not make the
-/// task of every socket larger.
+/// Serves a socket until either side closes it. What happens once is boxed: it would make every socket's task larger.
 pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge>) {
     metrics::counter!("gochat_sockets_opened_total").increment(1);
     announce(&edge, edge.sessions.add(socket.clone()), socket.identity.user);
     if edge.closing.is_cancelled() {
-        // It came after all others were told.
+        // It opened after all others were closed.
         socket.close(CloseReason::GoingAway);
     }
     let reason = match Box::pin(hello(&mut stream, &socket, &edge)).await {
@@ -32,24 +31,25 @@ pub async fn run(mut stream: Box<WebSocket>, socket: Arc<Socket>, edge: Arc<Edge
         End::ByServer(reason) => Box::pin(close(*stream, reason, &edge)).await,
         End::ByClient => {
             metrics::counter!("gochat_sockets_closed_total", "reason" => "client").increment(1);
-            // Its close frame is answered by reading on.
+            // Reading on answers its close frame.
             let wait = Duration::from_millis(edge.config.close_wait_ms);
             let _ = Box::pin(tokio::time::timeout(wait, drain(&mut stream))).await;
         }
     }
 }
 
-/// Closes a socket with a reason: tells it, and gives it a bounded time to take its last frames.
+/// Sends the close frame, and gives the client a bounded time to take its last frames.
 pub async fn close(mut stream: WebSocket, reason: CloseReason, edge: &Edge) {
+    let (code, sentence) = reason.code_and_sentence();
     metrics::counter!("gochat_sockets_closed_total", "reason" => reason.label()).increment(1);
-    let frame = CloseFrame { code: reason.code(), reason: reason.sentence().into() };
+    let frame = CloseFrame { code, reason: sentence.into() };
     let goodbye = async {
         stream.send(Message::Close(Some(frame))).await?;
-        // Until the client has answered: closing earlier could take the frame away from it.
+        // Wait for the client's answer: the close frame could be lost by closing earlier.
         drain(&mut stream).await;
         Ok::<_, axum::Error>(())
     };
-    // A client that is gone, or takes nothing any more, can't be told.
+    // A client that reads nothing any more never gets the frame.
     let _ = tokio::time::timeout(Duration::from_millis(edge.config.close_wait_ms), goodbye).await;
 }
 
@@ -67,7 +67,7 @@ fn announce(edge: &Edge, change: UserChange, user: UserId) {
     }
 }
 
-/// From `hello` on messages arrive: presence is published before.
+/// Sends `hello` once presence is published: from then on messages arrive.
 async fn hello(stream: &mut WebSocket, socket: &Socket, edge: &Edge) -> Result<(), End> {
     tokio::select! {
         published = edge.presence.published(edge.append_timeout()) => {

@@ -1,7 +1,7 @@
 //! `/ws`: from the upgrade to the close of a socket.
 //!
-//! [`upgrade`] judges who comes; [`lifecycle`] is the one task of a socket, most of which is
-//! [`connection`]; [`answers`] is what a client's frame is answered with.
+//! [`upgrade`] checks who connects; [`lifecycle`] is the task of a socket, most of which is [`connection`]; [`answers`]
+//! answers the client's frames.
 
 mod answers;
 mod connection;
@@ -9,6 +9,7 @@ mod heads;
 mod lifecycle;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
@@ -17,16 +18,19 @@ use axum::response::{IntoResponse, Response};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::token::Claims;
 use serde::Deserialize;
+use tokio::time::Instant;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
+use crate::close_reason::CloseReason;
 use crate::edge::Edge;
-use crate::http::{Address, Failure, Params, bearer};
-use crate::sessions::{CloseReason, Identity, Socket};
+use crate::failure::Failure;
+use crate::request::{Address, QueryParams, bearer};
+use crate::sessions::{Identity, Socket};
 use crate::sign_ins::is_over;
 
-/// What a socket reads at once. At the library's default a socket costs 128 KiB.
+/// Bytes that a socket reads at once. At the library's default a socket costs 128 KiB.
 const READ_BUFFER_BYTES: usize = 4 * 1_024;
-/// Frames are collected up to here before they are written, and at the end of each batch.
+/// Bytes of frames that are collected before they are written; less at the end of each batch.
 const WRITE_BUFFER_BYTES: usize = 16 * 1_024;
 
 /// The query of `/ws`. The device's name is only for the log.
@@ -37,13 +41,13 @@ pub struct Parameters {
     traceparent: Option<String>,
 }
 
-/// Answers `GET /ws`. A token that is not taken closes the socket with 4001 after the upgrade: pages
-/// can't see the status of a refused one.
+/// `GET /ws`. A token that is not valid closes the socket with 4001 after the upgrade: a page can't see the HTTP status
+/// of a refused upgrade.
 pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
     Address(address): Address,
     headers: HeaderMap,
-    Params(parameters): Params<Parameters>,
+    QueryParams(parameters): QueryParams<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
 ) -> Result<Response, Failure> {
     let upgrade = match upgrade {
@@ -51,7 +55,7 @@ pub async fn upgrade(
         Err(rejection) => return Ok(not_a_websocket(&rejection)),
     };
     check_origin(&headers, &edge.config.allowed_origins)?;
-    edge.rates.request_of_address(address)?;
+    edge.rates.requests_of_addresses.take(&address, Instant::now())?;
     if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
         return Err(Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another").into());
     }
@@ -66,20 +70,20 @@ pub async fn upgrade(
     Ok(upgrade.on_upgrade(async move |stream| {
         let claims = match admitted {
             Ok(claims) => claims,
-            Err(reason) => return edge.sockets.track_future(lifecycle::close(stream, reason, &edge)).await,
+            Err(reason) => return edge.connections.track_future(lifecycle::close(stream, reason, &edge)).await,
         };
-        let socket = edge.next_socket();
+        let socket = edge.next_socket.fetch_add(1, Ordering::Relaxed);
         let device = parameters.device.as_deref().unwrap_or_default();
         tracing::debug!(user = %claims.user_id, socket, device, "connected");
         let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
         let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
-        // A task of its own: that of the upgrade is larger, and would stay as long as the socket.
-        edge.sockets.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
+        // A new task: that of the upgrade is larger, and would live as long as the socket.
+        edge.connections.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
 }
 
-/// What a request that opens no socket is answered with. Of another version the client hears which one is spoken
-/// here (RFC 6455, section 4.4).
+/// The answer to a request that opens no socket. It names the supported version where the client's is another
+/// (RFC 6455, section 4.4).
 fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
     let status = match rejection {
         WebSocketUpgradeRejection::InvalidWebSocketVersionHeader(_) => StatusCode::UPGRADE_REQUIRED,
@@ -99,8 +103,8 @@ fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
     response
 }
 
-/// Who opens a socket. A repo that does not answer keeps nobody away: the sign-in is judged again with
-/// each `heads`.
+/// Checks the token and the sign-in. A repo that does not answer keeps nobody out: each `heads` checks the sign-in
+/// again.
 async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
     let claims = edge.verify(token).map_err(|_| CloseReason::Unauthenticated)?;
     match edge.sign_ins.check(&edge.repo, &claims).await {
@@ -109,7 +113,7 @@ async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
     }
 }
 
-/// A page of another site must not open sockets with what a browser sends along.
+/// Refuses pages of other sites, unless they are allowed.
 fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let origin = origin.to_str().unwrap_or_default();

@@ -1,7 +1,7 @@
 //! What a message says about the members of its group.
 
 use schemas::ids::{ConversationId, UserId};
-use schemas::kind::Kind;
+use schemas::kind;
 use schemas::records::{GroupEvent, Sequenced};
 
 use super::Change;
@@ -37,30 +37,24 @@ pub(crate) enum MemberChange {
     Nobody,
 }
 
+impl MemberChange {
+    fn of(rule: kind::MemberChange, event: &GroupEvent) -> Self {
+        match rule {
+            kind::MemberChange::Join => Self::Enter(event.user_ids.clone()),
+            kind::MemberChange::Create => Self::Enter([&event.user_ids[..], &[event.actor_id]].concat()),
+            kind::MemberChange::Leave => Self::Leave(event.user_ids.clone()),
+            kind::MemberChange::Dissolve => Self::Everybody,
+            kind::MemberChange::Nothing => Self::Nobody,
+        }
+    }
+}
+
 impl Passing {
     pub(crate) fn of(message: &Sequenced) -> Self {
-        let change: fn(&GroupEvent) -> MemberChange = match &message.kind {
-            Kind::Joined => |event| MemberChange::Enter(event.user_ids.clone()),
-            Kind::GroupCreated => |event| MemberChange::Enter([&event.user_ids[..], &[event.actor_id]].concat()),
-            Kind::Left | Kind::Removed => |event| MemberChange::Leave(event.user_ids.clone()),
-            Kind::Dissolved => |_| MemberChange::Everybody,
-            Kind::Renamed => |_| MemberChange::Nobody,
-            Kind::Text
-            | Kind::Image
-            | Kind::File
-            | Kind::System
-            | Kind::Edit
-            | Kind::Recall
-            | Kind::Reaction
-            | Kind::ReadMark
-            | Kind::Typing
-            | Kind::Online
-            | Kind::Offline
-            | Kind::Unknown(_) => return Self::Message,
-        };
+        let Some(rule) = message.kind.rules().members else { return Self::Message };
         match serde_json::from_str::<GroupEvent>(&message.content) {
             Ok(event) if message.conversation_id == ConversationId::Group(event.group_id) => {
-                Self::Event { version: event.version, change: change(&event), about: event.user_ids }
+                Self::Event { version: event.version, change: MemberChange::of(rule, &event), about: event.user_ids }
             }
             Ok(_) | Err(_) => Self::Unreadable,
         }

@@ -1,6 +1,6 @@
-//! Two different requests under one clientMsgId: the chain would drop the second as a repeat of the first.
+//! Refuses two different requests under one clientMsgId: the chain would drop the second as a repeat of the first.
 //!
-//! What this gateway has taken it recognises; what went through another one it can't know.
+//! Only requests through this gateway are compared.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::time::Duration;
@@ -9,17 +9,17 @@ use moka::future::Cache;
 use schemas::error::Refusal;
 use schemas::records::Upstream;
 
-/// Hashes of the requests that were taken, by the hash of what dedupe knows them by.
+/// Hashes of recent requests, by the hash of the key that dedupe compares.
 #[derive(Debug)]
-pub struct Taken(Cache<u64, u64>);
+pub struct RecentRequests(Cache<u64, u64>);
 
-impl Taken {
-    /// Remembers up to `requests_max` for as long as dedupe would take one for a repeat.
+impl RecentRequests {
+    /// Remembers up to `requests_max` for as long as dedupe takes a resend for a repeat.
     pub fn new(requests_max: u64, window: Duration) -> Self {
         Self(Cache::builder().max_capacity(requests_max).time_to_live(window).build())
     }
 
-    /// Refuses another request under the key of an earlier one. The same one is a repeat, and welcome.
+    /// Refuses a request under the key of another one. The same request is a repeat, which is fine.
     ///
     /// # Errors
     /// InvalidInput.
@@ -33,8 +33,8 @@ impl Taken {
         }
     }
 
-    /// Notes one that is on its way into the log.
-    pub async fn note(&self, record: &Upstream) {
+    /// Remembers a request that goes into the log.
+    pub async fn remember(&self, record: &Upstream) {
         if !record.client_msg_id.is_empty() {
             self.0.insert(key_of(record), request_of(record)).await;
         }
