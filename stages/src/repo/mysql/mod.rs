@@ -4,23 +4,24 @@
 //! JSON value, which `JSON_TABLE` turns into rows: the statement is the same whatever their number.
 
 mod batch;
-mod conversations;
-mod groups;
 mod json;
-mod members;
 mod messages;
-mod tokens;
-mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool};
 use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql};
 use tokio::time::timeout;
 
-use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table};
+use super::sql::SqlStore;
+use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::fault::Fault;
+use super::sql::pools::Pools;
+use super::sql::server::{MIGRATION_TIME_MAX, ServerConfig};
+use super::sql::session::Session;
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in MariaDB or MySQL.
@@ -162,36 +163,27 @@ async fn migrate(options: &MySqlConnectOptions, config: &ServerConfig) -> Result
 impl Dialect for MySql {
     const BEGIN: &'static str = "BEGIN";
 
-    fn outlook(error: &sqlx::Error) -> Outlook {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Outlook::Passes
-            }
-            sqlx::Error::Database(e) => {
-                outlook_of_number(e.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
-            }
-            _ => Outlook::Stays,
-        }
+    fn session(connection: &mut MySqlConnection) -> Session<'_> {
+        Session::MySql(connection)
+    }
+
+    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
+        meaning_of_number(error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
     }
 }
 
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>,
 /// <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>
-fn outlook_of_number(number: u16) -> Outlook {
+fn meaning_of_number(number: u16) -> Meaning {
     match number {
         // Read only: the server is a replica, or was made one.
-        1290 | 1792 | 1836 => Outlook::PassesElsewhere,
+        1290 | 1792 | 1836 => Meaning::Transient { reconnect: true },
         // Disk full; out of memory; too many connections, in all and of this user; resources used up; table full.
-        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Outlook::Passes,
+        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Meaning::PASSES,
         // Shutdown; connections lost and killed; a statement interrupted, or too long (MariaDB, MySQL).
-        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Outlook::Passes,
+        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Meaning::PASSES,
         // Waited too long for a lock; deadlock; changed since it was read.
-        1205 | 1213 | 1020 => Outlook::Passes,
-        _ => Outlook::Stays,
+        1205 | 1213 | 1020 => Meaning::PASSES,
+        _ => Meaning::Permanent,
     }
 }
-
-identity_table!(Session, "INSERT IGNORE", "", "?");
-
-/// The statements, on a connection.
-type Session = MySqlConnection;

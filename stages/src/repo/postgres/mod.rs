@@ -4,21 +4,22 @@
 //! whatever the number of rows, and is planned once a connection.
 
 mod batch;
-mod conversations;
-mod groups;
-mod members;
 mod messages;
-mod tokens;
-mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::time::timeout;
 
-use super::sql::{Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table};
+use super::sql::SqlStore;
+use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::fault::Fault;
+use super::sql::pools::Pools;
+use super::sql::server::{MIGRATION_TIME_MAX, ServerConfig};
+use super::sql::session::Session;
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in PostgreSQL.
@@ -108,35 +109,26 @@ async fn migrate(options: &PgConnectOptions, config: &ServerConfig) -> Result<()
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
 
-    fn outlook(error: &sqlx::Error) -> Outlook {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Outlook::Passes
-            }
-            sqlx::Error::Database(e) => {
-                outlook_of_sqlstate(e.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
-            }
-            _ => Outlook::Stays,
-        }
+    fn session(connection: &mut PgConnection) -> Session<'_> {
+        Session::Postgres(connection)
+    }
+
+    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
+        meaning_of_sqlstate(error.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
     }
 }
 
-fn outlook_of_sqlstate(code: &str) -> Outlook {
+fn meaning_of_sqlstate(code: &str) -> Meaning {
     match (code.get(..2), code) {
         // A read-only transaction: the server is a standby, or was made one.
-        (_, "25006") => Outlook::PassesElsewhere,
+        (_, "25006") => Meaning::Transient { reconnect: true },
         // Serialization failure, deadlock, lock timeout, idle in transaction; statement timeout and other
         // cancelled statements.
-        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => Outlook::Passes,
+        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => Meaning::PASSES,
         // Shutdown, crash of another session, not yet started.
-        (_, "57P01" | "57P02" | "57P03") => Outlook::Passes,
+        (_, "57P01" | "57P02" | "57P03") => Meaning::PASSES,
         // Connection exceptions; out of memory, disk or connections; I/O errors.
-        (Some("08" | "53" | "58"), _) => Outlook::Passes,
-        _ => Outlook::Stays,
+        (Some("08" | "53" | "58"), _) => Meaning::PASSES,
+        _ => Meaning::Permanent,
     }
 }
-
-identity_table!(Session, "INSERT", " ON CONFLICT DO NOTHING", "$1");
-
-/// The statements, on a connection.
-type Session = PgConnection;
