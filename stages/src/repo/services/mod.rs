@@ -28,7 +28,7 @@ use topics::log::{Class as LogClass, Log, LogError};
 use super::cache::{Cache, CacheError};
 use super::config::RepoConfig;
 use super::passwords::Passwords;
-use super::store::{Class, Store, StoreError};
+use super::store::{Class, ServiceStore, StoreError};
 
 /// Tells whether a user is online anywhere.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
@@ -38,7 +38,7 @@ pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
 pub(super) struct Repo(pub(super) Arc<RepoInner>);
 
 pub(super) struct RepoInner {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn ServiceStore>,
     pub(super) log: Arc<dyn Log>,
     pub(super) is_online: IsOnline,
     pub(super) signing_key: Arc<SigningKey>,

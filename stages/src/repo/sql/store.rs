@@ -1,4 +1,4 @@
-//! A [`Store`] over SQL: each call a transaction, bounded in time, its failure explained.
+//! A [`Store`](crate::repo::store::Store) over SQL: each call a transaction, bounded in time, its failure explained.
 //!
 //! **What a replica is asked for.** Only a page of a history, and only if the replica is shown to have
 //! everything that the primary has of that conversation: the primary is asked for the conversation's
@@ -27,9 +27,9 @@ use crate::repo::model::{
     Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
     User, UserPatch,
 };
-use crate::repo::store::{Store, StoreError};
+use crate::repo::store::{Archive, Conversations, Groups, MessageSink, Outbox, Probe, StoreError, Users};
 
-/// A [`Store`] in a database of this kind.
+/// A [`Store`](crate::repo::store::Store) in a database of this kind.
 #[derive(Debug)]
 pub struct SqlStore<DB: Dialect> {
     name: String,
@@ -131,47 +131,31 @@ impl<DB: Dialect> SqlStore<DB> {
 }
 
 #[async_trait]
-impl<DB: Dialect> Store for SqlStore<DB> {
+impl<DB: Dialect> MessageSink for SqlStore<DB> {
     async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         writing!(self, "write a batch of messages", session => session.write_batch(batch))
     }
+}
 
+#[async_trait]
+impl<DB: Dialect> Outbox for SqlStore<DB> {
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
+        reading!(self, "read the outbox", session => session.oldest_events(limit))
+    }
+
+    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError> {
+        writing!(self, "mark group events as published", session => session.delete_events(ids))
+    }
+}
+
+#[async_trait]
+impl<DB: Dialect> Conversations for SqlStore<DB> {
     async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
         reading!(self, "read messages", session => session.messages(ids))
     }
 
     async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError> {
         reading!(self, "read a message", session => session.message_at(conversation, seq))
-    }
-
-    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
-        reading!(self, "read messages", session => session.scan(after, limit))
-    }
-
-    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError> {
-        reading!(self, "read the newest messages", session => session.newest(limit))
-    }
-
-    async fn log_id(&self) -> Result<Option<String>, StoreError> {
-        reading!(self, "read which log it belongs to", session => session.log_id())
-    }
-
-    async fn set_log_id(&self, id: &str) -> Result<(), StoreError> {
-        writing!(self, "note which log it belongs to", session => session.insert_log_id(id))
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        let suspect = self.suspect.swap(false, Ordering::SeqCst);
-        let question = if suspect { Question::Commits } else { Question::TakesChanges };
-        self.pools.writer.probe(question).await.map_err(|fault| self.explain("take a change", fault))
-    }
-
-    async fn probe_replicas(&self) -> Vec<StoreError> {
-        let asked = self.pools.replicas().iter().map(|replica| async {
-            let answer = replica.connections.probe(Question::Ping).await;
-            answer.err().map(|fault| explain::<DB>(&replica.name, "answer", fault))
-        });
-        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 
     async fn history(
@@ -211,7 +195,10 @@ impl<DB: Dialect> Store for SqlStore<DB> {
     async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
         reading!(self, "read read marks", session => session.read_marks(conversation))
     }
+}
 
+#[async_trait]
+impl<DB: Dialect> Users for SqlStore<DB> {
     async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
         reading!(self, "look for the newest id", session => session.newest_id(below))
     }
@@ -255,7 +242,10 @@ impl<DB: Dialect> Store for SqlStore<DB> {
     async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
         reading!(self, "look at a sign-in", session => session.sign_in(user, family, now))
     }
+}
 
+#[async_trait]
+impl<DB: Dialect> Groups for SqlStore<DB> {
     async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {
         writing!(self, "create a group", session => session.create_group(group, act))
     }
@@ -279,12 +269,40 @@ impl<DB: Dialect> Store for SqlStore<DB> {
     async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError> {
         reading!(self, "read a membership", session => session.membership(group))
     }
+}
 
-    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        reading!(self, "read the outbox", session => session.oldest_events(limit))
+#[async_trait]
+impl<DB: Dialect> Archive for SqlStore<DB> {
+    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
+        reading!(self, "read messages", session => session.scan(after, limit))
     }
 
-    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError> {
-        writing!(self, "mark group events as published", session => session.delete_events(ids))
+    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError> {
+        reading!(self, "read the newest messages", session => session.newest(limit))
+    }
+
+    async fn log_id(&self) -> Result<Option<String>, StoreError> {
+        reading!(self, "read which log it belongs to", session => session.log_id())
+    }
+
+    async fn set_log_id(&self, id: &str) -> Result<(), StoreError> {
+        writing!(self, "note which log it belongs to", session => session.insert_log_id(id))
+    }
+}
+
+#[async_trait]
+impl<DB: Dialect> Probe for SqlStore<DB> {
+    async fn probe(&self) -> Result<(), StoreError> {
+        let suspect = self.suspect.swap(false, Ordering::SeqCst);
+        let question = if suspect { Question::Commits } else { Question::TakesChanges };
+        self.pools.writer.probe(question).await.map_err(|fault| self.explain("take a change", fault))
+    }
+
+    async fn probe_replicas(&self) -> Vec<StoreError> {
+        let asked = self.pools.replicas().iter().map(|replica| async {
+            let answer = replica.connections.probe(Question::Ping).await;
+            answer.err().map(|fault| explain::<DB>(&replica.name, "answer", fault))
+        });
+        futures::future::join_all(asked).await.into_iter().flatten().collect()
     }
 }
