@@ -20,7 +20,7 @@ use super::sql::SqlStore;
 use super::sql::dialect::{Dialect, Meaning, explain};
 use super::sql::fault::Fault;
 use super::sql::pools::Pools;
-use super::sql::server::{MIGRATION_TIME_MAX, ServerConfig};
+use super::sql::server::{Access, MIGRATION_TIME_MAX, ServerConfig};
 use super::sql::session::Session;
 use super::store::StoreError;
 
@@ -40,15 +40,16 @@ impl MySqlStore {
             move |fault| explain::<MySql>(&name, doing, fault)
         };
         migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
-        let pool =
-            pool(config, Access::ReadWrite).connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let connect = async |access| pool(config, access).connect_with(options.clone()).await;
+        let writer = connect(Access::ReadWrite).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let reader = connect(Access::ReadOnly).await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
         let mut copies: Vec<(String, MySqlPool)> = Vec::with_capacity(replicas.len());
         for replica in replicas {
             let (name, options) = parse(replica)?;
-            copies.push((name, self::pool(config, Access::ReadOnly).connect_lazy_with(options)));
+            copies.push((name, pool(config, Access::ReadOnly).connect_lazy_with(options)));
         }
-        let pools = Pools::shared(pool).with_replicas(copies, config);
-        Ok(Self::new(name, pools, config.call_time_max()))
+        let pools = Pools::apart(writer, reader).with_replicas(copies, config);
+        Ok(Self::new(name, pools, config.call_times()))
     }
 
     /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
@@ -62,15 +63,8 @@ impl MySqlStore {
         // A pool would try again until its time is over, and then not tell why.
         connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
         let pool = pool(config, Access::ReadOnly).connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
-        Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
+        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
     }
-}
-
-/// What a session may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    ReadWrite,
-    ReadOnly,
 }
 
 /// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
@@ -91,7 +85,7 @@ fn parse(url: &str) -> Result<(String, MySqlConnectOptions), StoreError> {
 
 fn pool(config: &ServerConfig, access: Access) -> PoolOptions<MySql> {
     let config = config.clone();
-    config.pool().after_connect(move |connection, _| {
+    config.pool(access).after_connect(move |connection, _| {
         let config = config.clone();
         Box::pin(async move { prepare_session(connection, &config, access).await })
     })
@@ -121,11 +115,11 @@ async fn prepare_session(
     let sql = if version.contains("MariaDB") {
         format!(
             "SET SESSION max_statement_time = {:.3}",
-            Duration::from_millis(config.statement_timeout_ms).as_secs_f64()
+            Duration::from_millis(config.statement_ms(access)).as_secs_f64()
         )
     } else {
         // MySQL bounds reads so; its writes are bounded by the locks they wait for, and by the call.
-        format!("SET SESSION max_execution_time = {}", config.statement_timeout_ms)
+        format!("SET SESSION max_execution_time = {}", config.statement_ms(access))
     };
     connection.execute(AssertSqlSafe(sql)).await?;
     Ok(())

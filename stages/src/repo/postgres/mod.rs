@@ -18,7 +18,7 @@ use super::sql::SqlStore;
 use super::sql::dialect::{Dialect, Meaning, explain};
 use super::sql::fault::Fault;
 use super::sql::pools::Pools;
-use super::sql::server::{MIGRATION_TIME_MAX, ServerConfig};
+use super::sql::server::{Access, MIGRATION_TIME_MAX, ServerConfig};
 use super::sql::session::Session;
 use super::store::StoreError;
 
@@ -38,14 +38,17 @@ impl PostgresStore {
             move |fault| explain::<Postgres>(&name, doing, fault)
         };
         migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
-        let pool = config.pool().connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let connect = async |access| config.pool(access).connect_with(with(&options, config, access)).await;
+        let writer = connect(Access::ReadWrite).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let reader = connect(Access::ReadOnly).await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
         let mut copies: Vec<(String, PgPool)> = Vec::with_capacity(replicas.len());
         for replica in replicas {
             let (name, options) = parse(replica, config)?;
-            copies.push((name, config.pool().connect_lazy_with(options)));
+            let options = with(&options, config, Access::ReadOnly);
+            copies.push((name, config.pool(Access::ReadOnly).connect_lazy_with(options)));
         }
-        let pools = Pools::shared(pool).with_replicas(copies, config);
-        Ok(Self::new(name, pools, config.call_time_max()))
+        let pools = Pools::apart(writer, reader).with_replicas(copies, config);
+        Ok(Self::new(name, pools, config.call_times()))
     }
 
     /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
@@ -55,12 +58,12 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
     pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
         let (name, options) = parse(url, config)?;
-        let options = options.options([("default_transaction_read_only", "on")]);
+        let options = with(&options, config, Access::ReadOnly);
         let failed = |fault| explain::<Postgres>(&name, "open for reading", fault);
         // A pool would try again until its time is over, and then not tell why.
         connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
-        let pool = config.pool().connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
-        Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
+        let pool = config.pool(Access::ReadOnly).connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
+        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
     }
 }
 
@@ -74,7 +77,6 @@ fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions),
     let database = options.get_database().unwrap_or_else(|| options.get_username());
     let name = format!("PostgreSQL at {}:{}/{database}", options.get_host(), options.get_port());
     let options = options.application_name("gochat").options([
-        ("statement_timeout", config.statement_timeout_ms.to_string()),
         ("lock_timeout", config.lock_timeout_ms.to_string()),
         // A process that stands still in a transaction gives its locks back.
         ("idle_in_transaction_session_timeout", config.call_timeout_ms.to_string()),
@@ -83,6 +85,15 @@ fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions),
         ("plan_cache_mode", "force_generic_plan".to_owned()),
     ]);
     Ok((name, options))
+}
+
+/// A session that may do this, and no statement of which takes longer than it may.
+fn with(options: &PgConnectOptions, config: &ServerConfig, access: Access) -> PgConnectOptions {
+    let options = options.clone().options([("statement_timeout", config.statement_ms(access).to_string())]);
+    match access {
+        Access::ReadOnly => options.options([("default_transaction_read_only", "on")]),
+        Access::ReadWrite => options,
+    }
 }
 
 /// A connection of its own.

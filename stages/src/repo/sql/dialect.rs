@@ -5,7 +5,7 @@ use std::time::Duration;
 use sqlx::Database;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolConnection;
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout, timeout_at};
 
 use super::fault::Fault;
 use super::pools::InUse;
@@ -66,6 +66,23 @@ pub fn explain<DB: Dialect>(store: &str, doing: &'static str, fault: Fault) -> S
 
 pub(super) async fn within<T>(limit: Duration, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
     timeout(limit, work).await.unwrap_or(Err(Fault::Slow(limit)))
+}
+
+/// What is left of a time limit.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct TimeLeft {
+    limit: Duration,
+    deadline: Instant,
+}
+
+impl TimeLeft {
+    pub(super) fn of(limit: Duration) -> Self {
+        Self { limit, deadline: Instant::now() + limit }
+    }
+
+    pub(super) async fn bound<T>(&self, work: impl Future<Output = Result<T, Fault>>) -> Result<T, Fault> {
+        timeout_at(self.deadline, work).await.unwrap_or(Err(Fault::Slow(self.limit)))
+    }
 }
 
 /// Gives a connection back, unless it is of no use any more.

@@ -25,5 +25,5 @@ pub mod tables;
 mod tokens;
 mod users;
 
-pub use server::ServerConfig;
+pub use server::{Access, ServerConfig};
 pub use store::SqlStore;

@@ -6,25 +6,28 @@ use schemas::setting::{Misfit, Section};
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Database};
 
-/// How a database server is used.
+/// How a database server is used. Of two time limits the inner one ends first: the server's on a statement,
+/// then ours on the call, then the guard's on behalf of who asked.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ServerConfig {
     /// Connections that are kept open when nothing is to be done, to each server.
     pub connections_min: u32,
-    /// Most connections, to each server.
+    /// Most connections, to each server. A quarter of them write, the others read; there is one of each at least.
     pub connections_max: u32,
     /// How long a call waits for a connection, making one included, before it fails as unavailable, in ms.
     pub acquire_timeout_ms: u64,
-    /// How long the server works on one statement before it gives up, in ms.
+    /// How long a read may take in all, in ms. The server gives its statement up after four fifths of it.
+    pub read_timeout_ms: u64,
+    /// How long a transaction that writes may take in all, in ms: past it the server is taken for dead, and the
+    /// connection closed.
+    pub call_timeout_ms: u64,
+    /// How long the server works on one statement of a transaction that writes, in ms.
     pub statement_timeout_ms: u64,
     /// How long a statement waits for a lock that another transaction holds, in ms; MySQL and MariaDB
     /// count whole seconds.
     pub lock_timeout_ms: u64,
-    /// How long a call may take in all: past it the server is taken for dead, and the connection closed,
-    /// in ms.
-    pub call_timeout_ms: u64,
-    /// The same for a call to a replica, before the primary is asked instead, in ms.
+    /// How long a read of a replica may take, before the primary is asked instead, in ms.
     pub replica_timeout_ms: u64,
     /// How long a replica that failed is left alone, in ms.
     pub replica_rest_ms: u64,
@@ -35,10 +38,11 @@ impl Default for ServerConfig {
         Self {
             connections_min: 1,
             connections_max: 16,
-            acquire_timeout_ms: 5_000,
-            statement_timeout_ms: 10_000,
+            acquire_timeout_ms: 2_000,
+            read_timeout_ms: 2_500,
+            call_timeout_ms: 7_000,
+            statement_timeout_ms: 6_000,
             lock_timeout_ms: 5_000,
-            call_timeout_ms: 15_000,
             replica_timeout_ms: 500,
             replica_rest_ms: 5_000,
         }
@@ -63,30 +67,47 @@ impl ServerConfig {
         section.at_most(("connections_min", self.connections_min), most)?;
         section.within(whole.0, whole.1, 10..=TIME_MS_MAX)?;
         section.within("replica_rest_ms", self.replica_rest_ms, 10..=TIME_MS_MAX)?;
+        let read = ("read_timeout_ms", self.read_timeout_ms);
+        let statement = ("statement_timeout_ms", self.statement_timeout_ms);
+        // What is a part of a call must end before the call is given up.
         let parts = [
-            ("acquire_timeout_ms", self.acquire_timeout_ms),
-            ("statement_timeout_ms", self.statement_timeout_ms),
-            ("lock_timeout_ms", self.lock_timeout_ms),
-            ("replica_timeout_ms", self.replica_timeout_ms),
+            (read, whole),
+            (("acquire_timeout_ms", self.acquire_timeout_ms), read),
+            (("replica_timeout_ms", self.replica_timeout_ms), read),
+            (statement, whole),
+            (("lock_timeout_ms", self.lock_timeout_ms), statement),
         ];
-        for (key, part) in parts {
-            section.within(key, part, 10..=TIME_MS_MAX)?;
-            // What is a part of a call must end before the call is given up.
-            section.at_most((key, part), whole)?;
+        for (inner, outer) in parts {
+            section.within(inner.0, inner.1, 10..=TIME_MS_MAX)?;
+            section.at_most(inner, outer)?;
         }
-        section.at_most(parts[2], parts[1])
+        Ok(())
     }
 
-    /// The longest a call may take.
-    pub fn call_time_max(&self) -> Duration {
-        Duration::from_millis(self.call_timeout_ms)
+    /// How long calls may take.
+    pub fn call_times(&self) -> CallTimes {
+        let (read, write) = (Duration::from_millis(self.read_timeout_ms), Duration::from_millis(self.call_timeout_ms));
+        CallTimes { read, write }
+    }
+
+    /// How long the server works on one statement, in ms.
+    pub fn statement_ms(&self, access: Access) -> u64 {
+        match access {
+            Access::ReadOnly => (self.read_timeout_ms / 5 * 4).max(1),
+            Access::ReadWrite => self.statement_timeout_ms,
+        }
     }
 
     /// Options of a pool of connections to one server.
-    pub fn pool<DB: Database>(&self) -> PoolOptions<DB> {
+    pub fn pool<DB: Database>(&self, access: Access) -> PoolOptions<DB> {
+        let writers = (self.connections_max / 4).max(1);
+        let connections_max = match access {
+            Access::ReadOnly => self.connections_max.saturating_sub(writers).max(1),
+            Access::ReadWrite => writers,
+        };
         PoolOptions::new()
-            .min_connections(self.connections_min.min(self.connections_max))
-            .max_connections(self.connections_max.max(1))
+            .min_connections(self.connections_min.min(connections_max))
+            .max_connections(connections_max)
             .acquire_timeout(Duration::from_millis(self.acquire_timeout_ms))
             .max_lifetime(CONNECTION_AGE_MAX)
             .test_before_acquire(false)
@@ -103,3 +124,18 @@ impl ServerConfig {
 
 /// How long bringing the tables up to date may take, waiting for another process to do it included.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_secs(5 * 60);
+
+/// What a session may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Access {
+    ReadWrite,
+    ReadOnly,
+}
+
+/// How long calls may take, waiting for a connection included.
+#[derive(Debug, Clone, Copy)]
+pub struct CallTimes {
+    pub read: Duration,
+    /// Of a transaction that writes.
+    pub write: Duration,
+}

@@ -9,7 +9,6 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
 
 use async_trait::async_trait;
 use schemas::error::{ErrorCode, Refusal};
@@ -17,10 +16,11 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
 use sqlx::Connection;
 
-use super::dialect::{Dialect, explain, settle, within};
+use super::dialect::{Dialect, TimeLeft, explain, settle};
 use super::fault::Fault;
 use super::pools::Pools;
 use super::probe::Question;
+use super::server::CallTimes;
 use super::users::Created;
 use crate::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
@@ -34,15 +34,15 @@ use crate::repo::store::{Archive, Conversations, Groups, MessageSink, Outbox, Pr
 pub struct SqlStore<DB: Dialect> {
     name: String,
     pools: Pools<DB>,
-    call_time_max: Duration,
+    times: CallTimes,
     /// A call failed since the last probe.
     suspect: AtomicBool,
 }
 
 impl<DB: Dialect> SqlStore<DB> {
     /// A store over open connections; the name is how operators know the database.
-    pub fn new(name: String, pools: Pools<DB>, call_time_max: Duration) -> Arc<Self> {
-        Arc::new(Self { name, pools, call_time_max, suspect: AtomicBool::new(false) })
+    pub fn new(name: String, pools: Pools<DB>, times: CallTimes) -> Arc<Self> {
+        Arc::new(Self { name, pools, times, suspect: AtomicBool::new(false) })
     }
 
     /// Closes all connections once calls under way are done.
@@ -63,15 +63,17 @@ impl<DB: Dialect> SqlStore<DB> {
 macro_rules! writing {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
         let run = async {
-            let (mut connection, in_use) = $self.pools.writer.acquire().await?;
-            let outcome = within($self.call_time_max, async {
-                let mut transaction = connection.begin_with(DB::BEGIN).await?;
-                let mut $session = DB::session(&mut transaction);
-                let done = $work.await?;
-                transaction.commit().await?;
-                Ok(done)
-            })
-            .await;
+            let time = TimeLeft::of($self.times.write);
+            let (mut connection, in_use) = time.bound(async { Ok($self.pools.writer.acquire().await?) }).await?;
+            let outcome = time
+                .bound(async {
+                    let mut transaction = connection.begin_with(DB::BEGIN).await?;
+                    let mut $session = DB::session(&mut transaction);
+                    let done = $work.await?;
+                    transaction.commit().await?;
+                    Ok(done)
+                })
+                .await;
             settle(connection, in_use, &outcome);
             outcome
         };
@@ -83,12 +85,14 @@ macro_rules! writing {
 macro_rules! reading {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
         let run = async {
-            let (mut connection, in_use) = $self.pools.reader.acquire().await?;
-            let outcome = within($self.call_time_max, async {
-                let mut $session = DB::session(&mut connection);
-                $work.await
-            })
-            .await;
+            let time = TimeLeft::of($self.times.read);
+            let (mut connection, in_use) = time.bound(async { Ok($self.pools.reader.acquire().await?) }).await?;
+            let outcome = time
+                .bound(async {
+                    let mut $session = DB::session(&mut connection);
+                    $work.await
+                })
+                .await;
             settle(connection, in_use, &outcome);
             outcome
         };
@@ -108,10 +112,10 @@ impl<DB: Dialect> SqlStore<DB> {
         let Some(replica) = self.pools.replica() else { return Ok(None) };
         let head = self.head(conversation).await?;
         let read = async {
-            let acquired = within(replica.time_max, async { Ok(replica.connections.acquire().await?) });
-            let (mut connection, in_use) = acquired.await?;
+            let time = TimeLeft::of(replica.time_max);
+            let (mut connection, in_use) = time.bound(async { Ok(replica.connections.acquire().await?) }).await?;
             let page = async { DB::session(&mut connection).history(conversation, range, first, limit).await };
-            let outcome = within(replica.time_max, page).await;
+            let outcome = time.bound(page).await;
             settle(connection, in_use, &outcome);
             outcome
         };

@@ -23,6 +23,7 @@ use super::sql::SqlStore;
 use super::sql::dialect::{Dialect, Meaning, explain};
 use super::sql::fault::Fault;
 use super::sql::pools::Pools;
+use super::sql::server::CallTimes;
 use super::sql::session::Session;
 use super::store::StoreError;
 
@@ -36,7 +37,8 @@ pub struct SqliteConfig {
     pub acquire_timeout_ms: u64,
     /// How long SQLite waits for a lock that another process holds, in ms.
     pub busy_timeout_ms: u64,
-    /// How long a call may take in all, in ms.
+    /// How long a call may take in all, in ms. A file answers at once, or its disk is full or broken: the guard answers
+    /// whoever asked long before.
     pub call_timeout_ms: u64,
     /// Memory for pages, a connection, in KiB.
     pub page_cache_kib: u32,
@@ -62,6 +64,11 @@ impl Default for SqliteConfig {
 }
 
 impl SqliteConfig {
+    fn call_times(&self) -> CallTimes {
+        let time = Duration::from_millis(self.call_timeout_ms);
+        CallTimes { read: time, write: time }
+    }
+
     /// How a connection that writes uses the file, which is made when it is not there.
     pub fn options(&self, path: &Path) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new()
@@ -114,7 +121,7 @@ impl SqliteStore {
             writer.connect_with(options.clone()).await.map_err(Fault::Sql).map_err(failed("open"))?;
         let reader = pool(config.reader_connections.max(1)).connect_with(options.pragma("query_only", "on"));
         let reader = reader.await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
-        Ok(Self::new(name, Pools::apart(writer, reader), Duration::from_millis(config.call_timeout_ms)))
+        Ok(Self::new(name, Pools::apart(writer, reader), config.call_times()))
     }
 
     /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
@@ -136,7 +143,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(|error| explain::<Sqlite>(&name, "open for reading", error.into()))?;
-        Ok(Self::new(name, Pools::shared(pool), Duration::from_millis(config.call_timeout_ms)))
+        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
     }
 }
 
