@@ -9,7 +9,7 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use stages::repo::model::HistoryRange;
-use stages::repo::store::{Store, StoreError};
+use stages::repo::store::{Conversations, StoreError};
 use tokio::task::JoinSet;
 
 use crate::usage::{Stopwatch, Took};
@@ -75,7 +75,7 @@ impl Histories {
     /// The store's.
     pub async fn read(
         self: &Arc<Self>,
-        store: &Arc<dyn Store>,
+        store: &Arc<impl Conversations + ?Sized>,
         reads: u64,
         readers: u64,
         seed: u64,

@@ -98,7 +98,7 @@ impl Contest {
     /// What made one of them stop.
     pub async fn write(&mut self, messages: u64, batch: usize) -> Result<Sides, StoreBenchError> {
         let (mut ours, mut theirs) = (self.workload.messages(), self.workload.messages().map(elsewhere));
-        let mut stage = Persist::new(Arc::clone(&self.store));
+        let mut stage = Persist::new(self.store.clone());
         let mut sides = Sides::default();
         for turn in 0..TURNS {
             let share = messages * (turn + 1) / TURNS - messages * turn / TURNS;

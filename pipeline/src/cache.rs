@@ -15,17 +15,25 @@ use crate::database_url::DatabaseUrl;
 /// not hear of changes that went through another.
 const UNSHARED_USER_LIFETIME: Duration = Duration::from_secs(5);
 
-/// A store and the cache before it.
-type StoreAndCache = (Arc<dyn Store>, Arc<dyn Cache>);
+/// A store and what stands before it.
+#[derive(Clone)]
+pub struct Stores {
+    /// The database.
+    pub bare: Arc<dyn Store>,
+    /// As the chain writes and the services ask.
+    pub cached: Arc<CachedStore>,
+    pub cache: Arc<dyn Cache>,
+}
 
-/// The store as the services and the chain use it, and its cache.
+/// Puts the guard and the cache before a store.
 ///
 /// # Errors
 /// [`CacheError::Address`]; a cache that is away is none.
-pub fn before(store: Arc<dyn Store>, config: &Config) -> Result<StoreAndCache, CacheError> {
+pub fn before(bare: Arc<dyn Store>, config: &Config) -> Result<Stores, CacheError> {
     let cache = cache::open(&config.repo.cache, lifetimes(config))?;
-    let guarded = GuardedStore::new(store, &config.repo.guard);
-    Ok((Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache))), cache))
+    let guarded = GuardedStore::new(bare.clone(), &config.repo.guard);
+    let cached = Arc::new(CachedStore::new(bare.clone(), Arc::new(guarded), cache.clone()));
+    Ok(Stores { bare, cached, cache })
 }
 
 /// Where the cache is, without its password, if it is a service.

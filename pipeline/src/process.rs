@@ -10,7 +10,7 @@ use gateway::{GatewayParts, Operations, OtherGateways, SlotLease};
 use schemas::causes::causes;
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
-use stages::repo::store::Store;
+use stages::repo::store::{MessageSink, Probe};
 use stages::repo::{RepoParts, keys, outbox};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, broadcast, oneshot, watch};
@@ -22,6 +22,7 @@ use topics::catalogue::dedupe_memory;
 use topics::clock::Clock;
 use topics::log::Log;
 
+use crate::cache::Stores;
 use crate::cli::Role;
 use crate::commands::stop_signal;
 use crate::config::{Address, Config, LogKind};
@@ -192,13 +193,13 @@ impl Process {
             });
         }
         let (store_works, serving) = watch::channel(true);
-        let repo = if let Some((store, cache)) = store.clone().filter(|_| is(Role::Repo)) {
+        let repo = if let Some(Stores { bare, cached, cache }) = store.clone().filter(|_| is(Role::Repo)) {
             let listener = listen(&config.repo.listen, "--grpc").await?;
             let address = listener.local_addr().map_err(start_error(REPO))?;
             let changed = Arc::new(Notify::new());
             let online = presence.clone();
             let parts = RepoParts {
-                store: store.clone(),
+                store: cached,
                 cache,
                 log: log.clone(),
                 is_online: Arc::new(move |user| stages::presence::read(&online).is_online(user)),
@@ -212,7 +213,7 @@ impl Process {
                 backlog: backlog.clone(),
             };
             supervisor.start(REPO, stages::repo::serve(parts, listener, stops.repo.clone()));
-            let relay = outbox::relay(store.clone(), log.clone(), clock.clone(), changed, stops.chain.clone());
+            let relay = outbox::relay(bare, log.clone(), clock.clone(), changed, stops.chain.clone());
             supervisor.start(OUTBOX, relay);
             Some(address)
         } else {
@@ -243,7 +244,7 @@ impl Process {
         let chain = Chain {
             log: log.clone(),
             clock: clock.clone(),
-            store: store.clone().map(|(store, _)| store),
+            store: store.clone().map(|stores| stores.cached as Arc<dyn MessageSink>),
             presence: presence.clone(),
             members: members::from_repo(channel.clone()),
         };
@@ -288,9 +289,9 @@ impl Process {
         let serves_clients = is(Role::Gateway);
         let watched = Watched {
             log: At(log.clone(), crate::log::name(config)),
-            replicas: store.clone().and_then(|(store, _)| Some(At(store, replicas(config)?))),
-            cache: store.clone().and_then(|(_, cache)| Some(At(cache, cache::address(config)?))),
-            store: store.map(|(store, _)| At((store, store_works), store::name(config))),
+            replicas: store.clone().and_then(|stores| Some(At(stores.bare as Arc<dyn Probe>, replicas(config)?))),
+            cache: store.clone().and_then(|stores| Some(At(stores.cache, cache::address(config)?))),
+            store: store.map(|stores| At((stores.bare as Arc<dyn Probe>, store_works), store::name(config))),
             repo: repo_elsewhere.then(|| At(channel, format!("grpc://{found_at}"))),
             slot_lost: serves_clients.then_some(slot_lost),
             backlog: serves_clients.then_some(backlog),
@@ -338,7 +339,7 @@ impl Process {
 struct Chain {
     log: Arc<dyn Log>,
     clock: Clock,
-    store: Option<Arc<dyn Store>>,
+    store: Option<Arc<dyn MessageSink>>,
     presence: SharedPresence,
     members: MembershipSource,
 }

@@ -12,7 +12,7 @@ use stages::large_group::{self, LargeGroup};
 use stages::membership::MembershipSource;
 use stages::persist::Persist;
 use stages::presence::SharedPresence;
-use stages::repo::store::Store;
+use stages::repo::store::MessageSink;
 use stages::stage::{Either, Stage};
 use topics::backlog::LagWatch;
 use topics::catalogue::{
@@ -90,7 +90,7 @@ pub struct Parts {
     /// The first instance id of this process; each task of id-assign has one of its own.
     pub first_instance: u16,
     /// Where messages are kept. `None` where persist does not run.
-    pub store: Option<Arc<dyn Store>>,
+    pub store: Option<Arc<dyn MessageSink>>,
     /// More tasks of persist than this in a process would only wait for each other in the store.
     pub persist_tasks_max: u16,
     /// Who is online where.

@@ -17,12 +17,12 @@ use schemas::kind::Kind;
 use schemas::records::Sequenced;
 
 use crate::repo::model::RaisedMark;
-use crate::repo::store::{Class, Store, StoreError};
+use crate::repo::store::{Class, MessageSink, StoreError};
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
 
 /// Writes sequenced messages to a store and passes them on.
 pub struct Persist {
-    store: Arc<dyn Store>,
+    sink: Arc<dyn MessageSink>,
     /// Marks that were raised and whose passing is not committed. An attempt that is made again raises nothing.
     raised: HashMap<(ConversationId, UserId), Seq>,
     /// Those of them that the batch at hand passes on.
@@ -30,9 +30,9 @@ pub struct Persist {
 }
 
 impl Persist {
-    /// A stage over this store.
-    pub fn new(store: Arc<dyn Store>) -> Self {
-        Self { store, raised: HashMap::new(), passed: HashSet::new() }
+    /// A stage that writes there.
+    pub fn new(sink: Arc<dyn MessageSink>) -> Self {
+        Self { sink, raised: HashMap::new(), passed: HashSet::new() }
     }
 
     /// A mark as the store has it, where it is the first of the batch that reaches what was raised.
@@ -67,7 +67,7 @@ impl Stage for Persist {
         if stored.is_empty() {
             return Ok(());
         }
-        let raised = self.store.write_batch(&stored).await.map_err(stage_error)?;
+        let raised = self.sink.write_batch(&stored).await.map_err(stage_error)?;
         let raised = raised.into_iter();
         self.raised
             .extend(raised.map(|RaisedMark { conversation_id, mark }| ((conversation_id, mark.user_id), mark.seq_id)));

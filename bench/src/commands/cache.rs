@@ -13,7 +13,7 @@ use stages::repo::cache::redis::{RedisCache, RedisConfig};
 use stages::repo::cache::{Cache, KEPT_MESSAGES, Lifetimes};
 use stages::repo::cached::CachedStore;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::Store;
+use stages::repo::store::{MessageSink, Store};
 
 use super::CommandError;
 use crate::args::CacheBenchArgs;
@@ -45,7 +45,7 @@ pub async fn cache(args: &CacheBenchArgs) -> Result<(), CommandError> {
         None => in_process(args),
         Some(url) => on_redis(args, url, &histories).await?,
     };
-    let cached: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::clone(&store), cache));
+    let cached = Arc::new(CachedStore::new(store.clone(), store.clone(), cache));
     output::note(format_args!("storing {} messages in {} conversations …", args.messages, args.conversations));
     let mut messages = histories.messages(args.messages, args.conversations);
     loop {

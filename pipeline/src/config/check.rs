@@ -38,8 +38,13 @@ impl Config {
         })?;
         // The inner time limit ends first: nobody works on what nobody waits for.
         let request = ("repo.limits.request_timeout_ms", self.repo.limits.request_timeout_ms);
-        all.at_most(("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms), request)?;
-        all.at_most(("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms), request)?;
+        let read = ("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms);
+        let write = ("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms);
+        all.at_most(read, request)?;
+        all.at_most(write, request)?;
+        let server = &self.repo.store.server;
+        all.at_most(("repo.store.server.read_timeout_ms", server.read_timeout_ms), read)?;
+        all.at_most(("repo.store.server.call_timeout_ms", server.call_timeout_ms), write)?;
         all.at_most(("repo.cache.redis.call_timeout_ms", self.repo.cache.redis.call_timeout_ms), request)
     }
 

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use stages::repo::cache::Cache;
-use stages::repo::store::Store;
+use stages::repo::store::Probe;
 use tokio::sync::watch;
 use tokio::time::{Instant, interval, timeout};
 use tokio_util::sync::CancellationToken;
@@ -67,7 +67,7 @@ pub async fn log(log: &dyn Log) -> State {
 }
 
 /// Whether the store can be read and written; tells `serving`, too.
-pub async fn store(store: &dyn Store, serving: &watch::Sender<bool>) -> State {
+pub async fn store(store: &dyn Probe, serving: &watch::Sender<bool>) -> State {
     let answer = timeout(ANSWER_TIME_MAX, store.probe()).await;
     let works = matches!(answer, Ok(Ok(())));
     serving.send_if_modified(|serving| std::mem::replace(serving, works) != works);
@@ -78,7 +78,7 @@ pub async fn store(store: &dyn Store, serving: &watch::Sender<bool>) -> State {
 }
 
 /// Whether the copies of the store can be read.
-pub async fn replicas(store: &dyn Store) -> State {
+pub async fn replicas(store: &dyn Probe) -> State {
     let away = store.probe_replicas().await;
     let reasons: Vec<_> = away.iter().map(|error| causes(error)).collect();
     if reasons.is_empty() { State::Ready } else { State::Degraded(reasons.join("; ")) }

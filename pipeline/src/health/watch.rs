@@ -6,7 +6,7 @@ use std::time::Duration;
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
 use stages::repo::cache::Cache;
-use stages::repo::store::Store;
+use stages::repo::store::Probe;
 use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
 use tokio_util::sync::CancellationToken;
@@ -21,7 +21,7 @@ use super::{Health, ask};
 pub struct At<T>(pub T, pub String);
 
 /// A store, and who is told whether it works.
-pub type ToldStore = (Arc<dyn Store>, watch::Sender<bool>);
+pub type ToldStore = (Arc<dyn Probe>, watch::Sender<bool>);
 
 /// All that a process watches.
 pub struct Watched {
@@ -29,7 +29,7 @@ pub struct Watched {
     /// The store, and who is told whether it works.
     pub store: Option<At<ToldStore>>,
     /// The copies of the store.
-    pub replicas: Option<At<Arc<dyn Store>>>,
+    pub replicas: Option<At<Arc<dyn Probe>>>,
     /// The cache, where it is a service.
     pub cache: Option<At<Arc<dyn Cache>>>,
     /// The repo, as its callers reach it.

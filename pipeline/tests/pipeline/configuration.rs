@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 
 use pipeline::config::{Config, ConfigError};
 use serde_json::Value;
+use stages::repo::Access;
 
 /// What a variable of the environment makes of the configuration.
 fn with(variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
@@ -247,8 +248,26 @@ fn settings_that_must_fit_together_are_refused_by_both_names() {
         (
             "GOCHAT__REPO__STORE__SERVER__CALL_TIMEOUT_MS",
             "4000",
-            "acquire_timeout_ms",
+            "statement_timeout_ms",
             "repo.store.server.call_timeout_ms",
+        ),
+        (
+            "GOCHAT__REPO__STORE__SERVER__ACQUIRE_TIMEOUT_MS",
+            "2600",
+            "acquire_timeout_ms",
+            "repo.store.server.read_timeout_ms",
+        ),
+        (
+            "GOCHAT__REPO__STORE__SERVER__READ_TIMEOUT_MS",
+            "4000",
+            "repo.store.server.read_timeout_ms",
+            "repo.guard.read_timeout_ms",
+        ),
+        (
+            "GOCHAT__REPO__STORE__SERVER__CALL_TIMEOUT_MS",
+            "9000",
+            "repo.store.server.call_timeout_ms",
+            "repo.guard.write_timeout_ms",
         ),
         ("GOCHAT__REPO__STORE__SERVER__CONNECTIONS_MIN", "17", "connections_min", "repo.store.server.connections_max"),
         ("GOCHAT__GATEWAY__LIMITS__SOCKETS_MAX", "10", "sockets_a_user_max", "gateway.limits.sockets_max"),
@@ -272,6 +291,25 @@ fn settings_that_must_fit_together_are_refused_by_both_names() {
         [("GOCHAT__REPO__LIMITS__REFRESH_TOKEN_DAYS", "1"), ("GOCHAT__REPO__LIMITS__ACCESS_TOKEN_SECONDS", "100000")];
     let refused = with(&tokens).unwrap_err().to_string();
     assert!(refused.contains("access_token_seconds") && refused.contains("refresh_token_days"), "{refused}");
+}
+
+#[test]
+fn of_two_time_limits_the_inner_one_ends_first() {
+    let config = Config::default();
+    let (server, guard, cache) = (&config.repo.store.server, &config.repo.guard, &config.repo.cache.redis);
+    let request = config.repo.limits.request_timeout_ms;
+    let read = [server.statement_ms(Access::ReadOnly), server.read_timeout_ms, guard.read_timeout_ms, request];
+    let write = [
+        server.lock_timeout_ms,
+        server.statement_ms(Access::ReadWrite),
+        server.call_timeout_ms,
+        guard.write_timeout_ms,
+        request,
+    ];
+    assert!(read.is_sorted_by(|inner, outer| inner < outer), "{read:?}");
+    assert!(write.is_sorted_by(|inner, outer| inner < outer), "{write:?}");
+    assert!(server.acquire_timeout_ms < server.read_timeout_ms && server.replica_timeout_ms < server.read_timeout_ms);
+    assert!(cache.call_timeout_ms < server.replica_timeout_ms, "a cache is there to be quick");
 }
 
 #[test]

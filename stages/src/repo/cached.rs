@@ -22,21 +22,23 @@ use tokio::time::Instant;
 use super::cache::hot::{BeyondRun, Run, Span, record_of};
 use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use super::flights::Flights;
-use super::model::Message;
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn,
-    Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
+    TokenHash, User, UserPatch,
 };
-use super::store::{Store, StoreError};
+use super::store::{Conversations, Groups, MessageSink, ServiceStore, StoreError, Users};
 
 /// What took longer to read than this is not kept: a change may have come and been forgotten meanwhile.
 /// Less than [`Lifetimes::forgotten_user`](super::cache::Lifetimes::forgotten_user).
 const KEPT_WITHIN: Duration = Duration::from_secs(10);
 
-/// A [`Store`] that remembers. Everything that is written goes through it, in every process.
+/// A store that remembers. What the chain and the services write goes through it, in every process.
 pub struct CachedStore {
-    store: Arc<dyn Store>,
+    /// Where the chain writes.
+    sink: Arc<dyn MessageSink>,
+    /// What the services are answered by.
+    store: Arc<dyn ServiceStore>,
     cache: Arc<dyn Cache>,
     users: Flights<UserId, Shared<Option<User>>>,
     members: Flights<GroupId, Shared<Option<Arc<Membership>>>>,
@@ -47,10 +49,10 @@ pub struct CachedStore {
 type Shared<T> = Result<T, Arc<StoreError>>;
 
 impl CachedStore {
-    /// This store behind this cache.
-    pub fn new(store: Arc<dyn Store>, cache: Arc<dyn Cache>) -> Self {
+    /// One store behind a cache, as the chain and as the services reach it.
+    pub fn new(sink: Arc<dyn MessageSink>, store: Arc<dyn ServiceStore>, cache: Arc<dyn Cache>) -> Self {
         let (users, members, messages) = (Flights::new(), Flights::new(), Flights::new());
-        Self { store, cache, users, members, messages }
+        Self { sink, store, cache, users, members, messages }
     }
 
     async fn load_user(&self, id: UserId) -> Result<Option<User>, StoreError> {
@@ -153,13 +155,39 @@ fn miss(what: &'static str) {
 }
 
 #[async_trait]
-impl Store for CachedStore {
+impl MessageSink for CachedStore {
     async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
-        let raised = self.store.write_batch(batch).await?;
+        let raised = self.sink.write_batch(batch).await?;
         note("messages", self.cache.append(batch).await);
         Ok(raised)
     }
+}
 
+/// A trait of the store: methods that the store answers, and those that the cache may.
+macro_rules! cached {
+    ($trait:ident by_store { $($method:ident($($given:ident: $type:ty),*) -> $answer:ty;)* } by_cache { $($own:tt)* }) => {
+        #[async_trait]
+        impl $trait for CachedStore {
+            $(async fn $method(&self, $($given: $type),*) -> Result<$answer, StoreError> {
+                self.store.$method($($given),*).await
+            })*
+            $($own)*
+        }
+    };
+}
+
+cached! {
+    Conversations
+    by_store {
+        messages(ids: &[MessageId]) -> Vec<Message>;
+        message_at(conversation: ConversationId, seq: Seq) -> Option<Message>;
+        head(conversation: ConversationId) -> Seq;
+        conversations(user: UserId, after: Option<ConversationsAfter>, limit: usize) -> Vec<ConversationView>;
+        heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)>;
+        standing(conversation: ConversationId, user: UserId) -> Option<Standing>;
+        read_marks(conversation: ConversationId) -> Vec<ReadMark>;
+    }
+    by_cache {
     async fn history(
         &self,
         conversation: ConversationId,
@@ -194,7 +222,20 @@ impl Store for CachedStore {
             Some(Err(BeyondRun(_))) | None => self.store.history(conversation, range, first, limit).await,
         }
     }
+    }
+}
 
+cached! {
+    Users
+    by_store {
+        newest_id(below: i64) -> i64;
+        sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn>;
+        credentials(username: &str) -> Option<Credentials>;
+        start_family(user: UserId, family: i64, token: NewToken, now: i64) -> ();
+        rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation;
+        revoke_family(user: UserId, family: i64) -> ();
+    }
+    by_cache {
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
         match note("user", self.cache.user(id).await).unwrap_or(Lookup::Unknown) {
             Lookup::Found(user) => {
@@ -227,7 +268,19 @@ impl Store for CachedStore {
         note("user", self.cache.forget_user(id).await);
         updated
     }
+    }
+}
 
+cached! {
+    Groups
+    by_store {
+        create_group(group: &NewGroup, act: &Act) -> Group;
+        change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group;
+        group(id: GroupId) -> Option<Group>;
+        members(group: GroupId, after: UserId, limit: usize) -> Vec<Member>;
+        members_among(group: GroupId, users: &[UserId]) -> Vec<Member>;
+    }
+    by_cache {
     /// The members of a small group are read from the store: that costs as much as asking for the
     /// version that a cached one is held against.
     async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError> {
@@ -246,113 +299,5 @@ impl Store for CachedStore {
             loaded => Ok(loaded.map(|membership| Membership::clone(&membership))),
         }
     }
-
-    async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
-        self.store.messages(ids).await
-    }
-
-    async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError> {
-        self.store.message_at(conversation, seq).await
-    }
-
-    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
-        self.store.scan(after, limit).await
-    }
-
-    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError> {
-        self.store.newest(limit).await
-    }
-
-    async fn log_id(&self) -> Result<Option<String>, StoreError> {
-        self.store.log_id().await
-    }
-
-    async fn set_log_id(&self, id: &str) -> Result<(), StoreError> {
-        self.store.set_log_id(id).await
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        self.store.probe().await
-    }
-
-    async fn probe_replicas(&self) -> Vec<StoreError> {
-        self.store.probe_replicas().await
-    }
-
-    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
-        self.store.head(conversation).await
-    }
-
-    async fn conversations(
-        &self,
-        user: UserId,
-        after: Option<ConversationsAfter>,
-        limit: usize,
-    ) -> Result<Vec<ConversationView>, StoreError> {
-        self.store.conversations(user, after, limit).await
-    }
-
-    async fn heads(&self, user: UserId, since: i64, limit: usize) -> Result<Vec<(ConversationId, Seq)>, StoreError> {
-        self.store.heads(user, since, limit).await
-    }
-
-    async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError> {
-        self.store.standing(conversation, user).await
-    }
-
-    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
-        self.store.read_marks(conversation).await
-    }
-
-    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
-        self.store.newest_id(below).await
-    }
-
-    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
-        self.store.sign_in(user, family, now).await
-    }
-
-    async fn credentials(&self, username: &str) -> Result<Option<Credentials>, StoreError> {
-        self.store.credentials(username).await
-    }
-
-    async fn start_family(&self, user: UserId, family: i64, token: NewToken, now: i64) -> Result<(), StoreError> {
-        self.store.start_family(user, family, token, now).await
-    }
-
-    async fn rotate_token(&self, used: TokenHash, next: NewToken, now: i64) -> Result<Rotation, StoreError> {
-        self.store.rotate_token(used, next, now).await
-    }
-
-    async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError> {
-        self.store.revoke_family(user, family).await
-    }
-
-    async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {
-        self.store.create_group(group, act).await
-    }
-
-    async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError> {
-        self.store.change_group(group, change, act).await
-    }
-
-    async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
-        self.store.group(id).await
-    }
-
-    async fn members(&self, group: GroupId, after: UserId, limit: usize) -> Result<Vec<Member>, StoreError> {
-        self.store.members(group, after, limit).await
-    }
-
-    async fn members_among(&self, group: GroupId, users: &[UserId]) -> Result<Vec<Member>, StoreError> {
-        self.store.members_among(group, users).await
-    }
-
-    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        self.store.outbox(limit).await
-    }
-
-    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError> {
-        self.store.outbox_published(ids).await
     }
 }

@@ -1,24 +1,22 @@
 //! A store with a guard before it: a time limit on every call, retries of reads within a budget, and a
 //! breaker, so that a database that is ill is not asked by everybody who waits.
 //!
-//! What the chain itself needs goes past the guard: the runner and the outbox relay wait and try again
-//! for as long as it takes, and are few. So do audits, which read for longer than any limit, and probes.
+//! It stands before what the services ask. The chain and the outbox relay, which wait and try again for as
+//! long as it takes and are few, ask the store itself; so do tools and health checks.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
-use schemas::records::Sequenced;
 use schemas::setting::{Misfit, Section};
 use topics::guard::{CallFailed, Guard, Limits};
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
-    User, UserPatch,
+    Membership, Message, NewGroup, NewToken, ReadMark, Rotation, SignIn, Standing, TokenHash, User, UserPatch,
 };
-use super::store::{Class, Store, StoreError};
+use super::store::{Class, Conversations, Groups, ServiceStore, StoreError, Users};
 
 /// How long the store may take.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -58,16 +56,16 @@ impl GuardedStoreConfig {
     }
 }
 
-/// A [`Store`] behind a [`Guard`] for reads and one for changes.
+/// A store behind a [`Guard`] for reads and one for changes.
 pub struct GuardedStore {
-    store: Arc<dyn Store>,
+    store: Arc<dyn ServiceStore>,
     reads: Guard,
     writes: Guard,
 }
 
 impl GuardedStore {
     /// This store, guarded.
-    pub fn new(store: Arc<dyn Store>, config: &GuardedStoreConfig) -> Self {
+    pub fn new(store: Arc<dyn ServiceStore>, config: &GuardedStoreConfig) -> Self {
         let limits = |time_ms| Limits {
             failures_in_a_row_max: config.breaker_failures_in_a_row_max,
             open_time: Duration::from_millis(config.breaker_open_ms),
@@ -97,33 +95,27 @@ fn explain(doing: &'static str) -> impl Fn(CallFailed<StoreError>) -> StoreError
     }
 }
 
-/// The whole trait, method by method, under the way in which each is called.
+/// A trait of the store, method by method, under the way in which each is called.
 macro_rules! guarded {
     (
+        $trait:ident
         reads { $($read:ident($($r:ident: $rt:ty),*) -> $rout:ty = $reading:literal;)* }
         writes { $($write:ident($($w:ident: $wt:ty),*) -> $wout:ty = $writing:literal;)* }
-        unguarded { $($bare:ident($($b:ident: $bt:ty),*) -> $bout:ty;)* }
     ) => {
         #[async_trait]
-        impl Store for GuardedStore {
+        impl $trait for GuardedStore {
             $(async fn $read(&self, $($r: $rt),*) -> Result<$rout, StoreError> {
                 self.reads.retrying(|| self.store.$read($($r),*), is_ill).await.map_err(explain($reading))
             })*
             $(async fn $write(&self, $($w: $wt),*) -> Result<$wout, StoreError> {
                 self.writes.once(|| self.store.$write($($w),*), is_ill).await.map_err(explain($writing))
             })*
-            $(async fn $bare(&self, $($b: $bt),*) -> Result<$bout, StoreError> {
-                self.store.$bare($($b),*).await
-            })*
-
-            async fn probe_replicas(&self) -> Vec<StoreError> {
-                self.store.probe_replicas().await
-            }
         }
     };
 }
 
 guarded! {
+    Conversations
     reads {
         messages(ids: &[MessageId]) -> Vec<Message> = "read messages";
         message_at(conversation: ConversationId, seq: Seq) -> Option<Message> = "read a message";
@@ -135,14 +127,17 @@ guarded! {
         heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)> = "list heads";
         standing(conversation: ConversationId, user: UserId) -> Option<Standing> = "judge a user's rights";
         read_marks(conversation: ConversationId) -> Vec<ReadMark> = "list read marks";
+    }
+    writes {}
+}
+
+guarded! {
+    Users
+    reads {
         newest_id(below: i64) -> i64 = "read the newest id";
         sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
         user(id: UserId) -> Option<User> = "read a user";
         credentials(username: &str) -> Option<Credentials> = "read a user";
-        group(id: GroupId) -> Option<Group> = "read a group";
-        members(group: GroupId, after: UserId, limit: usize) -> Vec<Member> = "list members";
-        members_among(group: GroupId, users: &[UserId]) -> Vec<Member> = "list members";
-        membership(group: GroupId) -> Option<Membership> = "read a membership";
     }
     writes {
         create_user(user: &User, password_hash: Option<&str>) -> () = "create a user";
@@ -150,17 +145,19 @@ guarded! {
         start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
         rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
         revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
+    }
+}
+
+guarded! {
+    Groups
+    reads {
+        group(id: GroupId) -> Option<Group> = "read a group";
+        members(group: GroupId, after: UserId, limit: usize) -> Vec<Member> = "list members";
+        members_among(group: GroupId, users: &[UserId]) -> Vec<Member> = "list members";
+        membership(group: GroupId) -> Option<Membership> = "read a membership";
+    }
+    writes {
         create_group(group: &NewGroup, act: &Act) -> Group = "create a group";
         change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group = "change a group";
-    }
-    unguarded {
-        write_batch(batch: &[&Sequenced]) -> Vec<RaisedMark>;
-        scan(after: MessageId, limit: usize) -> Vec<Message>;
-        newest(limit: usize) -> Vec<Message>;
-        log_id() -> Option<String>;
-        set_log_id(id: &str) -> ();
-        probe() -> ();
-        outbox(limit: usize) -> Vec<OutboxRow>;
-        outbox_published(ids: &[i64]) -> ();
     }
 }

@@ -8,6 +8,7 @@
 pub mod address;
 pub mod cache;
 pub mod cached;
+mod call;
 mod coded;
 pub mod config;
 pub mod digest;
@@ -31,7 +32,7 @@ pub use config::RepoConfig;
 pub use passwords::PasswordsUnusable;
 pub use serve::{RepoError, RepoParts, serve};
 pub use services::IsOnline;
-pub use sql::{ServerConfig, SqlStore};
+pub use sql::{Access, ServerConfig, SqlStore};
 
 /// Client stubs of the gRPC services.
 pub mod client {

@@ -28,7 +28,7 @@ use topics::log::{Class as LogClass, Log, LogError, StartAt};
 use topics::partition::partition_of;
 
 use super::model::OutboxRow;
-use super::store::{Class, Store, StoreError};
+use super::store::{Class, Outbox, StoreError};
 
 /// Events put on the topic at once.
 const BATCH_EVENTS_MAX: usize = 500;
@@ -84,7 +84,7 @@ enum Knowledge {
 /// # Errors
 /// [`OutboxError`], when going on is of no use.
 pub async fn relay(
-    store: Arc<dyn Store>,
+    store: Arc<dyn Outbox>,
     log: Arc<dyn Log>,
     clock: Clock,
     wake: Arc<Notify>,
@@ -114,7 +114,7 @@ pub async fn relay(
 
 /// Publishes until the outbox is empty. Looks at `shutdown` between batches only.
 async fn drain(
-    store: &dyn Store,
+    store: &dyn Outbox,
     log: &dyn Log,
     clock: &Clock,
     knowledge: &mut Knowledge,
@@ -163,7 +163,7 @@ async fn publish(log: &dyn Log, clock: &Clock, rows: &[&OutboxRow]) -> Result<()
 /// Those of the rows that are not in the topic. The search may take longer than dedupe remembers: rows
 /// that another relay has published and dropped meanwhile are not in the outbox any more, and left out.
 async fn not_published_yet<'a>(
-    store: &dyn Store,
+    store: &dyn Outbox,
     log: &dyn Log,
     now_ms: i64,
     rows: &'a [OutboxRow],

@@ -17,8 +17,8 @@ use schemas::error::{ErrorCode, Refusal};
 use tokio::sync::Semaphore;
 use topics::fullness::Bound;
 
+use super::call::CallError;
 use super::config::RepoConfig;
-use super::services::CallError;
 
 const SALT_BYTES: usize = 16;
 

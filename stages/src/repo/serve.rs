@@ -31,7 +31,7 @@ use super::grpc::message_repo_server::MessageRepoServer;
 use super::grpc::user_repo_server::UserRepoServer;
 use super::passwords::{Passwords, PasswordsUnusable};
 use super::services::{IsOnline, Repo, RepoInner};
-use super::store::{Store, StoreError};
+use super::store::{ServiceStore, StoreError};
 
 /// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
@@ -47,7 +47,7 @@ const PENDING_RESETS_MAX: usize = 4_096;
 
 /// What the repo is put together from.
 pub struct RepoParts {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<dyn ServiceStore>,
     /// Remembers where users are connected.
     pub cache: Arc<dyn Cache>,
     /// Takes what enters the chain here.
@@ -196,7 +196,11 @@ async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
 }
 
 /// Makes ids above all that are stored, so that a clock that was set back does not repeat one.
-async fn ids_after_those_stored(store: &dyn Store, clock: &Clock, instance: u16) -> Result<Snowflake, RepoError> {
+async fn ids_after_those_stored(
+    store: &dyn ServiceStore,
+    clock: &Clock,
+    instance: u16,
+) -> Result<Snowflake, RepoError> {
     let mut ids = Snowflake::new(instance);
     let below = snowflake::first_at(clock.now_ms().saturating_add(IDS_AHEAD_MAX_MS));
     let newest = store.newest_id(below).await.map_err(RepoError::Ids)?;

@@ -1,8 +1,9 @@
 //! The seam between the repo and the database that keeps it.
 //!
 //! Everything here is in the words of [`model`](super::model): no statement, no row and no dialect
-//! shows. Each method is one transaction. Every implementation passes the one contract suite in
-//! `tests/repo/contract`.
+//! shows. Each method is one transaction. There is a trait for each user of a store: the chain, the
+//! outbox relay, the services, tools and health checks. A [`Store`] is all of them, and every one passes
+//! the one contract suite in `tests/repo/contract`.
 
 use std::sync::Arc;
 
@@ -108,9 +109,9 @@ impl From<Refusal> for StoreError {
     }
 }
 
-/// Keeps users, groups, conversations and messages.
+/// Takes messages: all that the chain asks of a store.
 #[async_trait]
-pub trait Store: Send + Sync + 'static {
+pub trait MessageSink: Send + Sync + 'static {
     /// Writes a batch of the kinds that are stored: rows, the changes that edits and recalls make to
     /// their targets, conversations, who has them, and read marks; all of it or nothing. A repeat
     /// changes nothing. Answers with the read marks that it raised, each as it is now.
@@ -118,31 +119,26 @@ pub trait Store: Send + Sync + 'static {
     /// # Errors
     /// [`StoreError::IdentityTaken`] when a row is there with another message id.
     async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError>;
+}
 
+/// Group events on their way to the chain: all that the outbox relay asks of a store.
+#[async_trait]
+pub trait Outbox: Send + Sync + 'static {
+    /// The oldest group events that were not published yet.
+    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
+
+    /// Marks group events as published.
+    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError>;
+}
+
+/// Messages and conversations, as the services read them.
+#[async_trait]
+pub trait Conversations: Send + Sync + 'static {
     /// The messages of these ids that exist, in the order asked for.
     async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError>;
 
     /// The message at a place.
     async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError>;
-
-    /// Messages of all conversations by id, those above `after`: how an auditor reads everything.
-    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError>;
-
-    /// The messages with the largest ids, largest first.
-    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError>;
-
-    /// The id of the log that the store was filled from, if it was noted.
-    async fn log_id(&self) -> Result<Option<String>, StoreError>;
-
-    /// Notes the id of the log that the store is filled from from now on; nothing when one is noted.
-    async fn set_log_id(&self, id: &str) -> Result<(), StoreError>;
-
-    /// Whether the store can be read and written now, with the true cause when it can't. After a call that
-    /// failed it has to commit a change; otherwise a change that is taken back will do.
-    async fn probe(&self) -> Result<(), StoreError>;
-
-    /// Why copies that may be read do not answer; nothing of those that do.
-    async fn probe_replicas(&self) -> Vec<StoreError>;
 
     /// A page of a history from `first` on. A conversation nobody wrote in has an empty one.
     async fn history(
@@ -155,10 +151,7 @@ pub trait Store: Send + Sync + 'static {
 
     /// The newest seq of a conversation; 0: nobody wrote in it. From the primary, and no older than any
     /// batch that was written before: what is remembered of the conversation is held against it.
-    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
-        let beyond = HistoryRange::After(Seq(i64::MAX));
-        self.history(conversation, beyond, Seq(1), 0).await.map(|page| page.last_seq)
-    }
+    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError>;
 
     /// A user's conversations, newest first, `world` always among them.
     async fn conversations(
@@ -178,7 +171,11 @@ pub trait Store: Send + Sync + 'static {
     /// Up to where the users of a pair, or the members of a group that is not large, have marked a
     /// conversation as read, by user id. Empty for large groups and `world`.
     async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError>;
+}
 
+/// Users and their sign-ins.
+#[async_trait]
+pub trait Users: Send + Sync + 'static {
     /// The largest id of a user or group that is below this one, from the primary; 0: there is none. What
     /// makes such ids goes on from there.
     async fn newest_id(&self, below: i64) -> Result<i64, StoreError>;
@@ -210,7 +207,11 @@ pub trait Store: Send + Sync + 'static {
     /// What is known of a sign-in, from the primary: one that has just begun goes on. `None`: there is no
     /// such user.
     async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError>;
+}
 
+/// Groups and their members.
+#[async_trait]
+pub trait Groups: Send + Sync + 'static {
     /// Makes a group of the actor, who owns it, and its event. When the actor's group of that id is there
     /// already it is answered as it is, without an event.
     ///
@@ -236,10 +237,41 @@ pub trait Store: Send + Sync + 'static {
 
     /// Everybody in a group, from the primary. `None`: there is no such group.
     async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError>;
-
-    /// The oldest group events that were not published yet.
-    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
-
-    /// Marks group events as published.
-    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError>;
 }
+
+/// Everything that was said, and in which log, as tools go through it.
+#[async_trait]
+pub trait Archive: Send + Sync + 'static {
+    /// Messages of all conversations by id, those above `after`: how an auditor reads everything.
+    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError>;
+
+    /// The messages with the largest ids, largest first.
+    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError>;
+
+    /// The id of the log that the store was filled from, if it was noted.
+    async fn log_id(&self) -> Result<Option<String>, StoreError>;
+
+    /// Notes the id of the log that the store is filled from from now on; nothing when one is noted.
+    async fn set_log_id(&self, id: &str) -> Result<(), StoreError>;
+}
+
+/// Whether a store works, as health checks ask.
+#[async_trait]
+pub trait Probe: Send + Sync + 'static {
+    /// Whether the store can be read and written now, with the true cause when it can't. After a call that
+    /// failed it has to commit a change; otherwise a change that is taken back will do.
+    async fn probe(&self) -> Result<(), StoreError>;
+
+    /// Why copies that may be read do not answer; nothing of those that do.
+    async fn probe_replicas(&self) -> Vec<StoreError>;
+}
+
+/// What the services ask of a store.
+pub trait ServiceStore: Conversations + Users + Groups {}
+
+impl<T: Conversations + Users + Groups> ServiceStore for T {}
+
+/// Keeps users, groups, conversations and messages.
+pub trait Store: MessageSink + Outbox + ServiceStore + Archive + Probe {}
+
+impl<T: MessageSink + Outbox + ServiceStore + Archive + Probe> Store for T {}

@@ -6,6 +6,7 @@ use schemas::pb;
 use schemas::token::{Claims, TokenError};
 use stages::repo::RepoConfig;
 use stages::repo::model::{User, UserStatus};
+use stages::repo::store::Users;
 
 use crate::fixtures::{ANN, BEN, NOW, user};
 use crate::served::{Served, code, config};

@@ -4,6 +4,7 @@ use schemas::error::ErrorCode;
 use schemas::ids::{ConversationId, MessageId, UserId};
 use schemas::pb;
 use schemas::records::Sequenced;
+use stages::repo::store::Users;
 
 use crate::fixtures::{NOW, text, user, write};
 use crate::served::{Served, code, upstream, upstream_count};

@@ -7,7 +7,7 @@ use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use stages::repo::model::{Act, Group, NewGroup, User, UserStatus};
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::Store;
+use stages::repo::store::{Groups, MessageSink, Store, Users};
 use tempfile::TempDir;
 
 pub const NOW: i64 = 1_800_000_000_000;
@@ -88,13 +88,13 @@ pub fn user(id: UserId, username: &str) -> User {
     }
 }
 
-pub async fn with_users(store: &Arc<dyn Store>) {
+pub async fn with_users(store: &Arc<impl Users + ?Sized>) {
     for (id, name) in [(ANN, "ann"), (BEN, "ben"), (CLEO, "cleo"), (DAN, "dan")] {
         store.create_user(&user(id, name), None).await.unwrap();
     }
 }
 
-pub async fn write(store: &Arc<dyn Store>, batch: &[Sequenced]) {
+pub async fn write(store: &Arc<impl MessageSink + ?Sized>, batch: &[Sequenced]) {
     let batch: Vec<_> = batch.iter().collect();
     store.write_batch(&batch).await.unwrap();
 }
@@ -114,7 +114,7 @@ pub fn act(actor: UserId) -> Act {
 }
 
 /// A group of Ann's with these members beside her.
-pub async fn with_group(store: &Arc<dyn Store>, member_ids: &[UserId], max_members: i32) -> Group {
+pub async fn with_group(store: &Arc<impl Groups + ?Sized>, member_ids: &[UserId], max_members: i32) -> Group {
     let group = NewGroup {
         id: GROUP,
         name: "Tea".into(),

@@ -6,9 +6,12 @@ use std::time::Duration;
 use schemas::ids::Seq;
 use sqlx::ConnectOptions;
 use sqlx::sqlite::SqliteConnectOptions;
+use stages::repo::cache::Lifetimes;
+use stages::repo::cache::local::{LocalCache, LocalConfig};
+use stages::repo::cached::CachedStore;
 use stages::repo::guarded::{GuardedStore, GuardedStoreConfig};
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::{Class, Store};
+use stages::repo::store::{Class, Conversations, MessageSink, Store, Users};
 use tokio::time::Instant;
 
 use crate::fixtures::{ANN, pair, text, user, write};
@@ -25,7 +28,7 @@ async fn a_store_that_is_ill_is_left_alone_and_used_again_once_it_is_well() {
         breaker_open_ms: 200,
         ..GuardedStoreConfig::default()
     };
-    let store: Arc<dyn Store> = Arc::new(GuardedStore::new(Arc::clone(&bare), &config));
+    let store = GuardedStore::new(bare.clone(), &config);
     let mut other = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     for (attempt, why) in ["did not answer", "did not answer", "left alone"].into_iter().enumerate() {
@@ -60,7 +63,9 @@ async fn the_chain_is_never_refused_by_the_guard() {
         breaker_open_ms: 3_600_000,
         ..GuardedStoreConfig::default()
     };
-    let store: Arc<dyn Store> = Arc::new(GuardedStore::new(bare, &config));
+    let cache = Arc::new(LocalCache::new(&LocalConfig::default(), Lifetimes::default()));
+    let guarded = GuardedStore::new(bare.clone(), &config);
+    let store = Arc::new(CachedStore::new(bare, Arc::new(guarded), cache));
     let mut other = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
     sqlx::query("BEGIN IMMEDIATE").execute(&mut other).await.unwrap();
     store.create_user(&user(ANN, "ann"), None).await.unwrap_err();

@@ -1,7 +1,5 @@
 //! The persist stage.
 
-use std::sync::Arc;
-
 use schemas::ids::{ConversationId, MessageId, Seq};
 use schemas::kind::Kind;
 use schemas::records::Sequenced;
@@ -32,7 +30,7 @@ async fn work(stage: &mut Persist, records: &[Sequenced]) -> Result<Vec<Sequence
 #[tokio::test]
 async fn a_batch_is_stored_and_passed_on_whole_repeats_included() {
     let test = sqlite_store().await;
-    let mut stage = Persist::new(Arc::clone(&test.store));
+    let mut stage = Persist::new(test.store.clone());
     let typing = Sequenced { kind: Kind::Typing, ..read_mark(pair(), ANN, 1) };
     let batch = [text(pair(), 1, ANN, "a"), text(pair(), 1, ANN, "a"), typing, text(pair(), 2, ANN, "b")];
     assert_eq!(work(&mut stage, &batch).await.unwrap(), batch);
@@ -44,7 +42,7 @@ async fn a_batch_is_stored_and_passed_on_whole_repeats_included() {
 #[tokio::test]
 async fn a_restarted_sequence_stops_the_stage() {
     let test = sqlite_store().await;
-    let mut stage = Persist::new(Arc::clone(&test.store));
+    let mut stage = Persist::new(test.store.clone());
     work(&mut stage, &[text(pair(), 1, ANN, "a")]).await.unwrap();
     let other = Sequenced { message_id: MessageId(5), ..text(pair(), 1, ANN, "b") };
     assert!(matches!(work(&mut stage, &[other]).await, Err(StageError::Fatal { .. })));
@@ -53,7 +51,7 @@ async fn a_restarted_sequence_stops_the_stage() {
 #[tokio::test]
 async fn of_read_marks_those_that_rise_are_passed_on_as_the_store_has_them() {
     let test = sqlite_store().await;
-    let mut stage = Persist::new(Arc::clone(&test.store));
+    let mut stage = Persist::new(test.store.clone());
     let said: Vec<_> = (1..=5).map(|seq| text(pair(), seq, ANN, "a")).collect();
     work(&mut stage, &said).await.unwrap();
     let mark = |seq| read_mark(pair(), BEN, seq);
@@ -70,7 +68,7 @@ async fn of_read_marks_those_that_rise_are_passed_on_as_the_store_has_them() {
 #[tokio::test]
 async fn a_mark_that_rose_in_an_attempt_that_was_given_up_is_passed_on_by_the_next() {
     let test = sqlite_store().await;
-    let mut stage = Persist::new(Arc::clone(&test.store));
+    let mut stage = Persist::new(test.store.clone());
     work(&mut stage, &[text(pair(), 1, ANN, "a"), text(pair(), 2, ANN, "b")]).await.unwrap();
     let batch = inputs(&[read_mark(pair(), BEN, 1), read_mark(pair(), BEN, 2)]);
     stage.prepare(&batch).await.unwrap();

@@ -18,7 +18,6 @@ use stages::repo::client::group_repo_client::GroupRepoClient;
 use stages::repo::client::message_repo_client::MessageRepoClient;
 use stages::repo::client::user_repo_client::UserRepoClient;
 use stages::repo::guarded::{GuardedStore, GuardedStoreConfig};
-use stages::repo::store::Store;
 use stages::repo::{RepoConfig, RepoError, RepoParts, serve};
 use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
@@ -39,7 +38,7 @@ use crate::fixtures::{NOW, TestStore, sqlite_store};
 pub const SOON: Duration = Duration::from_secs(20);
 
 pub struct Served {
-    pub store: Arc<dyn Store>,
+    pub store: Arc<CachedStore>,
     pub log: Arc<dyn Log>,
     pub clock: Clock,
     pub key: Arc<SigningKey>,
@@ -107,12 +106,13 @@ impl Served {
         let address = listener.local_addr().unwrap();
         let is_online = Arc::clone(&online);
         let cache: Arc<dyn Cache> = Arc::new(LocalCache::new(&LocalConfig::default(), Lifetimes::default()));
-        let guarded = GuardedStore::new(Arc::clone(&files.store), &GuardedStoreConfig::default());
-        let store: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::new(guarded), Arc::clone(&cache)));
+        let bare = files.store.clone();
+        let guarded = GuardedStore::new(bare.clone(), &GuardedStoreConfig::default());
+        let store = Arc::new(CachedStore::new(bare, Arc::new(guarded), cache.clone()));
         let (store_works, told) = watch::channel(true);
         let parts = RepoParts {
             serving: told,
-            store: Arc::clone(&store),
+            store: store.clone(),
             cache,
             log: Arc::clone(&log),
             is_online: Arc::new(move |user| is_online.lock().unwrap().contains(&user)),

@@ -341,7 +341,7 @@ async fn groups_are_made_changed_and_left() {
     groups.dissolve_group(pb::DissolveGroupRequest { group_id, actor_id: ann }).await.unwrap();
     let ended = groups.get_group(pb::GetGroupRequest { group_id, reader_id: Some(ann) }).await.unwrap().into_inner();
     assert_eq!((ended.dissolved, ended.version), (true, 6));
-    let waiting = repo.store.outbox(100).await.unwrap();
+    let waiting = repo.files.store.outbox(100).await.unwrap();
     assert_eq!(waiting.len(), 6);
     let keys: std::collections::HashSet<_> = waiting.iter().map(|row| row.client_msg_id.as_str()).collect();
     assert!(keys.len() == 6 && keys.iter().all(|key| key.len() <= 64));

@@ -12,7 +12,7 @@ use crate::fixtures::{
 };
 use schemas::ids::Seq;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::{Class, Store};
+use stages::repo::store::{Class, Conversations, MessageSink, Store};
 
 store_contract!(contract, crate::fixtures::sqlite_store);
 

@@ -3,7 +3,7 @@
 use pipeline::config::Config;
 use pipeline::pairing::{self, PairingError};
 use stages::repo::sqlite::SqliteStore;
-use stages::repo::store::Store;
+use stages::repo::store::MessageSink;
 
 use super::ground::{Ground, pair};
 

@@ -1,7 +1,4 @@
 //! A store in memory that keeps the rules about messages and fails before, in and after a write.
-//!
-//! The chain writes batches and asks for nothing else; whatever else a store does is answered with an
-//! error that would stop the stage.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -9,15 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use rand::RngExt;
-use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
 use schemas::records::Sequenced;
-use stages::repo::model::{
-    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
-    User, UserPatch,
-};
-use stages::repo::store::{Store, StoreError};
+use stages::repo::model::{RaisedMark, ReadMark};
+use stages::repo::store::{MessageSink, StoreError};
 use tokio::time::sleep;
 
 use super::world::{Boundary, Fault, Happening, Process, World};
@@ -144,13 +137,8 @@ impl SimStore {
     }
 }
 
-fn not_kept(doing: &'static str) -> StoreError {
-    let source = "the chain asks a store for nothing but to write batches".into();
-    StoreError::Failed { store: "the simulated store".into(), doing, source }
-}
-
 #[async_trait]
-impl Store for SimStore {
+impl MessageSink for SimStore {
     async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         self.world.step(self.process).await;
         self.pass(Boundary::Before).await?;
@@ -172,136 +160,5 @@ impl Store for SimStore {
         self.world.step(self.process).await;
         self.pass(Boundary::After).await?;
         Ok(raised)
-    }
-
-    async fn messages(&self, _ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
-        Err(not_kept("messages"))
-    }
-
-    async fn message_at(&self, _conversation: ConversationId, _seq: Seq) -> Result<Option<Message>, StoreError> {
-        Err(not_kept("message_at"))
-    }
-
-    async fn scan(&self, _after: MessageId, _limit: usize) -> Result<Vec<Message>, StoreError> {
-        Err(not_kept("scan"))
-    }
-
-    async fn newest(&self, _limit: usize) -> Result<Vec<Message>, StoreError> {
-        Err(not_kept("newest"))
-    }
-
-    async fn log_id(&self) -> Result<Option<String>, StoreError> {
-        Err(not_kept("log_id"))
-    }
-
-    async fn set_log_id(&self, _id: &str) -> Result<(), StoreError> {
-        Err(not_kept("set_log_id"))
-    }
-
-    async fn probe(&self) -> Result<(), StoreError> {
-        Err(not_kept("probe"))
-    }
-
-    async fn probe_replicas(&self) -> Vec<StoreError> {
-        Vec::new()
-    }
-
-    async fn history(
-        &self,
-        _conversation: ConversationId,
-        _range: HistoryRange,
-        _first: Seq,
-        _limit: usize,
-    ) -> Result<HistoryPage, StoreError> {
-        Err(not_kept("history"))
-    }
-
-    async fn conversations(
-        &self,
-        _user: UserId,
-        _after: Option<ConversationsAfter>,
-        _limit: usize,
-    ) -> Result<Vec<ConversationView>, StoreError> {
-        Err(not_kept("conversations"))
-    }
-
-    async fn heads(&self, _user: UserId, _since: i64, _limit: usize) -> Result<Vec<(ConversationId, Seq)>, StoreError> {
-        Err(not_kept("heads"))
-    }
-
-    async fn standing(&self, _conversation: ConversationId, _user: UserId) -> Result<Option<Standing>, StoreError> {
-        Err(not_kept("standing"))
-    }
-
-    async fn read_marks(&self, _conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
-        Err(not_kept("read_marks"))
-    }
-
-    async fn newest_id(&self, _below: i64) -> Result<i64, StoreError> {
-        Err(not_kept("newest_id"))
-    }
-
-    async fn sign_in(&self, _user: UserId, _family: i64, _now: i64) -> Result<Option<SignIn>, StoreError> {
-        Err(not_kept("sign_in"))
-    }
-
-    async fn create_user(&self, _user: &User, _password_hash: Option<&str>) -> Result<(), StoreError> {
-        Err(not_kept("create_user"))
-    }
-
-    async fn user(&self, _id: UserId) -> Result<Option<User>, StoreError> {
-        Err(not_kept("user"))
-    }
-
-    async fn credentials(&self, _username: &str) -> Result<Option<Credentials>, StoreError> {
-        Err(not_kept("credentials"))
-    }
-
-    async fn update_user(&self, _id: UserId, _patch: &UserPatch) -> Result<Option<User>, StoreError> {
-        Err(not_kept("update_user"))
-    }
-
-    async fn start_family(&self, _user: UserId, _family: i64, _token: NewToken, _now: i64) -> Result<(), StoreError> {
-        Err(not_kept("start_family"))
-    }
-
-    async fn rotate_token(&self, _used: TokenHash, _next: NewToken, _now: i64) -> Result<Rotation, StoreError> {
-        Err(not_kept("rotate_token"))
-    }
-
-    async fn revoke_family(&self, _user: UserId, _family: i64) -> Result<(), StoreError> {
-        Err(not_kept("revoke_family"))
-    }
-
-    async fn create_group(&self, _group: &NewGroup, _act: &Act) -> Result<Group, StoreError> {
-        Err(not_kept("create_group"))
-    }
-
-    async fn change_group(&self, _group: GroupId, _change: &GroupChange, _act: &Act) -> Result<Group, StoreError> {
-        Err(not_kept("change_group"))
-    }
-
-    async fn group(&self, _id: GroupId) -> Result<Option<Group>, StoreError> {
-        Err(not_kept("group"))
-    }
-
-    async fn members(&self, _group: GroupId, _after: UserId, _limit: usize) -> Result<Vec<Member>, StoreError> {
-        Err(not_kept("members"))
-    }
-
-    async fn members_among(&self, _group: GroupId, _users: &[UserId]) -> Result<Vec<Member>, StoreError> {
-        Err(not_kept("members_among"))
-    }
-
-    async fn membership(&self, _group: GroupId) -> Result<Option<Membership>, StoreError> {
-        Err(not_kept("membership"))
-    }
-
-    async fn outbox(&self, _limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        Err(not_kept("outbox"))
-    }
-
-    async fn outbox_published(&self, _ids: &[i64]) -> Result<(), StoreError> {
-        Err(not_kept("outbox_published"))
     }
 }

@@ -12,8 +12,15 @@ use schemas::ids::{MessageId, Seq};
 use schemas::kind::{EventClass, Kind};
 use schemas::records::Sequenced;
 
-use super::{HOT_MESSAGES_MAX, KEPT_MESSAGES};
 use crate::repo::model::{HistoryPage, HistoryRange, Message};
+
+/// Messages of a conversation that are kept at most, the newest: where somebody has read so far back.
+pub const HOT_MESSAGES_MAX: usize = 300;
+/// Messages of a conversation that are kept where nobody has read further back: the newest page, of 50,
+/// which is what nearly every reader asks for, and a little before it. With 300 of each, a few busy
+/// conversations take the room of thousands: `bench cache --redis URL` had 88 % hits with them, and
+/// has 97 % with 64.
+pub const KEPT_MESSAGES: usize = 64;
 
 /// Messages of one conversation without a hole, up to its newest.
 #[derive(Debug, Clone)]

@@ -7,6 +7,7 @@
 //! moment; users are forgotten when they change. Every implementation passes the one contract suite in
 //! `tests/repo/cache/contract.rs`.
 
+mod config;
 pub mod hot;
 pub mod local;
 pub mod redis;
@@ -18,18 +19,11 @@ use async_trait::async_trait;
 use schemas::causes::causes;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
-use schemas::setting::{Misfit, Section};
 use topics::guard::CallFailed;
 
+pub use self::config::{CacheConfig, CacheKind, open};
+pub use self::hot::{HOT_MESSAGES_MAX, KEPT_MESSAGES};
 use super::model::{Membership, User};
-
-/// Messages of a conversation that are kept at most, the newest: where somebody has read so far back.
-pub const HOT_MESSAGES_MAX: usize = 300;
-/// Messages of a conversation that are kept where nobody has read further back: the newest page, of 50,
-/// which is what nearly every reader asks for, and a little before it. With 300 of each, a few busy
-/// conversations take the room of thousands: `bench cache --redis URL` had 88 % hits with them, and
-/// has 97 % with 64.
-pub const KEPT_MESSAGES: usize = 64;
 
 /// How long things are kept. The defaults are the design's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -159,47 +153,4 @@ pub trait Cache: Send + Sync + 'static {
 
     /// Whether it answers, asked past its breaker: with the true cause when it does not.
     async fn probe(&self) -> Result<(), CacheError>;
-}
-
-/// Which cache, and its limits.
-#[derive(Debug, Clone, Default, serde::Serialize, serde::Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct CacheConfig {
-    /// `local`, in this process, or `redis`, shared by all.
-    pub kind: CacheKind,
-    /// For the kind `local`.
-    pub local: local::LocalConfig,
-    /// For the kind `redis`.
-    pub redis: redis::RedisConfig,
-}
-
-impl CacheConfig {
-    /// Judges the values; `section` is where they stand in the configuration.
-    ///
-    /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
-        self.local.check(Section(&section.key("local")))?;
-        self.redis.check(Section(&section.key("redis")))
-    }
-}
-
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum CacheKind {
-    /// In this process.
-    #[default]
-    Local,
-    Redis,
-}
-
-/// Opens the cache that is configured. Redis need not be there yet.
-///
-/// # Errors
-/// [`CacheError::Address`].
-pub fn open(config: &CacheConfig, lifetimes: Lifetimes) -> Result<Arc<dyn Cache>, CacheError> {
-    match config.kind {
-        CacheKind::Local => Ok(Arc::new(local::LocalCache::new(&config.local, lifetimes))),
-        CacheKind::Redis => Ok(Arc::new(redis::RedisCache::open(&config.redis, lifetimes)?)),
-    }
 }

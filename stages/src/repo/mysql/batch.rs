@@ -3,16 +3,17 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use schemas::ids::{MessageId, Seq};
-use sqlx::mysql::MySqlArguments;
+use schemas::ids::MessageId;
+use sqlx::mysql::{MySqlArguments, MySqlConnection};
 use sqlx::{Arguments, AssertSqlSafe};
 
-use super::Session;
-use super::json::{self, given_user_seqs};
+use super::json;
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
+use crate::repo::sql::fault::Fault;
+use crate::repo::sql::rows::RaisedRow;
+use crate::repo::sql::session::Session;
 use crate::repo::sql::tables::{Batches, UserSeq};
-use crate::repo::sql::{Fault, RaisedRow};
 
 /// A row that is there already is written over with itself, if it is the very message; with NULL, which
 /// the column refuses, if it is another. (IGNORE would take errors for warnings, and the number of rows that
@@ -48,6 +49,15 @@ static ADD_PARTICIPANTS: LazyLock<MultiRow> = LazyLock::new(|| {
     )
 });
 
+/// Rows of a user, a conversation and a seq, as table `given (user_id, conversation_id, seq_id)`.
+macro_rules! given_user_seqs {
+    () => {
+        "JSON_TABLE(?, '$[*]' COLUMNS (user_id BIGINT PATH '$[0]', \
+         conversation_id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[1]', \
+         seq_id BIGINT PATH '$[2]')) AS given"
+    };
+}
+
 /// From where those read who have a conversation without joining it: the two of a pair, and whoever speaks in the world.
 const FIRST_SEQ: i64 = 1;
 
@@ -55,7 +65,7 @@ const FIRST_SEQ: i64 = 1;
 const BAD_NULL: u16 = 1_048;
 
 #[async_trait]
-impl Batches for Session {
+impl Batches for MySqlConnection {
     async fn advance_conversations(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
         let mut tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&*c.text, c.tip?))).collect();
         tips.sort_unstable_by_key(|(text, _)| *text);
@@ -84,46 +94,6 @@ impl Batches for Session {
             }
         }
         Ok(None)
-    }
-
-    async fn holders(&mut self, id: MessageId, conversation: &str, seq: Seq) -> Result<Vec<(i64, String, i64)>, Fault> {
-        let rows = sqlx::query_as(
-            "SELECT message_id, conversation_id, seq_id FROM messages WHERE message_id = ? \
-             UNION SELECT message_id, conversation_id, seq_id FROM messages WHERE conversation_id = ? AND seq_id = ?",
-        );
-        Ok(rows.bind(id.0).bind(conversation).bind(seq.0).fetch_all(self).await?)
-    }
-
-    async fn edit(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
-        sqlx::query(
-            "UPDATE messages SET content = ?, edited_at = ?, changed_seq = ? WHERE conversation_id = ? \
-             AND seq_id = ? AND sender_id = ? AND kind IN ('text', 'image', 'file') \
-             AND NOT recalled AND changed_seq < ?",
-        )
-        .bind(&*change.message.content)
-        .bind(change.message.created_at)
-        .bind(change.message.seq_id.0)
-        .bind(conversation)
-        .bind(target.0)
-        .bind(change.message.sender_id.0)
-        .bind(change.message.seq_id.0)
-        .execute(self)
-        .await?;
-        Ok(())
-    }
-
-    async fn recall(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
-        sqlx::query(
-            "UPDATE messages SET content = '', recalled = TRUE, changed_seq = ? WHERE conversation_id = ? \
-             AND seq_id = ? AND sender_id = ? AND kind IN ('text', 'image', 'file') AND NOT recalled",
-        )
-        .bind(change.message.seq_id.0)
-        .bind(conversation)
-        .bind(target.0)
-        .bind(change.message.sender_id.0)
-        .execute(self)
-        .await?;
-        Ok(())
     }
 
     async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
@@ -177,7 +147,7 @@ impl Batches for Session {
 }
 
 async fn insert(
-    session: &mut Session,
+    session: &mut MySqlConnection,
     sql: Arc<str>,
     digest: &Digest<'_>,
     rows: &[Row<'_>],
@@ -201,7 +171,7 @@ async fn insert(
 
 /// Runs one of the statements over its share of the rows.
 async fn run<T>(
-    session: &mut Session,
+    session: &mut MySqlConnection,
     sql: Arc<str>,
     statement: &MultiRow,
     rows: &[T],
@@ -221,14 +191,14 @@ fn is_bad_null(error: &dyn sqlx::error::DatabaseError) -> bool {
 /// The first of these rows whose place or id is another's: the statement, which has failed as a whole,
 /// does not say.
 async fn first_missing(
-    session: &mut Session,
+    session: &mut MySqlConnection,
     digest: &Digest<'_>,
     rows: &[Row<'_>],
 ) -> Result<Option<MessageId>, Fault> {
     for row in rows {
         let m = row.message;
         let text = text_of(digest, row);
-        let held = session.holders(m.message_id, text, m.seq_id).await?;
+        let held = Session::MySql(session).holders(m.message_id, text, m.seq_id).await?;
         if held.iter().any(|(id, conversation, seq)| (*id, &**conversation, *seq) != (m.message_id.0, text, m.seq_id.0))
         {
             return Ok(Some(m.message_id));
@@ -238,7 +208,7 @@ async fn first_missing(
 }
 
 /// Runs a statement over users, conversations and seqs.
-async fn each(session: &mut Session, sql: &'static str, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+async fn each(session: &mut MySqlConnection, sql: &'static str, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
     if rows.is_empty() {
         return Ok(());
     }

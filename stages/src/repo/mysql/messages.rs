@@ -1,19 +1,14 @@
-//! Reading messages: as they are now.
+//! Pages of messages, as they are now.
 
 use async_trait::async_trait;
-use schemas::ids::{ConversationId, MessageId, Seq};
+use schemas::ids::{ConversationId, Seq};
+use sqlx::mysql::MySqlConnection;
 
-use super::Session;
-use super::json::{self, given_ids, given_places};
+use super::json;
 use crate::repo::model::Message;
-use crate::repo::sql::tables::{Messages, Slice, Sliced};
-use crate::repo::sql::{Fault, limit_of, message_columns, messages_of, sliced_of};
-
-macro_rules! select_messages {
-    ($given:expr, $messages:literal) => {
-        concat!("SELECT m.conversation_id, ", message_columns!(), " FROM ", $given, $messages)
-    };
-}
+use crate::repo::sql::fault::Fault;
+use crate::repo::sql::rows::{Sliced, limit_of, message_columns, messages_of, sliced_of};
+use crate::repo::sql::tables::{Pages, Slice};
 
 /// A page of conversation `?`, whose newest seq comes with each row.
 macro_rules! select_slice {
@@ -28,38 +23,18 @@ macro_rules! select_slice {
 }
 
 #[async_trait]
-impl Messages for Session {
-    async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, Fault> {
-        let given = json::ids(ids.iter().copied());
-        let sql = select_messages!(given_ids!(), " STRAIGHT_JOIN messages m ON m.message_id = given.id");
-        messages_of(sqlx::query_as(sql).bind(given).fetch_all(self).await?)
-    }
-
+impl Pages for MySqlConnection {
     async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault> {
         let given = json::rows(conversations.iter().zip(seqs).map(|(&text, &seq)| [text.into(), seq.into()]));
-        let sql = select_messages!(
-            given_places!(),
-            " STRAIGHT_JOIN messages m ON m.conversation_id = given.conversation_id AND m.seq_id = given.seq_id"
+        const SQL: &str = concat!(
+            "SELECT m.conversation_id, ",
+            message_columns!(),
+            " FROM JSON_TABLE(?, '$[*]' COLUMNS ( \
+             conversation_id VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin PATH '$[0]', \
+             seq_id BIGINT PATH '$[1]')) AS given \
+             STRAIGHT_JOIN messages m ON m.conversation_id = given.conversation_id AND m.seq_id = given.seq_id"
         );
-        messages_of(sqlx::query_as(sql).bind(given).fetch_all(self).await?)
-    }
-
-    async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("", "messages m WHERE m.message_id > ? ORDER BY m.message_id LIMIT ?");
-        messages_of(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
-    }
-
-    async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("", "messages m ORDER BY m.message_id DESC LIMIT ?");
-        messages_of(sqlx::query_as(sql).bind(limit_of(limit)).fetch_all(self).await?)
-    }
-
-    async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = ?")
-            .bind(conversation.to_string())
-            .fetch_optional(self)
-            .await?;
-        Ok(Seq(row.map_or(0, |(seq,)| seq)))
+        messages_of(sqlx::query_as(SQL).bind(given).fetch_all(self).await?)
     }
 
     async fn slice(

@@ -4,25 +4,25 @@
 //! JSON value, which `JSON_TABLE` turns into rows: the statement is the same whatever their number.
 
 mod batch;
-mod conversations;
-mod groups;
 mod json;
-mod members;
 mod messages;
-mod tokens;
-mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool};
 use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql};
 use tokio::time::timeout;
 
-use super::sql::{
-    Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table, migrator,
-};
+use super::sql::SqlStore;
+use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::fault::Fault;
+use super::sql::migrations::migrator;
+use super::sql::pools::Pools;
+use super::sql::server::{Access, MIGRATION_TIME_MAX, ServerConfig};
+use super::sql::session::Session;
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in MariaDB or MySQL.
@@ -41,15 +41,16 @@ impl MySqlStore {
             move |fault| explain::<MySql>(&name, doing, fault)
         };
         migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
-        let pool =
-            pool(config, Access::ReadWrite).connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let connect = async |access| pool(config, access).connect_with(options.clone()).await;
+        let writer = connect(Access::ReadWrite).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let reader = connect(Access::ReadOnly).await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
         let mut copies: Vec<(String, MySqlPool)> = Vec::with_capacity(replicas.len());
         for replica in replicas {
             let (name, options) = parse(replica)?;
-            copies.push((name, self::pool(config, Access::ReadOnly).connect_lazy_with(options)));
+            copies.push((name, pool(config, Access::ReadOnly).connect_lazy_with(options)));
         }
-        let pools = Pools::shared(pool).with_replicas(copies, config);
-        Ok(Self::new(name, pools, config.call_time_max()))
+        let pools = Pools::apart(writer, reader).with_replicas(copies, config);
+        Ok(Self::new(name, pools, config.call_times()))
     }
 
     /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
@@ -63,15 +64,8 @@ impl MySqlStore {
         // A pool would try again until its time is over, and then not tell why.
         connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
         let pool = pool(config, Access::ReadOnly).connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
-        Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
+        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
     }
-}
-
-/// What a session may do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Access {
-    ReadWrite,
-    ReadOnly,
 }
 
 /// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
@@ -92,7 +86,7 @@ fn parse(url: &str) -> Result<(String, MySqlConnectOptions), StoreError> {
 
 fn pool(config: &ServerConfig, access: Access) -> PoolOptions<MySql> {
     let config = config.clone();
-    config.pool().after_connect(move |connection, _| {
+    config.pool(access).after_connect(move |connection, _| {
         let config = config.clone();
         Box::pin(async move { prepare_session(connection, &config, access).await })
     })
@@ -122,11 +116,11 @@ async fn prepare_session(
     let sql = if version.contains("MariaDB") {
         format!(
             "SET SESSION max_statement_time = {:.3}",
-            Duration::from_millis(config.statement_timeout_ms).as_secs_f64()
+            Duration::from_millis(config.statement_ms(access)).as_secs_f64()
         )
     } else {
         // MySQL bounds reads so; its writes are bounded by the locks they wait for, and by the call.
-        format!("SET SESSION max_execution_time = {}", config.statement_timeout_ms)
+        format!("SET SESSION max_execution_time = {}", config.statement_ms(access))
     };
     connection.execute(AssertSqlSafe(sql)).await?;
     Ok(())
@@ -164,36 +158,27 @@ async fn migrate(options: &MySqlConnectOptions, config: &ServerConfig) -> Result
 impl Dialect for MySql {
     const BEGIN: &'static str = "BEGIN";
 
-    fn outlook(error: &sqlx::Error) -> Outlook {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Outlook::Passes
-            }
-            sqlx::Error::Database(e) => {
-                outlook_of_number(e.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
-            }
-            _ => Outlook::Stays,
-        }
+    fn session(connection: &mut MySqlConnection) -> Session<'_> {
+        Session::MySql(connection)
+    }
+
+    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
+        meaning_of_number(error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
     }
 }
 
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>,
 /// <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>
-fn outlook_of_number(number: u16) -> Outlook {
+fn meaning_of_number(number: u16) -> Meaning {
     match number {
         // Read only: the server is a replica, or was made one.
-        1290 | 1792 | 1836 => Outlook::PassesElsewhere,
+        1290 | 1792 | 1836 => Meaning::Transient { reconnect: true },
         // Disk full; out of memory; too many connections, in all and of this user; resources used up; table full.
-        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Outlook::Passes,
+        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Meaning::PASSES,
         // Shutdown; connections lost and killed; a statement interrupted, or too long (MariaDB, MySQL).
-        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Outlook::Passes,
+        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Meaning::PASSES,
         // Waited too long for a lock; deadlock; changed since it was read.
-        1205 | 1213 | 1020 => Outlook::Passes,
-        _ => Outlook::Stays,
+        1205 | 1213 | 1020 => Meaning::PASSES,
+        _ => Meaning::Permanent,
     }
 }
-
-identity_table!(Session, "INSERT IGNORE", "", "?");
-
-/// The statements, on a connection.
-type Session = MySqlConnection;

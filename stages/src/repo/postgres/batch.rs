@@ -1,13 +1,14 @@
 //! Writing a batch of messages: an array for each column.
 
 use async_trait::async_trait;
-use schemas::ids::{MessageId, Seq};
+use schemas::ids::MessageId;
 use sqlx::Executor;
+use sqlx::postgres::PgConnection;
 
-use super::Session;
 use crate::repo::digest::{Digest, Row};
+use crate::repo::sql::fault::Fault;
+use crate::repo::sql::rows::RaisedRow;
 use crate::repo::sql::tables::{Batches, UserSeq};
-use crate::repo::sql::{Fault, RaisedRow};
 
 /// Rows a statement: more save nothing. A row of the longest content makes some 40 MB of them.
 const STATEMENT_ROWS_MAX: usize = 4_096;
@@ -32,7 +33,7 @@ const INSERT_NEW: &str = insert_messages!("");
 const INSERT_MISSING: &str = insert_messages!(" ON CONFLICT DO NOTHING");
 
 #[async_trait]
-impl Batches for Session {
+impl Batches for PgConnection {
     async fn advance_conversations(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
         let mut tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&*c.text, c.tip?))).collect();
         tips.sort_unstable_by_key(|(text, _)| *text);
@@ -73,45 +74,6 @@ impl Batches for Session {
             }
         }
         Ok(None)
-    }
-
-    async fn holders(&mut self, id: MessageId, conversation: &str, seq: Seq) -> Result<Vec<(i64, String, i64)>, Fault> {
-        let rows = sqlx::query_as(
-            "SELECT message_id, conversation_id, seq_id FROM messages \
-             WHERE message_id = $1 OR (conversation_id = $2 AND seq_id = $3)",
-        );
-        Ok(rows.bind(id.0).bind(conversation).bind(seq.0).fetch_all(self).await?)
-    }
-
-    async fn edit(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
-        sqlx::query(
-            "UPDATE messages SET content = $1, edited_at = $2, changed_seq = $3 WHERE conversation_id = $4 \
-             AND seq_id = $5 AND sender_id = $6 AND kind IN ('text', 'image', 'file') \
-             AND NOT recalled AND changed_seq < $3",
-        )
-        .bind(&*change.message.content)
-        .bind(change.message.created_at)
-        .bind(change.message.seq_id.0)
-        .bind(conversation)
-        .bind(target.0)
-        .bind(change.message.sender_id.0)
-        .execute(self)
-        .await?;
-        Ok(())
-    }
-
-    async fn recall(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
-        sqlx::query(
-            "UPDATE messages SET content = '', recalled = TRUE, changed_seq = $1 WHERE conversation_id = $2 \
-             AND seq_id = $3 AND sender_id = $4 AND kind IN ('text', 'image', 'file') AND NOT recalled",
-        )
-        .bind(change.message.seq_id.0)
-        .bind(conversation)
-        .bind(target.0)
-        .bind(change.message.sender_id.0)
-        .execute(self)
-        .await?;
-        Ok(())
     }
 
     async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
@@ -162,7 +124,7 @@ impl Batches for Session {
 
 /// How many were inserted.
 async fn insert(
-    session: &mut Session,
+    session: &mut PgConnection,
     sql: &'static str,
     digest: &Digest<'_>,
     rows: &[Row<'_>],
@@ -190,7 +152,7 @@ fn is_unique_violation(error: &sqlx::Error) -> bool {
 
 /// Some rows were there already: each must be the very message. The first that is not.
 async fn first_missing(
-    session: &mut Session,
+    session: &mut PgConnection,
     digest: &Digest<'_>,
     rows: &[Row<'_>],
 ) -> Result<Option<MessageId>, Fault> {
@@ -209,7 +171,7 @@ async fn first_missing(
 }
 
 /// Runs a statement over users, conversations and seqs.
-async fn each(session: &mut Session, sql: &'static str, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+async fn each(session: &mut PgConnection, sql: &'static str, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
     for rows in rows.chunks(STATEMENT_ROWS_MAX) {
         sqlx::query(sql)
             .bind(column(rows, |row| row.user))

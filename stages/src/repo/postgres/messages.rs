@@ -1,18 +1,13 @@
-//! Reading messages: as they are now.
+//! Pages of messages, as they are now.
 
 use async_trait::async_trait;
-use schemas::ids::{ConversationId, MessageId, Seq, UserId};
+use schemas::ids::{ConversationId, Seq};
+use sqlx::postgres::PgConnection;
 
-use super::Session;
 use crate::repo::model::Message;
-use crate::repo::sql::tables::{Messages, Slice, Sliced};
-use crate::repo::sql::{Fault, limit_of, message_columns, messages_of, sliced_of};
-
-macro_rules! select_messages {
-    ($rest:literal) => {
-        concat!("SELECT m.conversation_id, ", message_columns!(), " FROM messages m ", $rest)
-    };
-}
+use crate::repo::sql::fault::Fault;
+use crate::repo::sql::rows::{Sliced, limit_of, message_columns, messages_of, sliced_of};
+use crate::repo::sql::tables::{Pages, Slice};
 
 /// A page of conversation `$1`, whose newest seq comes with each row.
 macro_rules! select_slice {
@@ -26,39 +21,15 @@ macro_rules! select_slice {
     };
 }
 
-/// Ids as an array.
-pub(super) fn numbers(users: &[UserId]) -> Vec<i64> {
-    users.iter().map(|user| user.0).collect()
-}
-
 #[async_trait]
-impl Messages for Session {
-    async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, Fault> {
-        messages_of(sqlx::query_as(select_messages!("WHERE m.message_id = ANY($1)")).bind(ids).fetch_all(self).await?)
-    }
-
+impl Pages for PgConnection {
     async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault> {
-        let sql =
-            select_messages!("WHERE (m.conversation_id, m.seq_id) IN (SELECT * FROM UNNEST($1::text[], $2::bigint[]))");
-        messages_of(sqlx::query_as(sql).bind(conversations).bind(seqs).fetch_all(self).await?)
-    }
-
-    async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("WHERE m.message_id > $1 ORDER BY m.message_id LIMIT $2");
-        messages_of(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
-    }
-
-    async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("ORDER BY m.message_id DESC LIMIT $1");
-        messages_of(sqlx::query_as(sql).bind(limit_of(limit)).fetch_all(self).await?)
-    }
-
-    async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = $1")
-            .bind(conversation.to_string())
-            .fetch_optional(self)
-            .await?;
-        Ok(Seq(row.map_or(0, |(seq,)| seq)))
+        const SQL: &str = concat!(
+            "SELECT m.conversation_id, ",
+            message_columns!(),
+            " FROM messages m WHERE (m.conversation_id, m.seq_id) IN (SELECT * FROM UNNEST($1::text[], $2::bigint[]))"
+        );
+        messages_of(sqlx::query_as(SQL).bind(conversations).bind(seqs).fetch_all(self).await?)
     }
 
     async fn slice(

@@ -4,23 +4,23 @@
 //! whatever the number of rows, and is planned once a connection.
 
 mod batch;
-mod conversations;
-mod groups;
-mod members;
 mod messages;
-mod tokens;
-mod users;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError, PgPool};
 use sqlx::{ConnectOptions, Connection, Postgres};
 use tokio::time::timeout;
 
-use super::sql::{
-    Dialect, Fault, MIGRATION_TIME_MAX, Outlook, Pools, ServerConfig, SqlStore, explain, identity_table, migrator,
-};
+use super::sql::SqlStore;
+use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::fault::Fault;
+use super::sql::migrations::migrator;
+use super::sql::pools::Pools;
+use super::sql::server::{Access, MIGRATION_TIME_MAX, ServerConfig};
+use super::sql::session::Session;
 use super::store::StoreError;
 
 /// A [`Store`](super::store::Store) in PostgreSQL.
@@ -39,14 +39,17 @@ impl PostgresStore {
             move |fault| explain::<Postgres>(&name, doing, fault)
         };
         migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
-        let pool = config.pool().connect_with(options).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let connect = async |access| config.pool(access).connect_with(with(&options, config, access)).await;
+        let writer = connect(Access::ReadWrite).await.map_err(Fault::Sql).map_err(failed("open"))?;
+        let reader = connect(Access::ReadOnly).await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
         let mut copies: Vec<(String, PgPool)> = Vec::with_capacity(replicas.len());
         for replica in replicas {
             let (name, options) = parse(replica, config)?;
-            copies.push((name, config.pool().connect_lazy_with(options)));
+            let options = with(&options, config, Access::ReadOnly);
+            copies.push((name, config.pool(Access::ReadOnly).connect_lazy_with(options)));
         }
-        let pools = Pools::shared(pool).with_replicas(copies, config);
-        Ok(Self::new(name, pools, config.call_time_max()))
+        let pools = Pools::apart(writer, reader).with_replicas(copies, config);
+        Ok(Self::new(name, pools, config.call_times()))
     }
 
     /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
@@ -56,12 +59,12 @@ impl PostgresStore {
     /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
     pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
         let (name, options) = parse(url, config)?;
-        let options = options.options([("default_transaction_read_only", "on")]);
+        let options = with(&options, config, Access::ReadOnly);
         let failed = |fault| explain::<Postgres>(&name, "open for reading", fault);
         // A pool would try again until its time is over, and then not tell why.
         connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
-        let pool = config.pool().connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
-        Ok(Self::new(name, Pools::shared(pool), config.call_time_max()))
+        let pool = config.pool(Access::ReadOnly).connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
+        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
     }
 }
 
@@ -75,7 +78,6 @@ fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions),
     let database = options.get_database().unwrap_or_else(|| options.get_username());
     let name = format!("PostgreSQL at {}:{}/{database}", options.get_host(), options.get_port());
     let options = options.application_name("gochat").options([
-        ("statement_timeout", config.statement_timeout_ms.to_string()),
         ("lock_timeout", config.lock_timeout_ms.to_string()),
         // A process that stands still in a transaction gives its locks back.
         ("idle_in_transaction_session_timeout", config.call_timeout_ms.to_string()),
@@ -84,6 +86,15 @@ fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions),
         ("plan_cache_mode", "force_generic_plan".to_owned()),
     ]);
     Ok((name, options))
+}
+
+/// A session that may do this, and no statement of which takes longer than it may.
+fn with(options: &PgConnectOptions, config: &ServerConfig, access: Access) -> PgConnectOptions {
+    let options = options.clone().options([("statement_timeout", config.statement_ms(access).to_string())]);
+    match access {
+        Access::ReadOnly => options.options([("default_transaction_read_only", "on")]),
+        Access::ReadWrite => options,
+    }
 }
 
 /// A connection of its own.
@@ -107,35 +118,26 @@ async fn migrate(options: &PgConnectOptions, config: &ServerConfig) -> Result<()
 impl Dialect for Postgres {
     const BEGIN: &'static str = "BEGIN";
 
-    fn outlook(error: &sqlx::Error) -> Outlook {
-        match error {
-            sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-                Outlook::Passes
-            }
-            sqlx::Error::Database(e) => {
-                outlook_of_sqlstate(e.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
-            }
-            _ => Outlook::Stays,
-        }
+    fn session(connection: &mut PgConnection) -> Session<'_> {
+        Session::Postgres(connection)
+    }
+
+    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
+        meaning_of_sqlstate(error.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
     }
 }
 
-fn outlook_of_sqlstate(code: &str) -> Outlook {
+fn meaning_of_sqlstate(code: &str) -> Meaning {
     match (code.get(..2), code) {
         // A read-only transaction: the server is a standby, or was made one.
-        (_, "25006") => Outlook::PassesElsewhere,
+        (_, "25006") => Meaning::Transient { reconnect: true },
         // Serialization failure, deadlock, lock timeout, idle in transaction; statement timeout and other
         // cancelled statements.
-        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => Outlook::Passes,
+        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => Meaning::PASSES,
         // Shutdown, crash of another session, not yet started.
-        (_, "57P01" | "57P02" | "57P03") => Outlook::Passes,
+        (_, "57P01" | "57P02" | "57P03") => Meaning::PASSES,
         // Connection exceptions; out of memory, disk or connections; I/O errors.
-        (Some("08" | "53" | "58"), _) => Outlook::Passes,
-        _ => Outlook::Stays,
+        (Some("08" | "53" | "58"), _) => Meaning::PASSES,
+        _ => Meaning::Permanent,
     }
 }
-
-identity_table!(Session, "INSERT", " ON CONFLICT DO NOTHING", "$1");
-
-/// The statements, on a connection.
-type Session = PgConnection;

@@ -1,7 +1,7 @@
 //! The gRPC services: requests judged, handed to the store or the log, and answered.
 //!
-//! Every service is a trait on [`Repo`]. Its methods are one line each: [`answer`] is the one place
-//! where a failure becomes a status, so that nothing internal ever leaves.
+//! Every service is a trait on [`Repo`]. Its methods are one line each: [`answer`] is where a failure becomes a
+//! status.
 
 mod auth;
 mod conversations;
@@ -13,22 +13,19 @@ mod users;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use schemas::causes::causes;
-use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};
 use schemas::ids::UserId;
 use schemas::snowflake::Snowflake;
 use schemas::token::SigningKey;
 use tokio::sync::Notify;
-use tonic::metadata::{MetadataMap, MetadataValue};
-use tonic::{Code, Response, Status};
 use topics::backlog::Backlog;
 use topics::clock::Clock;
-use topics::log::{Class as LogClass, Log, LogError};
+use topics::log::Log;
 
-use super::cache::{Cache, CacheError};
+use super::cache::Cache;
+pub(super) use super::call::{CallError, answer, status_of};
 use super::config::RepoConfig;
 use super::passwords::Passwords;
-use super::store::{Class, Store, StoreError};
+use super::store::ServiceStore;
 
 /// Tells whether a user is online anywhere.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
@@ -38,7 +35,7 @@ pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
 pub(super) struct Repo(pub(super) Arc<RepoInner>);
 
 pub(super) struct RepoInner {
-    pub(super) store: Arc<dyn Store>,
+    pub(super) store: Arc<dyn ServiceStore>,
     pub(super) log: Arc<dyn Log>,
     pub(super) is_online: IsOnline,
     pub(super) signing_key: Arc<SigningKey>,
@@ -66,77 +63,4 @@ impl Repo {
         let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.next(self.clock.now_ms(), None).map_err(|e| CallError::internal("no new id", e))
     }
-}
-
-/// Why a call fails.
-#[derive(Debug, thiserror::Error)]
-pub(super) enum CallError {
-    /// The caller is told why.
-    #[error("refused: {0}")]
-    Refused(#[from] Refusal),
-    /// The store failed.
-    #[error("the store failed")]
-    Store(#[from] StoreError),
-    /// The cache failed where nothing else knows.
-    #[error("the cache failed")]
-    Cache(#[from] CacheError),
-    /// The log failed.
-    #[error("the log failed")]
-    Log(#[from] LogError),
-    /// Anything else of ours.
-    #[error("{what}")]
-    Internal {
-        what: &'static str,
-        #[source]
-        source: Box<dyn std::error::Error + Send + Sync>,
-    },
-}
-
-impl CallError {
-    pub(super) fn internal(what: &'static str, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
-        Self::Internal { what, source: source.into() }
-    }
-
-    /// What the caller is told.
-    fn refusal(&self) -> Refusal {
-        let busy = || Refusal::new(ErrorCode::Busy, "something this needs does not answer now: try again");
-        let internal = || Refusal::new(ErrorCode::Internal, "something went wrong here, not with you");
-        match self {
-            Self::Refused(refusal) => refusal.clone(),
-            Self::Store(error) => match error.class() {
-                Class::Refused(refusal) => refusal,
-                Class::Retry => busy(),
-                Class::Fatal => internal(),
-            },
-            Self::Cache(CacheError::Away { .. }) => busy(),
-            Self::Cache(CacheError::Unreadable { .. } | CacheError::Address(_)) => internal(),
-            Self::Log(LogError::Closed) => busy(),
-            Self::Log(error) => match error.class() {
-                LogClass::Retry | LogClass::Abort | LogClass::Rebuild => busy(),
-                LogClass::Fatal => internal(),
-            },
-            Self::Internal { .. } => internal(),
-        }
-    }
-}
-
-/// The answer to a call. What went wrong inside is logged, with its causes, and not told.
-fn answer<T>(call: &'static str, result: Result<T, CallError>) -> Result<Response<T>, Status> {
-    result.map(Response::new).map_err(|error| status_of(call, &error))
-}
-
-fn status_of(call: &'static str, error: &CallError) -> Status {
-    let refusal = error.refusal();
-    match (error, refusal.code) {
-        // What a limit of ours refuses has not failed. Whoever watches store, cache and log tells that they are
-        // away; there may be very many calls meanwhile.
-        (_, ErrorCode::Busy) => tracing::debug!(call, %error, "a call was refused"),
-        (_, ErrorCode::Internal) => {
-            tracing::error!(call, error = causes(error), "a call failed");
-        }
-        _ => tracing::debug!(call, %refusal, "a call was refused"),
-    }
-    let mut metadata = MetadataMap::new();
-    metadata.insert(GRPC_CODE_METADATA, MetadataValue::from(refusal.code.code()));
-    Status::with_metadata(Code::from_i32(refusal.code.grpc_code()), refusal.message, metadata)
 }

@@ -9,68 +9,100 @@ use schemas::ids::{MessageId, Seq, UserId};
 use schemas::kind::EventClass;
 use schemas::records::Sequenced;
 
-use super::Fault;
+use super::fault::Fault;
 use super::rows::raised_mark_of;
-use super::tables::{Tables, UserSeq};
+use super::session::{Session, values};
+use super::statement::Statement;
+use super::tables::UserSeq;
 use crate::repo::digest::{Digest, Row};
 use crate::repo::model::RaisedMark;
 use crate::repo::store::StoreError;
 
-/// Writes a batch on a connection with an open transaction, and answers with the read marks that it raised.
-pub(super) async fn write(tables: &mut dyn Tables, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, Fault> {
-    let digest = Digest::of(batch)?;
-    tables.advance_conversations(&digest).await?;
-    insert_messages(tables, &digest).await?;
-    for change in &digest.changes {
-        apply_change(tables, change, &digest).await?;
+impl Session<'_> {
+    /// Writes a batch in an open transaction, and answers with the read marks that it raised.
+    pub(super) async fn write_batch(&mut self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, Fault> {
+        let digest = Digest::of(batch)?;
+        self.batches().advance_conversations(&digest).await?;
+        self.insert_messages(&digest).await?;
+        for change in &digest.changes {
+            self.apply_change(change, &digest).await?;
+        }
+        let tables = self.batches();
+        tables.add_participants(&in_order(&digest.participants, &digest)).await?;
+        tables.raise_speakers(&in_order(&digest.group_speakers, &digest)).await?;
+        let raised = tables.raise_read_marks(&in_order(&digest.read_marks, &digest)).await?;
+        raised.into_iter().map(raised_mark_of).collect()
     }
-    tables.add_participants(&in_order(&digest.participants, &digest)).await?;
-    tables.raise_speakers(&in_order(&digest.group_speakers, &digest)).await?;
-    let raised = tables.raise_read_marks(&in_order(&digest.read_marks, &digest)).await?;
-    raised.into_iter().map(raised_mark_of).collect()
-}
 
-/// By place, which is how the rows lie: neighbours are written together.
-async fn insert_messages(tables: &mut dyn Tables, digest: &Digest<'_>) -> Result<(), Fault> {
-    let mut rows = digest.rows.clone();
-    rows.sort_unstable_by(|a, b| {
-        let text = |row: &Row<'_>| &digest.conversations[row.conversation].text;
-        text(a).cmp(text(b)).then(a.message.seq_id.cmp(&b.message.seq_id))
-    });
-    match tables.insert_messages(digest, &rows).await? {
-        None => Ok(()),
-        Some(refused) => Err(identity_taken(tables, digest, refused).await),
+    /// By place, which is how the rows lie: neighbours are written together.
+    async fn insert_messages(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
+        let mut rows = digest.rows.clone();
+        rows.sort_unstable_by(|a, b| {
+            let text = |row: &Row<'_>| &digest.conversations[row.conversation].text;
+            text(a).cmp(text(b)).then(a.message.seq_id.cmp(&b.message.seq_id))
+        });
+        match self.batches().insert_messages(digest, &rows).await? {
+            None => Ok(()),
+            Some(refused) => Err(self.identity_taken(digest, refused).await?),
+        }
     }
-}
 
-async fn identity_taken(tables: &mut dyn Tables, digest: &Digest<'_>, id: MessageId) -> Fault {
-    let Some(row) = digest.rows.iter().find(|row| row.message.message_id == id) else {
-        return Fault::Unreadable(format!("message {id} where none was asked for"));
-    };
-    let text = &digest.conversations[row.conversation].text;
-    let held = match tables.holders(id, text, row.message.seq_id).await {
-        Ok(held) => held,
-        Err(fault) => return fault,
-    };
-    let held: Vec<_> = held.iter().map(|(id, text, seq)| format!("message {id} ({text} seq {seq})")).collect();
-    Fault::Store(StoreError::IdentityTaken {
-        conversation: row.message.conversation_id,
-        seq: row.message.seq_id,
-        given: id,
-        stored: held.join(" and "),
-    })
-}
+    async fn identity_taken(&mut self, digest: &Digest<'_>, id: MessageId) -> Result<Fault, Fault> {
+        let Some(row) = digest.rows.iter().find(|row| row.message.message_id == id) else {
+            return Ok(Fault::Unreadable(format!("message {id} where none was asked for")));
+        };
+        let held = self.holders(id, &digest.conversations[row.conversation].text, row.message.seq_id).await?;
+        let held: Vec<_> = held.iter().map(|(id, text, seq)| format!("message {id} ({text} seq {seq})")).collect();
+        Ok(Fault::Store(StoreError::IdentityTaken {
+            conversation: row.message.conversation_id,
+            seq: row.message.seq_id,
+            given: id,
+            stored: held.join(" and "),
+        }))
+    }
 
-/// Changes the target of an edit or recall: an earlier message of the same sender, forward only.
-async fn apply_change(tables: &mut dyn Tables, change: &Row<'_>, digest: &Digest<'_>) -> Result<(), Fault> {
-    let Some(target) = change.message.target_seq.filter(|&target| target < change.message.seq_id) else {
-        return Ok(());
-    };
-    let conversation = &*digest.conversations[change.conversation].text;
-    match change.message.kind.class() {
-        EventClass::Edit => tables.edit(change, conversation, target).await,
-        EventClass::Recall => tables.recall(change, conversation, target).await,
-        EventClass::Message | EventClass::Reaction | EventClass::System => Ok(()),
+    /// The messages that hold this id or this place: id, conversation, seq.
+    pub async fn holders(
+        &mut self,
+        id: MessageId,
+        conversation: &str,
+        seq: Seq,
+    ) -> Result<Vec<(i64, String, i64)>, Fault> {
+        static SELECT: Statement = Statement::new(
+            "SELECT message_id, conversation_id, seq_id FROM messages WHERE message_id = $1 \
+             UNION SELECT message_id, conversation_id, seq_id FROM messages WHERE conversation_id = $2 AND seq_id = $3",
+        );
+        Ok(self.rows(&SELECT, values![id.0, conversation, seq.0]).await?)
+    }
+
+    /// Changes the target of an edit or recall: an earlier message of the same sender, forward only.
+    async fn apply_change(&mut self, change: &Row<'_>, digest: &Digest<'_>) -> Result<(), Fault> {
+        // A newer edit or a recall may have come before.
+        static EDIT: Statement = Statement::new(
+            "UPDATE messages SET content = $1, edited_at = $2, changed_seq = $3 WHERE conversation_id = $4 \
+             AND seq_id = $5 AND sender_id = $6 AND kind IN ('text', 'image', 'file') \
+             AND NOT recalled AND changed_seq < $3",
+        );
+        // For good.
+        static RECALL: Statement = Statement::new(
+            "UPDATE messages SET content = '', recalled = TRUE, changed_seq = $1 WHERE conversation_id = $2 \
+             AND seq_id = $3 AND sender_id = $4 AND kind IN ('text', 'image', 'file') AND NOT recalled",
+        );
+        let m = change.message;
+        let Some(target) = m.target_seq.filter(|&target| target < m.seq_id) else { return Ok(()) };
+        let conversation = &*digest.conversations[change.conversation].text;
+        match m.kind.class() {
+            EventClass::Edit => {
+                let seq = m.seq_id.0;
+                let edit = values![&*m.content, m.created_at, seq, conversation, target.0, m.sender_id];
+                self.run(&EDIT, edit).await?;
+            }
+            EventClass::Recall => {
+                self.run(&RECALL, values![m.seq_id.0, conversation, target.0, m.sender_id]).await?;
+            }
+            EventClass::Message | EventClass::Reaction | EventClass::System => {}
+        }
+        Ok(())
     }
 }
 

@@ -4,56 +4,91 @@ use std::collections::HashMap;
 
 use schemas::ids::{ConversationId, MessageId, Seq};
 
-use super::Fault;
-use super::tables::{Slice, Tables};
+use super::fault::Fault;
+use super::rows::{limit_of, message_columns, messages_of};
+use super::session::{Session, values};
+use super::statement::Statement;
+use super::tables::Slice;
 use crate::repo::model::{HistoryPage, HistoryRange, Message};
 
-/// In the order asked for.
-pub(super) async fn by_ids(tables: &mut dyn Tables, ids: &[MessageId]) -> Result<Vec<Message>, Fault> {
-    let numbers: Vec<_> = ids.iter().map(|id| id.0).collect();
-    let found = tables.messages_by_id(&numbers).await?;
-    let found: HashMap<_, _> = found.into_iter().map(|message| (message.message_id, message)).collect();
-    Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
+macro_rules! select_messages {
+    ($rest:literal) => {
+        concat!("SELECT m.conversation_id, ", message_columns!(), $rest)
+    };
 }
 
-pub(super) async fn at(
-    tables: &mut dyn Tables,
-    conversation: ConversationId,
-    seq: Seq,
-) -> Result<Option<Message>, Fault> {
-    Ok(tables.messages_at(&[conversation.to_string().as_str()], &[seq.0]).await?.pop())
-}
-
-/// A page of at most `limit`. One more is read, to see whether there are more.
-pub(super) async fn history(
-    tables: &mut dyn Tables,
-    conversation: ConversationId,
-    range: HistoryRange,
-    first: Seq,
-    limit: usize,
-) -> Result<HistoryPage, Fault> {
-    let slice = match range {
-        HistoryRange::Newest => Slice::Below(Seq(i64::MAX)),
-        HistoryRange::Before(seq) => Slice::Below(seq),
-        HistoryRange::After(seq) => Slice::Above(seq),
-    };
-    let mut page = tables.slice(conversation, first, slice, limit.saturating_add(1)).await?;
-    let last = match page.last_seq {
-        Some(last) => last,
-        // The last seq before the page: what comes between both is in the page, never missing from it.
-        None => {
-            let last = tables.head(conversation).await?;
-            page = tables.slice(conversation, first, slice, limit.saturating_add(1)).await?;
-            page.last_seq.unwrap_or(last)
-        }
-    };
-    let mut messages = page.messages;
-    let has_more = messages.len() > limit;
-    messages.truncate(limit);
-    match slice {
-        Slice::Below(_) => messages.reverse(),
-        Slice::Above(_) => {}
+impl Session<'_> {
+    /// In the order asked for.
+    pub(super) async fn messages(&mut self, ids: &[MessageId]) -> Result<Vec<Message>, Fault> {
+        static SELECT: Statement = Statement::new(select_messages!(" FROM messages m WHERE m.message_id = ANY($1)"))
+            .mysql(select_messages!(
+                " FROM UNNEST($1::bigint[]) AS given (id) STRAIGHT_JOIN messages m ON m.message_id = given.id"
+            ));
+        let numbers: Vec<_> = ids.iter().map(|id| id.0).collect();
+        let found = messages_of(self.rows(&SELECT, values![&*numbers]).await?)?;
+        let found: HashMap<_, _> = found.into_iter().map(|message| (message.message_id, message)).collect();
+        Ok(ids.iter().filter_map(|id| found.get(id).cloned()).collect())
     }
-    let newest = messages.last().map_or(Seq(0), |message| message.seq_id);
-    Ok(HistoryPage { messages, has_more, last_seq: newest.max(last) })
+
+    pub(super) async fn message_at(
+        &mut self,
+        conversation: ConversationId,
+        seq: Seq,
+    ) -> Result<Option<Message>, Fault> {
+        Ok(self.pages().messages_at(&[conversation.to_string().as_str()], &[seq.0]).await?.pop())
+    }
+
+    pub(super) async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
+        static SELECT: Statement =
+            Statement::new(select_messages!(" FROM messages m WHERE m.message_id > $1 ORDER BY m.message_id LIMIT $2"));
+        messages_of(self.rows(&SELECT, values![after.0, limit_of(limit)]).await?)
+    }
+
+    /// Those with the largest ids, largest first.
+    pub(super) async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
+        static SELECT: Statement =
+            Statement::new(select_messages!(" FROM messages m ORDER BY m.message_id DESC LIMIT $1"));
+        messages_of(self.rows(&SELECT, values![limit_of(limit)]).await?)
+    }
+
+    /// The newest seq of a conversation; 0: none.
+    pub(super) async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
+        static SELECT: Statement = Statement::new("SELECT last_seq FROM conversations WHERE conversation_id = $1");
+        let row: Option<(i64,)> = self.row(&SELECT, values![&conversation.to_string()]).await?;
+        Ok(Seq(row.map_or(0, |(seq,)| seq)))
+    }
+
+    /// A page of at most `limit`. One more is read, to see whether there are more.
+    pub(super) async fn history(
+        &mut self,
+        conversation: ConversationId,
+        range: HistoryRange,
+        first: Seq,
+        limit: usize,
+    ) -> Result<HistoryPage, Fault> {
+        let slice = match range {
+            HistoryRange::Newest => Slice::Below(Seq(i64::MAX)),
+            HistoryRange::Before(seq) => Slice::Below(seq),
+            HistoryRange::After(seq) => Slice::Above(seq),
+        };
+        let mut page = self.pages().slice(conversation, first, slice, limit.saturating_add(1)).await?;
+        let last = match page.last_seq {
+            Some(last) => last,
+            // The last seq before the page: what comes between both is in the page, never missing from it.
+            None => {
+                let last = self.head(conversation).await?;
+                page = self.pages().slice(conversation, first, slice, limit.saturating_add(1)).await?;
+                page.last_seq.unwrap_or(last)
+            }
+        };
+        let mut messages = page.messages;
+        let has_more = messages.len() > limit;
+        messages.truncate(limit);
+        match slice {
+            Slice::Below(_) => messages.reverse(),
+            Slice::Above(_) => {}
+        }
+        let newest = messages.last().map_or(Seq(0), |message| message.seq_id);
+        Ok(HistoryPage { messages, has_more, last_seq: newest.max(last) })
+    }
 }

@@ -1,38 +1,30 @@
-//! What the SQL stores share: everything but the statements.
+//! What the SQL stores share: everything but the statements over many rows.
 //!
 //! [`SqlStore`] is the [`Store`](super::store::Store) over connections of one database. It opens the transaction, bounds
-//! its time and says what went wrong; what happens in it is written once, over [`tables`], the
-//! statements, which each dialect has in its own words (`repo/sqlite`, `repo/postgres`, `repo/mysql`).
+//! its time and says what went wrong. What happens in it is written once, as methods of [`Session`](session::Session),
+//! most of it in statements that are [translated](statement) for each dialect. [`tables`] is what a dialect has in its
+//! own words (`repo/sqlite`, `repo/postgres`, `repo/mysql`).
 
 mod batch;
 mod conversations;
-mod fault;
+pub mod dialect;
+pub mod fault;
 mod groups;
-mod identity_table;
+mod identity;
+mod members;
 mod messages;
 pub(super) mod migrations;
-mod pools;
+mod outbox;
+pub mod pools;
 mod probe;
-mod rows;
+pub mod rows;
+pub mod server;
+pub mod session;
+mod statement;
 mod store;
 pub mod tables;
-mod token_table;
 mod tokens;
 mod users;
 
-pub use fault::Fault;
-pub(super) use identity_table::identity_table;
-pub(super) use migrations::migrator;
-pub use pools::{Pools, ServerConfig};
-pub(super) use rows::message_columns;
-use rows::parsed;
-pub use rows::{
-    GroupRow, MemberRow, MessageRow, OutboxColumns, RaisedRow, UserRow, credentials_of, group_of, limit_of, member_of,
-    membership_of, message_of, messages_of, outbox_row_of, read_mark_of, role_named, sign_in_of, sliced_of, user_of,
-};
-pub(super) use store::explain;
-pub use store::{Dialect, Outlook, SqlStore};
-pub(super) use token_table::token_table;
-
-/// How long bringing the tables up to date may take, waiting for another process to do it included.
-pub const MIGRATION_TIME_MAX: std::time::Duration = std::time::Duration::from_secs(5 * 60);
+pub use server::{Access, ServerConfig};
+pub use store::SqlStore;

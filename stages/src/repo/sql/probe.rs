@@ -7,10 +7,9 @@ use std::time::Duration;
 
 use sqlx::{ConnectOptions, Connection};
 
-use super::Fault;
+use super::dialect::{Dialect, settle, within};
+use super::fault::Fault;
 use super::pools::Connections;
-use super::store::{Dialect, settle, within};
-use super::tables::LogIdentity;
 
 /// The longest that a probe waits for a connection of the pool, and then for the answer.
 const STEP_TIME_MAX: Duration = Duration::from_millis(1_500);
@@ -49,7 +48,6 @@ async fn ask<DB: Dialect>(connection: &mut DB::Connection, question: Question) -
         Question::Commits => 1,
     };
     let mut transaction = connection.begin_with(DB::BEGIN).await?;
-    let tables: &mut DB::Connection = &mut transaction;
-    tables.touch_log_id(singleton).await?;
+    DB::session(&mut transaction).touch_log_id(singleton).await?;
     Ok(transaction.commit().await?)
 }

@@ -3,8 +3,7 @@
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
 
-use super::Fault;
-use super::tables::Sliced;
+use super::fault::Fault;
 use crate::repo::model::{
     Credentials, Group, Member, Membership, Message, OutboxRow, RaisedMark, ReadMark, Role, SignIn, User, UserStatus,
 };
@@ -31,6 +30,14 @@ pub type MessageRow<C, B = bool> = (C, i64, i64, i64, String, String, String, i6
 /// Messages of any conversation: the first column is its id.
 pub fn messages_of(rows: Vec<MessageRow<String>>) -> Result<Vec<Message>, Fault> {
     rows.into_iter().map(|row| Ok(message_of(parsed(&row.0)?, row))).collect()
+}
+
+/// Rows of a page, and the newest seq of the conversation in the same instant.
+#[derive(Debug)]
+pub struct Sliced {
+    pub messages: Vec<Message>,
+    /// `None` when there are no rows that could have brought it.
+    pub last_seq: Option<Seq>,
 }
 
 /// Messages of one conversation: the first column is its newest seq.
@@ -154,4 +161,9 @@ pub fn parsed<T: std::str::FromStr>(text: &str) -> Result<T, Fault> {
 /// A limit as SQL takes it.
 pub fn limit_of(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
+}
+
+/// Users as the numbers that SQL has.
+pub fn numbers(users: &[UserId]) -> Vec<i64> {
+    users.iter().map(|user| user.0).collect()
 }

@@ -6,53 +6,86 @@
 
 use schemas::ids::UserId;
 
-use super::Fault;
-use super::tables::Tables;
-use crate::repo::model::{NewToken, Rotation, TokenHash, UserStatus};
+use super::fault::Fault;
+use super::rows::sign_in_of;
+use super::session::{Session, values};
+use super::statement::Statement;
+use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
 
-pub(super) async fn start(
-    tables: &mut dyn Tables,
-    user: UserId,
-    family: i64,
-    token: NewToken,
-    now: i64,
-) -> Result<(), Fault> {
-    tables.lock_user(user).await?;
-    tables.delete_expired_tokens(user, now).await?;
-    tables.insert_token(user, family, token).await
-}
+impl Session<'_> {
+    pub(super) async fn start_family(
+        &mut self,
+        user: UserId,
+        family: i64,
+        token: NewToken,
+        now: i64,
+    ) -> Result<(), Fault> {
+        static DELETE_EXPIRED: Statement =
+            Statement::new("DELETE FROM refresh_tokens WHERE user_id = $1 AND expires_at <= $2");
+        self.lock_user(user).await?;
+        self.run(&DELETE_EXPIRED, values![user, now]).await?;
+        self.insert_token(user, family, token).await
+    }
 
-pub(super) async fn rotate(
-    tables: &mut dyn Tables,
-    used: TokenHash,
-    next: NewToken,
-    now: i64,
-) -> Result<Rotation, Fault> {
-    let Some(owner) = tables.token_owner(used).await? else { return Ok(Rotation::Unknown) };
-    let user = tables.lock_user(owner).await?;
-    let user = user.ok_or_else(|| Fault::Unreadable(format!("a refresh token of user {owner}, who is not there")))?;
-    let Some(kept) = tables.token(used).await? else { return Ok(Rotation::Unknown) };
-    if kept.used {
-        tables.delete_family(owner, kept.family).await?;
-        return Ok(Rotation::Reused);
-    }
-    if kept.expires_at <= now {
-        return Ok(Rotation::Unknown);
-    }
-    match user.status {
-        UserStatus::Active | UserStatus::Inactive => {}
-        UserStatus::Banned => {
-            tables.delete_family(owner, kept.family).await?;
-            return Ok(Rotation::Banned);
+    pub(super) async fn rotate_token(&mut self, used: TokenHash, next: NewToken, now: i64) -> Result<Rotation, Fault> {
+        static OWNER: Statement = Statement::new("SELECT user_id FROM refresh_tokens WHERE token_hash = $1");
+        static TOKEN: Statement =
+            Statement::new("SELECT family, used, expires_at FROM refresh_tokens WHERE token_hash = $1");
+        static USE: Statement = Statement::new("UPDATE refresh_tokens SET used = TRUE WHERE token_hash = $1");
+        let owner: Option<(i64,)> = self.row(&OWNER, values![&used]).await?;
+        let Some(owner) = owner.map(|(id,)| UserId(id)) else { return Ok(Rotation::Unknown) };
+        let user = self.lock_user(owner).await?;
+        let user =
+            user.ok_or_else(|| Fault::Unreadable(format!("a refresh token of user {owner}, who is not there")))?;
+        let kept: Option<(i64, bool, i64)> = self.row(&TOKEN, values![&used]).await?;
+        let Some((family, was_used, expires_at)) = kept else { return Ok(Rotation::Unknown) };
+        if was_used {
+            self.delete_family(owner, family).await?;
+            return Ok(Rotation::Reused);
         }
+        if expires_at <= now {
+            return Ok(Rotation::Unknown);
+        }
+        match user.status {
+            UserStatus::Active | UserStatus::Inactive => {}
+            UserStatus::Banned => {
+                self.delete_family(owner, family).await?;
+                return Ok(Rotation::Banned);
+            }
+        }
+        self.run(&USE, values![&used]).await?;
+        self.insert_token(owner, family, next).await?;
+        Ok(Rotation::Rotated { user, family })
     }
-    tables.use_token(used).await?;
-    tables.insert_token(owner, kept.family, next).await?;
-    Ok(Rotation::Rotated { user, family: kept.family })
-}
 
-/// Without its rows, no token of the family is known any more.
-pub(super) async fn revoke(tables: &mut dyn Tables, user: UserId, family: i64) -> Result<(), Fault> {
-    tables.lock_user(user).await?;
-    tables.delete_family(user, family).await
+    /// Without its rows, no token of the family is known any more.
+    pub(super) async fn revoke_family(&mut self, user: UserId, family: i64) -> Result<(), Fault> {
+        self.lock_user(user).await?;
+        self.delete_family(user, family).await
+    }
+
+    /// A sign-in goes on while the newest token of its family is good.
+    pub(super) async fn sign_in(&mut self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, Fault> {
+        static SELECT: Statement = Statement::new(
+            "SELECT u.status, EXISTS (SELECT 1 FROM refresh_tokens t WHERE t.user_id = u.user_id \
+             AND t.family = $1 AND NOT t.used AND t.expires_at > $2) FROM users u WHERE u.user_id = $3",
+        );
+        let row: Option<(String, bool)> = self.row(&SELECT, values![family, now, user]).await?;
+        row.map(sign_in_of).transpose()
+    }
+
+    async fn insert_token(&mut self, user: UserId, family: i64, token: NewToken) -> Result<(), Fault> {
+        static INSERT: Statement = Statement::new(
+            "INSERT INTO refresh_tokens (token_hash, family, user_id, used, expires_at) \
+             VALUES ($1, $2, $3, FALSE, $4)",
+        );
+        self.run(&INSERT, values![&token.hash, family, user, token.expires_at]).await?;
+        Ok(())
+    }
+
+    async fn delete_family(&mut self, user: UserId, family: i64) -> Result<(), Fault> {
+        static DELETE: Statement = Statement::new("DELETE FROM refresh_tokens WHERE user_id = $1 AND family = $2");
+        self.run(&DELETE, values![user, family]).await?;
+        Ok(())
+    }
 }

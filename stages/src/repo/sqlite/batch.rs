@@ -3,14 +3,15 @@
 use std::sync::{Arc, LazyLock};
 
 use async_trait::async_trait;
-use schemas::ids::{MessageId, Seq};
+use schemas::ids::MessageId;
+use sqlx::sqlite::SqliteConnection;
 
-use super::Session;
 use super::values::{Values, all, first, run};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
+use crate::repo::sql::fault::Fault;
+use crate::repo::sql::rows::RaisedRow;
 use crate::repo::sql::tables::{Batches, UserSeq};
-use crate::repo::sql::{Fault, RaisedRow};
 
 static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(
@@ -75,7 +76,7 @@ static UPSERT_READ_MARKS: LazyLock<MultiRow> = LazyLock::new(|| {
 });
 
 #[async_trait]
-impl Batches for Session {
+impl Batches for SqliteConnection {
     async fn advance_conversations(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
         let tips: Vec<_> = digest.conversations.iter().filter_map(|c| Some((&c.text, c.tip?))).collect();
         run(&UPSERT_CONVERSATIONS, self, &tips, |values, (text, tip)| {
@@ -106,45 +107,6 @@ impl Batches for Session {
         Ok(missing.map(|(id,)| MessageId(id)))
     }
 
-    async fn holders(&mut self, id: MessageId, conversation: &str, seq: Seq) -> Result<Vec<(i64, String, i64)>, Fault> {
-        let rows = sqlx::query_as(
-            "SELECT message_id, conversation_id, seq_id FROM messages \
-             WHERE message_id = ?1 OR (conversation_id = ?2 AND seq_id = ?3)",
-        );
-        Ok(rows.bind(id.0).bind(conversation).bind(seq.0).fetch_all(self).await?)
-    }
-
-    async fn edit(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
-        sqlx::query(
-            "UPDATE messages SET content = ?1, edited_at = ?2, changed_seq = ?3 WHERE conversation_id = ?4 \
-             AND seq_id = ?5 AND sender_id = ?6 AND kind IN ('text', 'image', 'file') \
-             AND recalled = 0 AND changed_seq < ?3",
-        )
-        .bind(Arc::<str>::from(&*change.message.content))
-        .bind(change.message.created_at)
-        .bind(change.message.seq_id.0)
-        .bind(conversation)
-        .bind(target.0)
-        .bind(change.message.sender_id.0)
-        .execute(self)
-        .await?;
-        Ok(())
-    }
-
-    async fn recall(&mut self, change: &Row<'_>, conversation: &str, target: Seq) -> Result<(), Fault> {
-        sqlx::query(
-            "UPDATE messages SET content = '', recalled = 1, changed_seq = ?1 WHERE conversation_id = ?2 \
-             AND seq_id = ?3 AND sender_id = ?4 AND kind IN ('text', 'image', 'file') AND recalled = 0",
-        )
-        .bind(change.message.seq_id.0)
-        .bind(conversation)
-        .bind(target.0)
-        .bind(change.message.sender_id.0)
-        .execute(self)
-        .await?;
-        Ok(())
-    }
-
     async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
         each(&UPSERT_PARTICIPANTS, self, rows).await
     }
@@ -159,7 +121,7 @@ impl Batches for Session {
 }
 
 /// Runs a statement over users, conversations and seqs.
-async fn each(statement: &MultiRow, session: &mut Session, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
+async fn each(statement: &MultiRow, session: &mut SqliteConnection, rows: &[UserSeq<'_>]) -> Result<(), Fault> {
     run(statement, session, rows, bind).await?;
     Ok(())
 }

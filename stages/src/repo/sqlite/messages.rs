@@ -1,20 +1,15 @@
-//! Reading messages: as they are now.
+//! Pages of messages, as they are now.
 
 use async_trait::async_trait;
-use schemas::ids::{ConversationId, MessageId, Seq};
+use schemas::ids::{ConversationId, Seq};
 use serde::Deserialize;
 use serde_json::json;
+use sqlx::sqlite::SqliteConnection;
 
-use super::{Session, id_list};
 use crate::repo::model::Message;
-use crate::repo::sql::tables::{Messages, Slice, Sliced};
-use crate::repo::sql::{Fault, MessageRow, limit_of, message_columns, message_of, messages_of};
-
-macro_rules! select_messages {
-    ($rest:literal) => {
-        concat!("SELECT m.conversation_id, ", message_columns!(), " FROM messages m ", $rest)
-    };
-}
+use crate::repo::sql::fault::Fault;
+use crate::repo::sql::rows::{MessageRow, Sliced, limit_of, message_columns, message_of, messages_of};
+use crate::repo::sql::tables::{Pages, Slice};
 
 /// A page of conversation `?1` as one JSON value, and its newest seq: a row goes from SQLite's thread to the caller's
 /// alone, each of its values copied, which for a page of rows takes longer than to read it.
@@ -43,36 +38,16 @@ impl From<Flag> for bool {
 }
 
 #[async_trait]
-impl Messages for Session {
-    async fn messages_by_id(&mut self, ids: &[i64]) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("WHERE m.message_id IN (SELECT value FROM json_each(?1))");
-        messages_of(sqlx::query_as(sql).bind(id_list(ids.iter().copied())).fetch_all(self).await?)
-    }
-
+impl Pages for SqliteConnection {
     async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault> {
-        let sql =
-            select_messages!("WHERE (m.conversation_id, m.seq_id) IN (SELECT value->>0, value->>1 FROM json_each(?1))");
+        const SQL: &str = concat!(
+            "SELECT m.conversation_id, ",
+            message_columns!(),
+            " FROM messages m WHERE (m.conversation_id, m.seq_id) IN (SELECT value->>0, value->>1 FROM json_each(?1))"
+        );
         let places =
             serde_json::Value::from_iter(conversations.iter().zip(seqs).map(|(&text, &seq)| json!([text, seq])));
-        messages_of(sqlx::query_as(sql).bind(places.to_string()).fetch_all(self).await?)
-    }
-
-    async fn scan(&mut self, after: MessageId, limit: usize) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("WHERE m.message_id > ?1 ORDER BY m.message_id LIMIT ?2");
-        messages_of(sqlx::query_as(sql).bind(after.0).bind(limit_of(limit)).fetch_all(self).await?)
-    }
-
-    async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
-        let sql = select_messages!("ORDER BY m.message_id DESC LIMIT ?1");
-        messages_of(sqlx::query_as(sql).bind(limit_of(limit)).fetch_all(self).await?)
-    }
-
-    async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
-        let row: Option<(i64,)> = sqlx::query_as("SELECT last_seq FROM conversations WHERE conversation_id = ?1")
-            .bind(conversation.to_string())
-            .fetch_optional(self)
-            .await?;
-        Ok(Seq(row.map_or(0, |(seq,)| seq)))
+        messages_of(sqlx::query_as(SQL).bind(places.to_string()).fetch_all(self).await?)
     }
 
     async fn slice(

@@ -5,12 +5,7 @@
 //! (`synchronous=FULL`).
 
 mod batch;
-mod conversations;
-mod groups;
-mod members;
 mod messages;
-mod tokens;
-mod users;
 mod values;
 
 use std::io;
@@ -18,12 +13,19 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
 use sqlx::{ConnectOptions, Connection, Sqlite};
 
-use super::sql::{Dialect, Fault, Outlook, Pools, SqlStore, explain, identity_table, migrator};
+use super::sql::SqlStore;
+use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::fault::Fault;
+use super::sql::migrations::migrator;
+use super::sql::pools::Pools;
+use super::sql::server::CallTimes;
+use super::sql::session::Session;
 use super::store::StoreError;
 
 /// How the file is used.
@@ -36,7 +38,8 @@ pub struct SqliteConfig {
     pub acquire_timeout_ms: u64,
     /// How long SQLite waits for a lock that another process holds, in ms.
     pub busy_timeout_ms: u64,
-    /// How long a call may take in all, in ms.
+    /// How long a call may take in all, in ms. A file answers at once, or its disk is full or broken: the guard answers
+    /// whoever asked long before.
     pub call_timeout_ms: u64,
     /// Memory for pages, a connection, in KiB.
     pub page_cache_kib: u32,
@@ -62,6 +65,11 @@ impl Default for SqliteConfig {
 }
 
 impl SqliteConfig {
+    fn call_times(&self) -> CallTimes {
+        let time = Duration::from_millis(self.call_timeout_ms);
+        CallTimes { read: time, write: time }
+    }
+
     /// How a connection that writes uses the file, which is made when it is not there.
     pub fn options(&self, path: &Path) -> SqliteConnectOptions {
         let options = SqliteConnectOptions::new()
@@ -114,7 +122,7 @@ impl SqliteStore {
             writer.connect_with(options.clone()).await.map_err(Fault::Sql).map_err(failed("open"))?;
         let reader = pool(config.reader_connections.max(1)).connect_with(options.pragma("query_only", "on"));
         let reader = reader.await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
-        Ok(Self::new(name, Pools::apart(writer, reader), Duration::from_millis(config.call_timeout_ms)))
+        Ok(Self::new(name, Pools::apart(writer, reader), config.call_times()))
     }
 
     /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
@@ -136,7 +144,7 @@ impl SqliteStore {
             .connect_with(options)
             .await
             .map_err(|error| explain::<Sqlite>(&name, "open for reading", error.into()))?;
-        Ok(Self::new(name, Pools::shared(pool), Duration::from_millis(config.call_timeout_ms)))
+        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
     }
 }
 
@@ -181,36 +189,17 @@ impl Dialect for Sqlite {
     /// The lock for writing is taken at once: one taken later could not be waited for.
     const BEGIN: &'static str = "BEGIN IMMEDIATE";
 
-    fn outlook(error: &sqlx::Error) -> Outlook {
-        match error {
-            sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::Io(_) | sqlx::Error::WorkerCrashed => {
-                Outlook::Passes
-            }
-            sqlx::Error::Database(e) => {
-                let extended: Option<i64> = e.code().and_then(|code| code.parse().ok());
-                let passes = extended.is_some_and(|code| PASSING_RESULT_CODES.contains(&(code & 0xff)));
-                if passes { Outlook::Passes } else { Outlook::Stays }
-            }
-            _ => Outlook::Stays,
-        }
+    fn session(connection: &mut SqliteConnection) -> Session<'_> {
+        Session::Sqlite(connection)
+    }
+
+    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
+        let extended: Option<i64> = error.code().and_then(|code| code.parse().ok());
+        let passes = extended.is_some_and(|code| PASSING_RESULT_CODES.contains(&(code & 0xff)));
+        if passes { Meaning::PASSES } else { Meaning::Permanent }
     }
 }
 
 /// Busy, out of memory, interrupted, disk I/O, disk full, locked, can't open: all may pass.
 /// <https://www.sqlite.org/rescode.html>
 const PASSING_RESULT_CODES: [i64; 7] = [5, 6, 7, 9, 10, 13, 14];
-
-identity_table!(Session, "INSERT", " ON CONFLICT DO NOTHING", "?1");
-
-/// The statements, on a connection.
-type Session = SqliteConnection;
-
-/// A list of ids as one value, for `json_each`: the statement stays the same whatever its length.
-fn id_list(ids: impl IntoIterator<Item = i64>) -> String {
-    serde_json::Value::from_iter(ids).to_string()
-}
-
-/// The same of users.
-fn user_list(users: &[schemas::ids::UserId]) -> String {
-    id_list(users.iter().map(|user| user.0))
-}

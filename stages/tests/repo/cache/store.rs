@@ -13,7 +13,7 @@ use schemas::records::Sequenced;
 use stages::repo::cache::{Cache, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use stages::repo::cached::CachedStore;
 use stages::repo::model::{GroupChange, HistoryRange, NewGroup, UserPatch};
-use stages::repo::store::Store;
+use stages::repo::store::{Conversations, Groups, Store, Users};
 use tempfile::TempDir;
 
 use crate::fixtures::{
@@ -24,14 +24,14 @@ use crate::fixtures::{
 pub struct Both {
     pub store: Arc<dyn Store>,
     pub cache: Arc<dyn Cache>,
-    pub cached: Arc<dyn Store>,
+    pub cached: Arc<CachedStore>,
     _dir: TempDir,
 }
 
 impl Both {
     pub async fn over(cache: Arc<dyn Cache>) -> Self {
         let TestStore { store, dir } = sqlite_store().await;
-        let cached: Arc<dyn Store> = Arc::new(CachedStore::new(Arc::clone(&store), Arc::clone(&cache)));
+        let cached = Arc::new(CachedStore::new(store.clone(), store.clone(), cache.clone()));
         Self { store, cache, cached, _dir: dir }
     }
 
@@ -47,7 +47,7 @@ impl Both {
         self.cache.messages(pair(), Seq(1)).await.unwrap().len()
     }
 
-    pub async fn rename(&self, store: &Arc<dyn Store>, id: UserId, name: &str) {
+    pub async fn rename(&self, store: &Arc<impl Users + ?Sized>, id: UserId, name: &str) {
         let patch = UserPatch { display_name: Some(name.into()), avatar_url: None, status: None };
         store.update_user(id, &patch).await.unwrap().unwrap();
     }
@@ -119,7 +119,11 @@ pub async fn every_page_reads_as_from_the_store(both: Both) {
         let batch: Vec<_> = (seq + 1..=seq + size).map(|seq| next(seq, &mut rng)).collect();
         seq += size;
         let heard = rng.random_bool(0.8);
-        write(if heard { &both.cached } else { &both.store }, &batch).await;
+        if heard {
+            write(&both.cached, &batch).await;
+        } else {
+            write(&both.store, &batch).await;
+        }
         if rng.random_bool(0.1) {
             write(&both.cached, &batch).await;
         }

@@ -9,8 +9,9 @@ use redis::{Client, FromRedisValue, Pipeline, RedisError};
 use schemas::ids::{ConversationId, GroupId, UserId};
 use topics::guard::{CallFailed, Guard, Limits};
 
+use super::config::RedisConfig;
 use super::link::{Connector, Link};
-use super::{RedisConfig, wire};
+use super::wire;
 use crate::repo::cache::CacheError;
 
 /// Puts a part of a conversation in place of what was kept of it, as a whole.
