@@ -202,7 +202,7 @@ impl Tasks {
         edge: &Arc<Edge>,
         log: &Arc<dyn Log>,
         append_task: AppendTask,
-        reader: Box<dyn Reader>,
+        reader: Reader,
         changes: broadcast::Receiver<PresenceChange>,
     ) -> Self {
         let (stop, drain) = (CancellationToken::new(), CancellationToken::new());

@@ -9,11 +9,11 @@ use schemas::causes::causes;
 pub enum Class {
     /// The same call may succeed later; nothing happened.
     Retry,
-    /// The transaction is lost: abort, rewind, restore, work it again.
+    /// The transaction was aborted: rewind, restore, work it again.
     Abort,
-    /// This member, reader or log is of no use any more: build a new one.
+    /// This member or client can't go on: make a new one.
     Rebuild,
-    /// A person has to look.
+    /// No retry helps: a person has to look.
     Fatal,
 }
 
@@ -141,7 +141,7 @@ pub enum LogError {
     },
     /// No broker answered at start.
     #[error(
-        "no Kafka broker answered at {brokers} within {seconds} s: {}. Is one running there, and reachable? deployment/scripts/start-infra.sh starts one on this machine; log.kafka.brokers says where to look, log.kafka.connect_seconds for how long",
+        "no Kafka broker answered at {brokers} within {seconds} s: {}. Is one running there, and reachable? log.kafka.brokers says where to look, log.kafka.connect_seconds for how long",
         causes(.source.as_ref())
     )]
     NoBroker {
@@ -166,7 +166,7 @@ pub enum LogError {
     },
     /// The brokers can't be reached, or can't do it now.
     #[error(
-        "kafka at {brokers} did not do it while {doing}: {}. Is it running there, and reachable? deployment/scripts/health-check.sh looks at a local one",
+        "kafka at {brokers} did not do it while {doing}: {}. Is it running there, and reachable?",
         causes(.source.as_ref())
     )]
     Unavailable {

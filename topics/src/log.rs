@@ -4,10 +4,15 @@
 //! local disk, Kafka on a cluster; both pass the one contract suite in `tests/topics/contract/`.
 //! Nothing above this module knows which of them runs.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 
 use crate::catalogue::{Layout, TopicSpec};
 use crate::headers::Headers;
@@ -47,7 +52,7 @@ pub struct Incoming {
 #[derive(Debug, Clone)]
 pub struct PartitionBatch {
     pub partition: u32,
-    /// The records; never empty.
+    /// The records. None only from a [`Reader`], and never from a [`Member`].
     pub records: Vec<Incoming>,
     /// The position behind the last of them: what to commit.
     pub next_offset: u64,
@@ -60,7 +65,7 @@ pub struct Place {
     pub offset: u64,
 }
 
-/// What a partition holds: offsets from `start`, up to but not with `end`.
+/// What a partition holds: offsets in `[start, end)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The oldest offset still kept.
@@ -134,8 +139,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
     pub partition: u32,
-    /// The group's committed position, when there is one. A cluster whose coordinator is wrong may tell an
-    /// older one, or none: a changelog that was committed along with it knows better.
+    /// The group's committed position, when there is one. A cluster whose coordinator reports
+    /// stale offsets may give an older one, or none: a changelog committed together with it knows better.
     pub committed: Option<u64>,
 }
 
@@ -172,7 +177,7 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// When a partition does not exist.
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError>;
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError>;
 
     /// What a partition holds.
     ///
@@ -246,18 +251,49 @@ pub trait Member: Send {
     async fn leave(self: Box<Self>) -> Result<(), LogError>;
 }
 
-/// Reads partitions of one topic from given places on.
-#[async_trait]
-pub trait Reader: Send {
-    /// The next records of one of the partitions, or `None` when nothing came within `max_wait`, or
-    /// only what is not to be seen: then [`position`](Self::position) has moved.
-    /// Cancel-safe: a dropped call loses nothing.
+/// Reads partitions of one topic from given places on: an endless stream of batches.
+///
+/// A batch without records moves the position past what is never shown: records of aborted
+/// transactions, and those that compaction removed. An error is an item:
+/// [`LogError::OffsetOutOfRange`] when records were dropped before they were read. The stream goes on
+/// after an error of class [`Class::Retry`]; after another it repeats the error. A wait that is given
+/// up loses nothing.
+pub struct Reader {
+    batches: BoxStream<'static, Result<PartitionBatch, LogError>>,
+    positions: BTreeMap<u32, u64>,
+}
+
+impl Reader {
+    /// For implementations of [`Log`]: where each partition starts, and the batches from there on.
+    pub fn new(
+        positions: impl IntoIterator<Item = (u32, u64)>,
+        batches: impl Stream<Item = Result<PartitionBatch, LogError>> + Send + 'static,
+    ) -> Self {
+        Self { batches: batches.boxed(), positions: positions.into_iter().collect() }
+    }
+
+    /// The offset that the next record of a partition has at least. `None`: it is not read here.
+    pub fn position(&self, partition: u32) -> Option<u64> {
+        self.positions.get(&partition).copied()
+    }
+
+    /// The next batch; `None` when none comes within `max_wait`.
     ///
     /// # Errors
-    /// [`LogError::OffsetOutOfRange`] when records were dropped before they were read.
-    async fn next(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError>;
+    /// Those of the stream.
+    pub async fn next_within(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError> {
+        tokio::time::timeout(max_wait, self.next()).await.ok().flatten().transpose()
+    }
+}
 
-    /// The offset that the next record of a partition will at least have: what was read, and what
-    /// was skipped because it was aborted or compacted away, lies below.
-    fn position(&self, partition: u32) -> Option<u64>;
+impl Stream for Reader {
+    type Item = Result<PartitionBatch, LogError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.batches.poll_next_unpin(cx));
+        if let Some(Ok(batch)) = &item {
+            self.positions.insert(batch.partition, batch.next_offset);
+        }
+        Poll::Ready(item)
+    }
 }

@@ -14,7 +14,7 @@ pub const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Reads one partition, and stops at an end.
 pub struct Scan {
-    reader: Box<dyn Reader>,
+    reader: Reader,
     topic: &'static TopicSpec,
     partition: u32,
     end: u64,
@@ -53,7 +53,7 @@ impl Scan {
     ///
     /// # Errors
     /// [`LogError::Stalled`] when a transaction below the end stays open for [`STALL_MAX`], and those
-    /// of [`Reader::next`].
+    /// of [`Reader`].
     pub async fn next(&mut self) -> Result<Option<PartitionBatch>, LogError> {
         let mut deadline = Instant::now() + STALL_MAX;
         loop {
@@ -64,7 +64,7 @@ impl Scan {
             let mut records = std::mem::take(&mut self.beyond);
             if records.is_empty() {
                 let wait = deadline.saturating_duration_since(Instant::now());
-                records = self.reader.next(wait).await?.map_or_else(Vec::new, |batch| batch.records);
+                records = self.reader.next_within(wait).await?.map_or_else(Vec::new, |batch| batch.records);
             }
             let below = records.partition_point(|record| record.offset < self.end);
             self.beyond = records.split_off(below);

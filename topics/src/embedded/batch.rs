@@ -254,7 +254,7 @@ mod tests {
 
     fn full_headers() -> Headers {
         let mut hops = HopTimes::starting(1_800_000_000_000);
-        hops.stamp(Hop::Persist, 1_800_000_000_007);
+        hops.stamp(Hop::new(2, "third"), 1_800_000_000_007);
         Headers {
             trace: Some(TraceParent { trace_id: 7 << 100, parent_id: 9, flags: 1 }),
             origin: Some(Origin { slot: 3, epoch: -1, socket: u64::MAX }),

@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::lock::locked;
 use super::queue::Queue;
-use super::writer::Work;
-use super::{locked, storage};
+use super::storage;
+use super::work::Work;
 use crate::catalogue::Durability;
 use crate::log::LogError;
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::locked;
+use super::lock::locked;
 use super::open::{self, Files};
 use super::shared::Shared;
 use crate::log::LogError;

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::locked;
+use super::lock::locked;
 use crate::catalogue::TopicSpec;
 use crate::log::{Assigned, Event, LogError};
 

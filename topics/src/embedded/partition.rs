@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::batch::Batch;
-use super::locked;
+use super::lock::locked;
 use crate::catalogue::{Cleanup, Durability, TopicSpec};
 use crate::log::{Bounds, LogError};
 

@@ -13,7 +13,7 @@ use super::group::Outcome;
 use super::rows;
 use super::storage;
 use super::topics::Topics;
-use super::writer::{Committing, Reply};
+use super::work::{Committing, Reply};
 use crate::catalogue::{Durability, TopicSpec};
 use crate::clock::Clock;
 

@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::locked;
+use super::lock::locked;
 use crate::log::LogError;
 
 /// What a unit of room stands for. A call takes at least one, which bounds the number of calls too.

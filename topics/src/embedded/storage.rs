@@ -37,6 +37,9 @@ const SCHEMA: &str = "
         consumers TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, txn INTEGER NOT NULL,
         PRIMARY KEY (consumers, partition)) STRICT, WITHOUT ROWID;";
 
+/// Setting: the last transaction that touched both files.
+pub(super) const LAST_TXN: &str = "last_txn";
+
 /// The file that topics of this durability live in.
 pub(super) fn path_of(dir: &Path, durability: Durability) -> PathBuf {
     dir.join(match durability {

@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::Limits;
+use super::limits::Limits;
 
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

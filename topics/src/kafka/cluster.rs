@@ -10,10 +10,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+use super::blocking::let_go;
 use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker};
 use super::events::Events;
-use super::{let_go, native};
+use super::native;
 use crate::catalogue::TopicSpec;
 use crate::log::{Bounds, LogError, Outgoing, PROBE_TIME_MAX};
 use crate::partition::partition_of;

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::append::check_size;
 use super::cluster::{Cluster, Topic};
-use super::error::{Advice, Failure, fenced};
+use super::error::{Failure, fenced};
 use super::{events, native, record};
-use crate::log::{LogError, MemberSpec, Outgoing};
+use crate::log::{Class, LogError, MemberSpec, Outgoing};
 
 /// A look at delivery failures, while records are in flight.
 const FAILURE_LOOK: Duration = Duration::from_millis(100);
@@ -128,7 +128,7 @@ impl Committer {
         // committed positions tell.
         match self.insist(deadline + timeout, || self.producer.commit_transaction(timeout)) {
             Ok(()) => Ok(()),
-            Err(failure) if failure.advice == Advice::Abort => Err(self.give_way(failure)),
+            Err(failure) if failure.class == Class::Abort => Err(self.give_way(failure)),
             Err(failure) => Err(self.break_off(failure)),
         }
     }
@@ -204,7 +204,7 @@ impl Committer {
                 Ok(()) => return Ok(()),
                 Err(e) => Failure::from(e),
             };
-            if failure.advice != Advice::Retry || Instant::now() >= deadline {
+            if failure.class != Class::Retry || Instant::now() >= deadline {
                 return Err(failure);
             }
             self.producer.poll(RETRY_PAUSE);
@@ -213,7 +213,7 @@ impl Committer {
 
     /// Ends a transaction that was not committed: aborts it where that is possible.
     fn give_way(&mut self, failure: Failure) -> LogError {
-        if failure.advice == Advice::GiveUp {
+        if failure.class == Class::Rebuild {
             return self.break_off(failure);
         }
         // In short steps: it ends only when what it throws away was polled, as failed.

@@ -20,11 +20,10 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, Topic};
 use super::committer::{Committer, Positions};
 use super::error::{Failure, fenced};
-use super::fetching::read_ahead_records_max;
 use super::rebalance::Rebalances;
 use super::record::Backlog;
-use crate::fullness::Bound;
 use crate::log::{Commit, Event, LogError, MemberSpec};
+use crate::queue_metrics::Bound;
 
 /// What a membership's thread is told.
 pub(super) enum Signal {
@@ -59,6 +58,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// After an answer to a rebalance, or a seek, that has to be tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Records fetched ahead of the owner, at least.
+const READ_AHEAD_RECORDS: usize = 4_096;
 /// Longest wait for the first records of partitions that were just started.
 pub(super) const SETTLE_MAX: Duration = Duration::from_millis(50);
 
@@ -297,4 +298,9 @@ impl Membership {
         let found = self.positions(&[partition])?;
         Ok(found.get(&partition).copied())
     }
+}
+
+/// Records that are fetched ahead of a member's owner.
+pub(super) fn read_ahead_records_max(spec: &MemberSpec) -> usize {
+    READ_AHEAD_RECORDS.max(spec.batch_records_max)
 }

@@ -8,9 +8,9 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
 
 use super::native;
-use crate::fullness::{Bound, Entered};
 use crate::headers::{HOPS_HEADER, Headers, HopTimes, ORIGIN_HEADER, Origin, TRACE_HEADER};
 use crate::log::{Incoming, PartitionBatch};
+use crate::queue_metrics::{Bound, Entered};
 
 /// The headers of a record to be written; `None` when there are none.
 pub(super) fn to_kafka(headers: &Headers) -> Option<OwnedHeaders> {

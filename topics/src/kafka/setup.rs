@@ -131,10 +131,10 @@ impl<'a> Setup<'a> {
                     }
                     return Ok(metadata);
                 }
-                Err(Failure { code, advice, message }) => {
+                Err(Failure { code, class, message }) => {
                     trouble = self.lookup.context().trouble.take().or(trouble);
                     let message = trouble.clone().unwrap_or(message);
-                    self.speaker("connecting").error(Failure { code, advice, message })
+                    self.speaker("connecting").error(Failure { code, class, message })
                 }
             };
             let LogError::Unavailable { source, .. } = error else { return Err(error) };

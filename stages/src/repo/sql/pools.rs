@@ -13,7 +13,7 @@ use schemas::setting::{Misfit, Section};
 use sqlx::pool::{PoolConnection, PoolOptions};
 use sqlx::{Connection, Database, Pool};
 use tokio::time::Instant;
-use topics::fullness::{Bound, Entered};
+use topics::queue_metrics::{Bound, Entered};
 
 use super::Fault;
 

@@ -2,13 +2,13 @@
 //! `gochat_queue_limit{queue=…}`. A queue here is whatever is bounded and makes others wait, or be refused,
 //! when it is full: records that wait, connections in use, calls under way.
 //!
-//! [`tell`] is for a queue of which a process has one, and whose owner knows its length. A [`Bound`] is for
+//! [`set`] is for a queue of which a process has one, and whose owner knows its length. A [`Bound`] is for
 //! one that has several owners, or fills and empties in many places: the metrics are sums over all of them.
 
 use metrics::{Gauge, SharedString};
 
 /// Says how full a queue is now.
-pub fn tell(queue: &'static str, length: usize, limit: usize) {
+pub fn set(queue: &'static str, length: usize, limit: usize) {
     let (of_length, of_limit) = gauges(queue.into());
     of_length.set(length as f64);
     of_limit.set(limit as f64);
