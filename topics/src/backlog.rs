@@ -29,7 +29,7 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// Nothing known yet; more than `records_max` will be too much.
+    /// Empty at first; full above `records_max`.
     pub fn new(records_max: u64) -> Self {
         Self { records: AtomicU64::new(0), records_max }
     }
@@ -39,12 +39,12 @@ impl Backlog {
         self.records.load(Ordering::Relaxed) > self.records_max
     }
 
-    /// How many records wait, and how many may.
+    /// How many records wait, and the limit.
     pub fn records(&self) -> (u64, u64) {
         (self.records.load(Ordering::Relaxed), self.records_max)
     }
 
-    /// Looks each second until `stop`. What counts is the sum.
+    /// Sums up the lag of these groups every second until `stop`.
     pub async fn watch(&self, log: Arc<dyn Log>, watched: &[LagWatch], stop: impl Future<Output = ()>) {
         let mut stop = pin!(stop);
         let mut behind = vec![0; watched.len()];

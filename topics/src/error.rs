@@ -61,7 +61,7 @@ pub enum LogError {
     WindowDiffers {
         /// What the log was made for.
         recorded: Duration,
-        /// What this process was told.
+        /// What this process is configured for.
         configured: Duration,
     },
     /// The offset is no longer, or not yet, in the log.
@@ -79,9 +79,9 @@ pub enum LogError {
         start: u64,
         end: u64,
     },
-    /// Records below the end don't become visible.
+    /// A transaction stays open below the end.
     #[error(
-        "topic {topic} partition {partition} does not get on at offset {offset}: a transaction there was left open. Try again; if it stays so, look at the brokers"
+        "topic {topic} partition {partition} stops at offset {offset}: a transaction was left open there. Try again; if that does not help, check the brokers"
     )]
     Stalled {
         /// The topic's name.
@@ -89,7 +89,7 @@ pub enum LogError {
         partition: u32,
         offset: u64,
     },
-    /// Another member took over.
+    /// Another member took over the name, or the partitions.
     #[error(
         "member {instance} of group {group} was fenced: another member of that name, or the new owner of its partitions, has taken over"
     )]
@@ -125,7 +125,7 @@ pub enum LogError {
     #[error("{what} has {bytes} bytes; at most {max} are taken")]
     TooLarge { what: &'static str, bytes: usize, max: usize },
     /// The disk is full; nothing was written.
-    #[error("no space left for {path}: free some; the log goes on by itself")]
+    #[error("no space left for {path}: free some; the log then continues by itself")]
     DiskFull {
         /// The file or directory.
         path: String,
@@ -166,7 +166,7 @@ pub enum LogError {
     },
     /// The brokers can't be reached, or can't do it now.
     #[error(
-        "kafka at {brokers} did not do it while {doing}: {}. Is it running there, and reachable?",
+        "kafka at {brokers} failed while {doing}: {}. Is it running there, and reachable?",
         causes(.source.as_ref())
     )]
     Unavailable {
@@ -179,7 +179,7 @@ pub enum LogError {
     },
     /// The brokers refuse it, and always will: rights, settings, a version that is too old.
     #[error(
-        "kafka at {brokers} refuses it while {doing}: {}. Check the rights of this client, its settings, and the brokers' version",
+        "kafka at {brokers} refused a request while {doing}: {}. Check the rights of this client, its settings, and the brokers' version",
         causes(.source.as_ref())
     )]
     Refused {
@@ -191,14 +191,14 @@ pub enum LogError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The transaction was aborted; nothing of it is visible.
-    #[error("a transaction on kafka at {brokers} was aborted: it is worked again")]
+    #[error("a transaction on kafka at {brokers} was aborted: its records are processed again")]
     Aborted {
         brokers: String,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The client's state is of no use any more.
-    #[error("the kafka client can't go on while {doing}: it is made anew")]
+    /// The client hit a fatal error.
+    #[error("the kafka client failed for good while {doing}: a new one is made")]
     Broken {
         /// What was being done.
         doing: &'static str,

@@ -1,6 +1,6 @@
 //! The log: partitioned, append-only topics with consumer groups and atomic commits.
 //!
-//! The seam between the chain and what keeps its records. [`crate::embedded`] keeps them on the
+//! The interface between the chain and what keeps its records. [`crate::embedded`] keeps them on the
 //! local disk, Kafka on a cluster; both pass the one contract suite in `tests/topics/contract/`.
 //! Nothing above this module knows which of them runs.
 
@@ -31,7 +31,6 @@ pub struct Outgoing {
     pub partition: Option<u32>,
     pub key: Bytes,
     pub value: Bytes,
-    /// What travels beside it.
     pub headers: Headers,
 }
 
@@ -44,7 +43,6 @@ pub struct Incoming {
     pub time_ms: i64,
     pub key: Bytes,
     pub value: Bytes,
-    /// What travels beside it.
     pub headers: Headers,
 }
 
@@ -126,8 +124,8 @@ pub enum Event {
     /// It got these partitions. Nothing of them comes until [`Member::start`]: the position was
     /// looked up first, so what the owner restores after this is never older than it.
     Assigned(Vec<Assigned>),
-    /// It gives these partitions up in good order, at its next call of [`Member::next`]: positions
-    /// can still be committed until then.
+    /// These partitions are revoked with its next call of [`Member::next`]: positions can still be
+    /// committed until then.
     Revoked(Vec<u32>),
     /// It lost these partitions; another may own them already. A commit would fail.
     Lost(Vec<u32>),
@@ -199,8 +197,8 @@ pub trait Log: Send + Sync + 'static {
     /// When the topic does not exist.
     async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError>;
 
-    /// How many members each of these groups has, given with the topic that it reads. A member that died
-    /// without a word counts until the log has noticed.
+    /// How many members each of these groups has, given with the topic that it reads. A member that crashed
+    /// counts until its session times out.
     ///
     /// # Errors
     /// When the log can't be asked.
@@ -247,7 +245,7 @@ pub trait Member: Send {
     /// Leaves the group at once, so that others take over without waiting for a timeout.
     ///
     /// # Errors
-    /// When the log can't be reached; the member is gone all the same.
+    /// When the log can't be reached; the member leaves all the same.
     async fn leave(self: Box<Self>) -> Result<(), LogError>;
 }
 

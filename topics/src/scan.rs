@@ -1,5 +1,5 @@
-//! Reading a partition up to an end that was looked up before: for tools and audits, which want to
-//! look at all there is and then stop.
+//! Reading a partition up to an end that was looked up before: for tools and audits, which read what is
+//! there and then stop. Not a `Stream`, since the end may be moved between two batches.
 
 use std::time::Duration;
 
@@ -8,8 +8,7 @@ use tokio::time::Instant;
 use crate::catalogue::TopicSpec;
 use crate::log::{Incoming, Log, LogError, PartitionBatch, Reader, StartAt};
 
-/// How long a scan waits where it does not get on. A log ends transactions that were left open by
-/// itself, well within it.
+/// How long a scan waits without progress. The log aborts transactions that were left open well within it.
 pub const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Reads one partition, and stops at an end.
@@ -18,7 +17,7 @@ pub struct Scan {
     topic: &'static TopicSpec,
     partition: u32,
     end: u64,
-    /// What was read, but lies at the end or behind it.
+    /// Records that were read and lie at the end or beyond it.
     beyond: Vec<Incoming>,
 }
 

@@ -94,7 +94,7 @@ impl Fetches {
             locked(&pool.idle).push(db);
             Ok(answer)
         };
-        // A task of its own: a stream that nobody polls must not hold a permit.
+        // In a task of its own: a stream that is not polled must not hold a permit.
         let read = tokio::spawn(async move {
             let permit = free.acquire_owned().await.map_err(|_| LogError::Closed)?;
             let read = tokio::task::spawn_blocking(move || blocking(permit)).await;

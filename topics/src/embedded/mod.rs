@@ -153,7 +153,7 @@ impl EmbeddedLog {
         done.unwrap_or_else(|e| Err(LogError::Storage { doing: "upkeep", source: Box::new(e) }))
     }
 
-    /// Writes what is queued, then lets go of the directory. Calls after this fail with
+    /// Writes what is queued, then unlocks the directory. Calls after this fail with
     /// [`LogError::Closed`].
     pub async fn close(self: Arc<Self>) {
         let closing = tokio::task::spawn_blocking(move || self.stop());

@@ -49,7 +49,7 @@ impl Planned {
         Self { chunks, caller: Caller::Append(reply), _room: room }
     }
 
-    /// A commit, if its member still owns what it commits; otherwise the member is told.
+    /// A commit, if its member still owns what it commits; otherwise the member gets the error.
     pub fn admitted(
         chunks: Vec<Chunk>,
         commit: Committing,

@@ -210,7 +210,7 @@ pub(super) fn set_compacted(tx: &Transaction<'_>, partition: u32, offset: u64) -
 }
 
 /// Copies what the write-ahead log holds into the database, without keeping anybody waiting. Says
-/// whether that was all of it, so that the log starts anew.
+/// whether that was all of it, so that the log restarts from empty.
 pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         let [busy, in_log, copied]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];

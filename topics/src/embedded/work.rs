@@ -19,7 +19,7 @@ pub(super) enum Work {
     Commit(Vec<Chunk>, Committing, Reply<()>),
     /// A change to old batches.
     Upkeep(usize, Change, Reply<()>),
-    /// Copy the rest of a file's write-ahead log, so that it starts anew.
+    /// Copy the rest of a file's write-ahead log, so that it restarts from empty.
     FinishCheckpoint(Durability),
 }
 

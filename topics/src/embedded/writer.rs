@@ -158,7 +158,7 @@ impl Writer {
                 };
                 match storage::checkpoint(db) {
                     Ok(true) => self.checkpoints.finished(durability),
-                    // A reader, or the thread, is in the way; the next checkpoint goes on.
+                    // A reader or the thread blocks it; the next checkpoint continues.
                     Ok(false) => {}
                     Err(e) => {
                         tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
@@ -201,7 +201,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Remembers that the disk failed. That it is full is the callers' to tell: they try again.
+    /// Remembers that the disk failed. A full disk is reported by the callers, who retry.
     fn note(&mut self, failure: &WriteFailure) {
         *locked(&self.failing) = Some(failure.clone());
         match failure {

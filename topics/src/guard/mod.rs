@@ -3,7 +3,7 @@
 //!
 //! A [`Guard`] stands in front of one service. Calls fail after their time limit. One that failed may
 //! be tried again, but only so many of all calls are: retries must not double the load on a service
-//! that is ill already (Google, *Site Reliability Engineering*, ch. 21, "Retry budgets"). When calls
+//! that is already overloaded (Google, *Site Reliability Engineering*, ch. 21, "Retry budgets"). When calls
 //! fail one after another, or half of many do, the breaker opens and calls are refused at once; after
 //! a while one of them, the probe, is let through, and its outcome decides (Nygard, *Release It!*).
 
@@ -79,7 +79,7 @@ impl Guard {
         self.lock().breaker.state()
     }
 
-    /// Calls something that may be done twice: `ill` says which of its errors mean that the service
+    /// Calls something that may be done twice: `is_outage` says which of its errors mean that the service
     /// does not work. Those, and calls that take too long, are tried again within the budget.
     ///
     /// # Errors
@@ -87,13 +87,13 @@ impl Guard {
     pub async fn retrying<T, E, F>(
         &self,
         mut attempt: impl FnMut() -> F,
-        ill: impl Fn(&E) -> bool,
+        is_outage: impl Fn(&E) -> bool,
     ) -> Result<T, CallFailed<E>>
     where
         F: Future<Output = Result<T, E>>,
         E: std::error::Error + 'static,
     {
-        let mut failed = match self.once(&mut attempt, &ill).await {
+        let mut failed = match self.once(&mut attempt, &is_outage).await {
             Ok(value) => return Ok(value),
             Err(failed) => failed,
         };
@@ -101,13 +101,13 @@ impl Guard {
             let passing = match &failed {
                 CallFailed::Refused { .. } => false,
                 CallFailed::TimedOut { .. } => true,
-                CallFailed::Failed { source, .. } => ill(source),
+                CallFailed::Failed { source, .. } => is_outage(source),
             };
             if !passing || !self.take_retry() {
                 break;
             }
             tokio::time::sleep(self.wait_before(retry)).await;
-            match self.once(&mut attempt, &ill).await {
+            match self.once(&mut attempt, &is_outage).await {
                 Ok(value) => return Ok(value),
                 // The first failure says more than that the breaker has opened meanwhile.
                 Err(CallFailed::Refused { .. }) => break,
@@ -121,7 +121,11 @@ impl Guard {
     ///
     /// # Errors
     /// [`CallFailed`].
-    pub async fn once<T, E, F>(&self, attempt: impl FnOnce() -> F, ill: impl Fn(&E) -> bool) -> Result<T, CallFailed<E>>
+    pub async fn once<T, E, F>(
+        &self,
+        attempt: impl FnOnce() -> F,
+        is_outage: impl Fn(&E) -> bool,
+    ) -> Result<T, CallFailed<E>>
     where
         F: Future<Output = Result<T, E>>,
         E: std::error::Error + 'static,
@@ -139,7 +143,7 @@ impl Guard {
                 Ok(value)
             }
             Ok(Err(source)) => {
-                let outcome = if ill(&source) { Outcome::Fails } else { Outcome::Works };
+                let outcome = if is_outage(&source) { Outcome::Fails } else { Outcome::Works };
                 permit.report(outcome);
                 self.count(if outcome == Outcome::Fails { "failed" } else { "ok" });
                 Err(CallFailed::Failed { service, source })

@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
-use super::blocking::let_go;
+use super::blocking::drop_in_background;
 use super::cluster::{Cluster, is_missing};
 use super::config::RECORD_BYTES_MAX;
 use super::error::Failure;
@@ -193,7 +193,7 @@ impl Appender {
             let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
             if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
                 match create(&self.cluster, &self.undelivered) {
-                    Ok(fresh) => let_go(current.replace(fresh)),
+                    Ok(fresh) => drop_in_background(current.replace(fresh)),
                     Err(e) => return e,
                 }
             }
@@ -212,7 +212,7 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         // Its thread is awaited, which takes up to 100 ms.
-        let_go(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        drop_in_background(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -10,6 +10,6 @@ pub(super) async fn blocking<T: Send + 'static>(
 }
 
 /// Drops what waits for threads of its own when it is dropped.
-pub(super) fn let_go<T: Send + 'static>(value: T) {
+pub(super) fn drop_in_background<T: Send + 'static>(value: T) {
     std::thread::spawn(move || drop(value));
 }

@@ -68,7 +68,7 @@ impl Failure {
     }
 }
 
-/// Who was speaking with the brokers, for messages.
+/// What was asked of which brokers, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speaker<'a> {
     pub brokers: &'a str,

@@ -50,7 +50,7 @@ impl Membership {
                         if matches!(error, LogError::Fenced { .. }) {
                             self.standing = Standing::Fenced;
                         }
-                        self.told.push_back(Err(error));
+                        self.pending.push_back(Err(error));
                     }
                 }
             }
@@ -91,7 +91,7 @@ fn trouble(
         }
         code if is_missing(code) => Some(LogError::NoSuchTopic { topic: topic.spec.name.to_owned() }),
         Code::AutoOffsetReset => out_of_range(cluster, topic, consumer, owned),
-        // The client goes on by itself when the broker is back, and a rebalance follows a missed poll.
+        // The client recovers by itself when the broker is back, and a rebalance follows a missed poll.
         _ => match cluster.speaker("reading").error(failure) {
             refused @ LogError::Refused { .. } => Some(refused),
             _ => None,

@@ -11,7 +11,7 @@ use rdkafka::{Offset, TopicPartitionList};
 use tokio::sync::Notify;
 use tokio::time::timeout;
 
-use super::blocking::{blocking, let_go};
+use super::blocking::{blocking, drop_in_background};
 use super::cluster::{Cluster, Topic, is_missing};
 use super::events::Events;
 use super::record::{Arrivals, Backlog};
@@ -22,7 +22,7 @@ const BATCH_RECORDS_MAX: usize = 4_096;
 /// Bytes in one batch; one record may exceed it alone.
 const BATCH_BYTES_MAX: usize = 4 << 20;
 
-/// How often the client is looked after while nothing comes.
+/// How often the client is polled while nothing comes.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
 struct KafkaReader {
@@ -30,12 +30,12 @@ struct KafkaReader {
     topic: Arc<Topic>,
     /// `None` only while it is being dropped.
     consumer: Option<BaseConsumer<Events>>,
-    /// Told when the consumer has something after it had nothing.
+    /// Notified when the consumer's queue is no longer empty.
     arrival: Arc<Notify>,
     backlog: Backlog,
     /// Where each partition was read to, by batches that were handed out or skipped.
     positions: HashMap<u32, u64>,
-    /// Partitions whose position moved without a record, which was not told yet.
+    /// Partitions whose position moved without a record, and whose batch without records is still to come.
     skipped: BTreeSet<u32>,
 }
 
@@ -102,7 +102,7 @@ impl KafkaReader {
                 Some(Err(KafkaError::MessageConsumption(Code::AutoOffsetReset))) => return Err(Trouble::OutOfRange),
                 Some(Err(e)) if e.rdkafka_error_code().is_some_and(is_missing) => return Err(Trouble::Missing),
                 Some(Err(e)) => match self.cluster.speaker("reading").error(e) {
-                    // The client goes on by itself when the broker is back.
+                    // The client recovers by itself when the broker is back.
                     LogError::Unavailable { .. } => nothing = 0,
                     lasting => return Err(Trouble::Other(lasting)),
                 },
@@ -185,7 +185,7 @@ impl Drop for KafkaReader {
     fn drop(&mut self) {
         // Closing waits for the client's threads.
         if let Some(consumer) = self.consumer.take() {
-            let_go(consumer);
+            drop_in_background(consumer);
         }
     }
 }

@@ -116,18 +116,18 @@ pub(super) struct Backlog {
     turn: u32,
     records: usize,
     /// The same, as a metric.
-    told: Option<(Entered, Bound)>,
+    measured: Option<(Entered, Bound)>,
 }
 
 impl Backlog {
     /// An empty one that tells metrics how full it is.
-    pub fn told_as(bound: Bound) -> Self {
-        Self { told: Some((bound.entered(0), bound)), ..Self::default() }
+    pub fn measured_by(bound: Bound) -> Self {
+        Self { measured: Some((bound.entered(0), bound)), ..Self::default() }
     }
 
     fn count(&mut self, records: usize) {
         self.records = records;
-        if let Some((entered, _)) = &mut self.told {
+        if let Some((entered, _)) = &mut self.measured {
             entered.becomes(records);
         }
     }

@@ -297,7 +297,7 @@ fn refusal(client: &BaseConsumer<Versions>) -> Option<KafkaError> {
     refusals.next()
 }
 
-/// Settings that a topic is made with, but that whoever runs the cluster may change.
+/// Settings that a topic is made with, and that an operator may change.
 fn tuning(topic: &Topic) -> Vec<(&'static str, String)> {
     match topic.spec.cleanup {
         Cleanup::Delete(_) => Vec::new(),
