@@ -15,7 +15,6 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// that does not keep up.
 #[derive(Debug, Clone, Copy)]
 pub struct LagWatch {
-    /// The consumer group.
     pub group: &'static str,
     /// The topic that it reads.
     pub topic: &'static TopicSpec,

@@ -22,14 +22,10 @@ pub enum Class {
 pub enum LogError {
     /// The topic was not opened here.
     #[error("topic {topic} does not exist in this log: open the log with it first")]
-    NoSuchTopic {
-        /// The topic's name.
-        topic: String,
-    },
+    NoSuchTopic { topic: String },
     /// The partition is beyond the topic's count.
     #[error("topic {topic} has {partitions} partitions; there is no partition {partition}")]
     NoSuchPartition {
-        /// The topic's name.
         topic: String,
         /// The partition asked for.
         partition: u32,
@@ -48,7 +44,6 @@ pub enum LogError {
         "topic {topic} differs from what is configured: {difference}. Sequences would restart; configure it as it is, or use another log"
     )]
     TopicDiffers {
-        /// The topic's name.
         topic: String,
         /// In what, with both values.
         difference: String,
@@ -70,7 +65,6 @@ pub enum LogError {
         why_out_of_range(*.offset, *.start)
     )]
     OffsetOutOfRange {
-        /// The topic's name.
         topic: String,
         partition: u32,
         /// The offset asked for.
@@ -83,12 +77,7 @@ pub enum LogError {
     #[error(
         "topic {topic} partition {partition} stops at offset {offset}: a transaction was left open there. Try again; if that does not help, check the brokers"
     )]
-    Stalled {
-        /// The topic's name.
-        topic: String,
-        partition: u32,
-        offset: u64,
-    },
+    Stalled { topic: String, partition: u32, offset: u64 },
     /// Another member took over the name, or the partitions.
     #[error(
         "member {instance} of group {group} was fenced: another member of that name, or the new owner of its partitions, has taken over"
@@ -113,12 +102,10 @@ pub enum LogError {
         "the log is damaged at topic {topic} partition {partition} offset {offset}: {reason}. Restore the data directory from a backup"
     )]
     Corrupt {
-        /// The topic's name.
         topic: String,
         partition: u32,
         /// The first offset of the damaged batch.
         offset: u64,
-        /// What is wrong.
         reason: String,
     },
     /// A record or batch over a limit of the log.
@@ -147,7 +134,6 @@ pub enum LogError {
     NoBroker {
         /// Where it was looked for.
         brokers: String,
-        /// For how long.
         seconds: u64,
         /// What the client says.
         #[source]
@@ -159,7 +145,6 @@ pub enum LogError {
     )]
     BrokerTooOld {
         brokers: String,
-        /// What it lacks.
         lacks: String,
         /// The oldest release that will do.
         oldest: &'static str,

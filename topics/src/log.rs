@@ -25,7 +25,6 @@ pub const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A record to be appended.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// To this topic.
     pub topic: &'static TopicSpec,
     /// To this partition; `None`: the key decides ([`crate::partition::partition_of`]).
     pub partition: Option<u32>,
@@ -253,9 +252,9 @@ pub trait Member: Send {
 ///
 /// A batch without records moves the position past what is never shown: records of aborted
 /// transactions, and those that compaction removed. An error is an item:
-/// [`LogError::OffsetOutOfRange`] when records were dropped before they were read. The stream goes on
-/// after an error of class [`Class::Retry`]; after another it repeats the error. A wait that is given
-/// up loses nothing.
+/// [`LogError::OffsetOutOfRange`] when records were dropped before they were read. The stream
+/// continues after an error of class [`Class::Retry`]; after another, open a new one at the
+/// [`position`](Self::position). A wait that is given up loses nothing.
 pub struct Reader {
     batches: BoxStream<'static, Result<PartitionBatch, LogError>>,
     positions: BTreeMap<u32, u64>,

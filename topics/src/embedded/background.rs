@@ -22,7 +22,6 @@ use crate::log::LogError;
 /// What runs beside the callers.
 #[derive(Debug)]
 pub(super) struct Background {
-    /// What they do.
     pub duties: Duties,
     running: Mutex<Running>,
 }

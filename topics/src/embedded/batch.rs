@@ -63,7 +63,6 @@ pub(super) struct Malformed {
     at: usize,
 }
 
-/// Appends a record.
 pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], value: &[u8], headers: &Headers, place: Option<RelativePlace>) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(

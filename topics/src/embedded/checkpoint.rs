@@ -106,7 +106,6 @@ impl Checkpoints {
         }
     }
 
-    /// Ends the thread.
     pub fn close(&self) {
         locked(&self.state).closed = true;
         self.due.notify_one();

@@ -60,7 +60,6 @@ fn is_damage(e: &rusqlite::Error) -> bool {
     matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// A failed read.
 pub(super) fn of_reading(doing: &'static str, e: rusqlite::Error) -> LogError {
     LogError::Storage { doing, source: Box::new(e) }
 }

@@ -43,7 +43,6 @@ impl Follower {
         }
     }
 
-    /// Ends the thread.
     pub fn close(&self) {
         *locked(&self.closed) = true;
         self.closing.notify_all();

@@ -240,7 +240,6 @@ impl Group {
         }
     }
 
-    /// A member goes.
     pub fn leave(&self, id: MemberId) {
         let mut state = locked(&self.state);
         state.remove(id);

@@ -44,7 +44,6 @@ enum Needs {
 }
 
 impl Planned {
-    /// Records to append.
     pub fn append(chunks: Vec<Chunk>, reply: Reply<Vec<u64>>, room: Option<OwnedSemaphorePermit>) -> Self {
         Self { chunks, caller: Caller::Append(reply), _room: room }
     }
@@ -139,10 +138,8 @@ pub(super) struct Plan {
     txn: i64,
 }
 
-/// What was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
-    /// How many records.
     pub records: u64,
 }
 

@@ -29,7 +29,6 @@ struct State<T> {
 /// Something in the queue. Its room is given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    /// What it is.
     pub work: T,
     /// How much of the bound it takes.
     pub bytes: usize,

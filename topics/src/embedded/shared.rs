@@ -39,11 +39,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Access {
     /// Everything, by way of the writer.
-    Write {
-        dir: PathBuf,
-        /// Where work goes.
-        queue: Arc<Queue<Work>>,
-    },
+    Write { dir: PathBuf, queue: Arc<Queue<Work>> },
     /// Reading; another process may write.
     Read { dir: PathBuf },
 }

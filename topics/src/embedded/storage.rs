@@ -137,7 +137,6 @@ pub(super) fn setting(db: &Connection, name: &str) -> rusqlite::Result<Option<i6
     db.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
-/// Records a setting.
 pub(super) fn set_setting(db: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)")?
         .execute(params![name, value])?;

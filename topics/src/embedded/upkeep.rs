@@ -84,7 +84,6 @@ impl Upkeep {
         }
     }
 
-    /// Ends the thread.
     pub fn close(&self) {
         *locked(&self.closed) = true;
         self.closing.notify_all();

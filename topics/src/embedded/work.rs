@@ -15,7 +15,6 @@ use crate::log::LogError;
 pub(super) enum Work {
     /// Records to append; the answer is the first offset of each chunk.
     Append(Vec<Chunk>, Reply<Vec<u64>>),
-    /// A member's commit.
     Commit(Vec<Chunk>, Committing, Reply<()>),
     /// A change to old batches.
     Upkeep(usize, Change, Reply<()>),
@@ -41,7 +40,6 @@ pub(super) struct Committing {
 pub(super) enum Change {
     /// Drop what lies below.
     DropBelow {
-        /// The new start.
         offset: u64,
         /// Time of the newest record dropped.
         last_time: i64,

@@ -30,7 +30,6 @@ use crate::queue_metrics;
 /// Bytes of records in one transaction; what waits beyond goes into the next.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// The writer's state.
 pub(super) struct Writer {
     /// The directory, for errors.
     pub dir: PathBuf,

@@ -39,7 +39,6 @@ pub enum CallFailed<E: std::error::Error + 'static> {
     #[error("{service} failed")]
     Failed {
         service: &'static str,
-        /// What it said.
         #[source]
         source: E,
     },
