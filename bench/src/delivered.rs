@@ -7,9 +7,8 @@ use std::time::Duration;
 use schemas::avro::{AvroError, Record};
 use schemas::ids::{ConversationId, Seq};
 use schemas::records::Delivery;
-use tokio::time::Instant;
 use topics::catalogue::DELIVERIES;
-use topics::log::{Log, LogError, PartitionBatch, Reader, StartAt};
+use topics::log::{Log, LogError, Reader, StartAt};
 
 /// What ended a watch early, or what it found wrong.
 #[derive(Debug, thiserror::Error)]
@@ -44,7 +43,7 @@ pub enum DeliveryError {
 
 /// Reads every slot's deliveries from now on.
 pub struct Watch {
-    reader: Box<dyn Reader>,
+    reader: Reader,
     /// Newest seq of each conversation on each slot.
     newest: HashMap<(u32, ConversationId), Seq>,
     /// Newest seq of each conversation anywhere.
@@ -55,21 +54,6 @@ pub struct Watch {
 
 /// How long nothing may come.
 pub const STALL: Duration = Duration::from_secs(30);
-
-/// The next records, or `None` when none came for 30 s. A reader may also wake for what is not to be
-/// seen, the end of a transaction.
-///
-/// # Errors
-/// The reader's.
-pub async fn next_records(reader: &mut dyn Reader) -> Result<Option<PartitionBatch>, LogError> {
-    let deadline = Instant::now() + STALL;
-    while Instant::now() < deadline {
-        if let Some(batch) = reader.next(STALL).await? {
-            return Ok(Some(batch));
-        }
-    }
-    Ok(None)
-}
 
 impl Watch {
     /// Starts behind what was delivered so far.
@@ -90,7 +74,7 @@ impl Watch {
     /// [`DeliveryError`] when one comes out of order, or none for 30 s.
     pub async fn until(&mut self, expected: u64) -> Result<u64, DeliveryError> {
         while self.messages < expected {
-            let Some(batch) = next_records(&mut *self.reader).await? else {
+            let Some(batch) = self.reader.next_within(STALL).await? else {
                 let missing = expected - self.messages;
                 return Err(DeliveryError::Stalled { seconds: STALL.as_secs(), missing, expected });
             };

@@ -9,7 +9,7 @@ use topics::catalogue::DELIVERIES;
 use topics::headers::HopTimes;
 use topics::log::{Log, LogError, StartAt};
 
-use crate::delivered::{DeliveryError, STALL, next_records};
+use crate::delivered::{DeliveryError, STALL};
 
 /// Where each slot's deliveries end.
 #[derive(Debug, Clone)]
@@ -43,7 +43,7 @@ impl Ends {
         let mut reader = log.read(&DELIVERIES.spec, &from).await?;
         let mut hops = HashMap::new();
         while now.0.iter().any(|&(slot, end)| reader.position(slot).is_some_and(|position| position < end)) {
-            let Some(batch) = next_records(&mut *reader).await? else {
+            let Some(batch) = reader.next_within(STALL).await? else {
                 return Err(DeliveryError::Unreadable { seconds: STALL.as_secs() });
             };
             for record in &batch.records {

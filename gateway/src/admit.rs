@@ -37,7 +37,9 @@ pub async fn admit(edge: &Edge, request: Request<'_>) -> Result<Receipt, Refusal
     let window_ms = i64::try_from(edge.resend_window.as_millis()).unwrap_or(i64::MAX);
     admission::check_resend_window(sent_at_ms, now_ms, window_ms)?;
     edge.recent_requests.check(&record).await?;
-    edge.backlog.check()?;
+    if edge.backlog.is_full() {
+        return Err(admission::chain_is_full());
+    }
     edge.rights.check_member(sender, record.conversation_id).await?;
     if let Kind::Edit | Kind::Recall | Kind::Reaction = record.kind {
         // Boxed: it is rare, and its state would make every socket's task larger.

@@ -6,6 +6,7 @@
 use std::time::Duration;
 
 use axum::extract::ws::Utf8Bytes;
+use futures::StreamExt;
 use schemas::avro::Record;
 use schemas::kind::Kind;
 use schemas::records::{Delivery, Sequenced};
@@ -22,7 +23,6 @@ use crate::receipts::Receipts;
 use crate::sessions::Socket;
 use crate::views::{MessageView, ReadReceiptView, StoredView};
 
-const READ_WAIT: Duration = Duration::from_secs(1);
 const RETRY_AFTER: Duration = Duration::from_millis(500);
 /// Deliveries after which the task yields.
 const TURN_DELIVERIES: usize = 64;
@@ -32,7 +32,7 @@ const TURN_DELIVERIES: usize = 64;
 ///
 /// # Errors
 /// When the log has no such partition, or can't be reached.
-pub async fn open(log: &dyn Log, lease: &SlotLease) -> Result<Box<dyn Reader>, LogError> {
+pub async fn open(log: &dyn Log, lease: &SlotLease) -> Result<Reader, LogError> {
     log.read(&DELIVERIES.spec, &[(lease.slot, StartAt::Latest)]).await
 }
 
@@ -40,18 +40,13 @@ pub async fn open(log: &dyn Log, lease: &SlotLease) -> Result<Box<dyn Reader>, L
 ///
 /// # Errors
 /// When the partition can't be read any more.
-pub async fn run(
-    log: &dyn Log,
-    mut reader: Box<dyn Reader>,
-    edge: &Edge,
-    stop: &CancellationToken,
-) -> Result<(), LogError> {
+pub async fn run(log: &dyn Log, mut reader: Reader, edge: &Edge, stop: &CancellationToken) -> Result<(), LogError> {
     let lease = &edge.lease;
     let mut receipts = Receipts::new();
     loop {
-        let Some(read) = stop.run_until_cancelled(reader.next(READ_WAIT)).await else { return Ok(()) };
+        let Some(Some(read)) = stop.run_until_cancelled(reader.next()).await else { return Ok(()) };
         match read {
-            Ok(Some(batch)) => {
+            Ok(batch) => {
                 let mut dead = Vec::new();
                 for turn in batch.records.chunks(TURN_DELIVERIES) {
                     for record in turn {
@@ -62,7 +57,6 @@ pub async fn run(
                 dead_letter::append(log, dead).await;
                 observe(&batch.records, edge.clock.now_ms());
             }
-            Ok(None) => {}
             Err(error) => {
                 tracing::error!(%error, slot = lease.slot, "deliveries could not be read");
                 reader = reopened(log, lease, reader, error, stop).await?;
@@ -75,10 +69,10 @@ pub async fn run(
 async fn reopened(
     log: &dyn Log,
     lease: &SlotLease,
-    reader: Box<dyn Reader>,
+    reader: Reader,
     error: LogError,
     stop: &CancellationToken,
-) -> Result<Box<dyn Reader>, LogError> {
+) -> Result<Reader, LogError> {
     let position = reader.position(lease.slot);
     stop.run_until_cancelled(tokio::time::sleep(RETRY_AFTER)).await;
     let from = match (&error, error.class()) {

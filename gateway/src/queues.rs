@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
-use topics::fullness;
+use topics::queue_metrics;
 
 use crate::edge::Edge;
 
@@ -16,10 +16,10 @@ pub async fn report(edge: Arc<Edge>, stop: CancellationToken) {
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     while stop.run_until_cancelled(ticks.tick()).await.is_some() {
         let (waiting, limit) = edge.appender.waiting();
-        fullness::tell("gateway-append-records", waiting, limit);
+        queue_metrics::set("gateway-append-records", waiting, limit);
         // The longest queue of all sockets.
-        fullness::tell("gateway-socket-frames", edge.sessions.longest_queue(), edge.config.send_queue_frames_max);
+        queue_metrics::set("gateway-socket-frames", edge.sessions.longest_queue(), edge.config.send_queue_frames_max);
         let limit = edge.config.heads_concurrent_max.max(1);
-        fullness::tell("gateway-heads-calls", limit.saturating_sub(edge.heads_permits.available_permits()), limit);
+        queue_metrics::set("gateway-heads-calls", limit.saturating_sub(edge.heads_permits.available_permits()), limit);
     }
 }

@@ -162,7 +162,7 @@ async fn accept(edge: Arc<Edge>, listener: TcpListener) -> Result<(), GatewayErr
 async fn deliver(
     edge: Arc<Edge>,
     log: Arc<dyn Log>,
-    reader: Box<dyn Reader>,
+    reader: Reader,
     stop: CancellationToken,
 ) -> Result<(), GatewayError> {
     let delivered = delivery::run(log.as_ref(), reader, &edge, &stop).await;

@@ -17,7 +17,10 @@ use crate::store;
 pub enum OpenError {
     /// The log says why.
     #[error(transparent)]
-    Log(#[from] LogError),
+    Log(LogError),
+    /// Nobody runs a broker there yet.
+    #[error("{0}; deployment/scripts/start-infra.sh starts one on this machine")]
+    NoBroker(LogError),
     /// There is none to look at.
     #[error(transparent)]
     Absent(#[from] Absent),
@@ -25,6 +28,15 @@ pub enum OpenError {
     #[cfg(not(feature = "kafka"))]
     #[error("log.kind is kafka, but this gochat was built without it: build it with --features kafka")]
     NotBuiltIn,
+}
+
+impl From<LogError> for OpenError {
+    fn from(error: LogError) -> Self {
+        match error {
+            LogError::NoBroker { .. } => Self::NoBroker(error),
+            other => Self::Log(other),
+        }
+    }
 }
 
 /// How operators know the log that is configured: its directory, or the brokers.

@@ -1,8 +1,8 @@
 //! Follows the presence topic into the table that fan-out, large-group, the repo and the gateway share.
 
 use std::sync::{Arc, PoisonError};
-use std::time::Duration;
 
+use futures::TryStreamExt;
 use gateway::PresenceChange;
 use schemas::avro::{PresenceEvent, Record};
 use schemas::causes::causes;
@@ -12,9 +12,6 @@ use tokio_util::sync::CancellationToken;
 use topics::catalogue::PRESENCE;
 use topics::dead_letter::{self, Reason, dead_letter};
 use topics::log::{Log, LogError, Outgoing, PartitionBatch, StartAt};
-
-/// How long one read waits for news.
-const READ_WAIT: Duration = Duration::from_secs(5);
 
 /// Changes that a gateway has not taken in yet; one that is further behind looks at all it wants to know.
 pub const CHANGES_MAX: usize = 4_096;
@@ -47,9 +44,9 @@ pub async fn follow(
         }
         let batch = tokio::select! {
             () = shutdown.cancelled() => return Ok(()),
-            batch = reader.next(READ_WAIT) => batch?,
+            batch = reader.try_next() => batch?,
         };
-        let Some(batch) = batch else { continue };
+        let Some(batch) = batch else { return Ok(()) };
         // What lay there at the start was met by an earlier run.
         let known = ends.iter().find(|(partition, _)| *partition == batch.partition).map_or(0, |(_, end)| *end);
         let mut dead = apply(&presence, &changes, &batch);

@@ -66,6 +66,11 @@ impl StageRole {
             Self::LargeGroup => ("large-group", &GROUP_TASKS.spec),
         }
     }
+
+    /// Where the time is kept at which it passed a record on.
+    pub fn hop(self) -> Hop {
+        Hop::new(self as usize, self.reads().0)
+    }
 }
 
 /// The groups that must have a member somewhere, each with the topic that it reads. Fused, dedupe does id-assign's work.
@@ -120,32 +125,34 @@ pub fn start(role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
     match (role, fused) {
         (StageRole::Dedupe, true) => tasks.start(
             move |task| Dedupe::new(window).then(ids(task)),
-            Wiring::new(group, &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(window_and_heads()),
+            Wiring::new(group, &UPSTREAM, StageRole::IdAssign.hop(), along(&SEQUENCED))
+                .transactional(window_and_heads()),
         ),
         (StageRole::IdAssign, true) => {} // in the task of dedupe
         (StageRole::Dedupe, false) => tasks.start(
             move |_| Dedupe::new(window),
-            Wiring::new(group, &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(dedupe_window()),
+            Wiring::new(group, &UPSTREAM, StageRole::Dedupe.hop(), along(&ACCEPTED)).transactional(dedupe_window()),
         ),
-        (StageRole::IdAssign, false) => {
-            tasks.start(ids, Wiring::new(group, &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(heads()))
-        }
+        (StageRole::IdAssign, false) => tasks.start(
+            ids,
+            Wiring::new(group, &ACCEPTED, StageRole::IdAssign.hop(), along(&SEQUENCED)).transactional(heads()),
+        ),
         (StageRole::Persist, _) => {
             let store = parts.store.clone().expect("a process that runs persist has opened the store");
             tasks.start_at_most(
                 parts.persist_tasks_max,
                 move |_| Persist::new(store.clone()),
-                Wiring::new(group, &SEQUENCED, Hop::Persist, along(&PERSISTED)),
+                Wiring::new(group, &SEQUENCED, StageRole::Persist.hop(), along(&PERSISTED)),
             );
         }
         (StageRole::FanOut, _) => tasks.start(
             move |_| FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()),
-            Wiring::new(group, &PERSISTED, Hop::FanOut, dispatched()),
+            Wiring::new(group, &PERSISTED, StageRole::FanOut.hop(), dispatched()),
         ),
         (StageRole::LargeGroup, _) => tasks.start(
             move |_| LargeGroup::new(presence.clone(), members.clone(), large_group),
             // A page that came twice would be counted twice, and the next message be cut into other pages too early.
-            Wiring::new(group, &GROUP_TASKS, Hop::LargeGroup, dispatched())
+            Wiring::new(group, &GROUP_TASKS, StageRole::LargeGroup.hop(), dispatched())
                 .transactional(Changelog::InputAhead(GroupTask::decode)),
         ),
     }

@@ -85,6 +85,11 @@ pub fn check_resend_window(sent_at_ms: Option<i64>, now_ms: i64, window_ms: i64)
     }
 }
 
+/// The refusal of messages while too many wait between the ack and the store.
+pub fn chain_is_full() -> Refusal {
+    Refusal::new(ErrorCode::Busy, "too many messages are waiting: send it again in a few seconds")
+}
+
 /// Reads a conversation id.
 ///
 /// # Errors

@@ -12,7 +12,6 @@ use schemas::records::{DedupeWindow, Delivery, GroupTask, Head, LogIdentity, Seq
 #[derive(Debug, PartialEq, Eq)]
 pub struct TopicSpec {
     pub name: &'static str,
-    /// How many partitions.
     pub partitions: Partitions,
     /// What is dropped, and when.
     pub cleanup: Cleanup,

@@ -20,7 +20,7 @@ impl Clock {
         Self(Source::System)
     }
 
-    /// A clock that stands still until it is set: for tests.
+    /// A clock for tests, which only moves when it is set.
     pub fn manual(now_ms: i64) -> Self {
         Self(Source::Manual(Arc::new(AtomicI64::new(now_ms))))
     }
@@ -37,7 +37,7 @@ impl Clock {
         }
     }
 
-    /// Moves a manual clock by this many ms, backwards too.
+    /// Moves a manual clock by this many ms, which may be negative.
     ///
     /// # Panics
     /// On the system clock.

@@ -84,7 +84,6 @@ pub const UNCLASSIFIED: &str = "unclassified";
 /// What a record of `dead-letters` is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// A dead letter.
     Letter(Box<Letter>),
     /// Says that the letter at this offset of the same partition was put back.
     Redriven(u64),

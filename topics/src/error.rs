@@ -9,11 +9,11 @@ use schemas::causes::causes;
 pub enum Class {
     /// The same call may succeed later; nothing happened.
     Retry,
-    /// The transaction is lost: abort, rewind, restore, work it again.
+    /// The transaction was aborted: rewind, restore, work it again.
     Abort,
-    /// This member, reader or log is of no use any more: build a new one.
+    /// This member or client can't go on: make a new one.
     Rebuild,
-    /// A person has to look.
+    /// No retry helps: a person has to look.
     Fatal,
 }
 
@@ -22,14 +22,10 @@ pub enum Class {
 pub enum LogError {
     /// The topic was not opened here.
     #[error("topic {topic} does not exist in this log: open the log with it first")]
-    NoSuchTopic {
-        /// The topic's name.
-        topic: String,
-    },
+    NoSuchTopic { topic: String },
     /// The partition is beyond the topic's count.
     #[error("topic {topic} has {partitions} partitions; there is no partition {partition}")]
     NoSuchPartition {
-        /// The topic's name.
         topic: String,
         /// The partition asked for.
         partition: u32,
@@ -48,7 +44,6 @@ pub enum LogError {
         "topic {topic} differs from what is configured: {difference}. Sequences would restart; configure it as it is, or use another log"
     )]
     TopicDiffers {
-        /// The topic's name.
         topic: String,
         /// In what, with both values.
         difference: String,
@@ -61,7 +56,7 @@ pub enum LogError {
     WindowDiffers {
         /// What the log was made for.
         recorded: Duration,
-        /// What this process was told.
+        /// What this process is configured for.
         configured: Duration,
     },
     /// The offset is no longer, or not yet, in the log.
@@ -70,7 +65,6 @@ pub enum LogError {
         why_out_of_range(*.offset, *.start)
     )]
     OffsetOutOfRange {
-        /// The topic's name.
         topic: String,
         partition: u32,
         /// The offset asked for.
@@ -79,17 +73,12 @@ pub enum LogError {
         start: u64,
         end: u64,
     },
-    /// Records below the end don't become visible.
+    /// A transaction stays open below the end.
     #[error(
-        "topic {topic} partition {partition} does not get on at offset {offset}: a transaction there was left open. Try again; if it stays so, look at the brokers"
+        "topic {topic} partition {partition} stops at offset {offset}: a transaction was left open there. Try again; if that does not help, check the brokers"
     )]
-    Stalled {
-        /// The topic's name.
-        topic: String,
-        partition: u32,
-        offset: u64,
-    },
-    /// Another member took over.
+    Stalled { topic: String, partition: u32, offset: u64 },
+    /// Another member took over the name, or the partitions.
     #[error(
         "member {instance} of group {group} was fenced: another member of that name, or the new owner of its partitions, has taken over"
     )]
@@ -113,19 +102,17 @@ pub enum LogError {
         "the log is damaged at topic {topic} partition {partition} offset {offset}: {reason}. Restore the data directory from a backup"
     )]
     Corrupt {
-        /// The topic's name.
         topic: String,
         partition: u32,
         /// The first offset of the damaged batch.
         offset: u64,
-        /// What is wrong.
         reason: String,
     },
     /// A record or batch over a limit of the log.
     #[error("{what} has {bytes} bytes; at most {max} are taken")]
     TooLarge { what: &'static str, bytes: usize, max: usize },
     /// The disk is full; nothing was written.
-    #[error("no space left for {path}: free some; the log goes on by itself")]
+    #[error("no space left for {path}: free some; the log then continues by itself")]
     DiskFull {
         /// The file or directory.
         path: String,
@@ -141,13 +128,12 @@ pub enum LogError {
     },
     /// No broker answered at start.
     #[error(
-        "no Kafka broker answered at {brokers} within {seconds} s: {}. Is one running there, and reachable? deployment/scripts/start-infra.sh starts one on this machine; log.kafka.brokers says where to look, log.kafka.connect_seconds for how long",
+        "no Kafka broker answered at {brokers} within {seconds} s: {}. Is one running there, and reachable? log.kafka.brokers says where to look, log.kafka.connect_seconds for how long",
         causes(.source.as_ref())
     )]
     NoBroker {
         /// Where it was looked for.
         brokers: String,
-        /// For how long.
         seconds: u64,
         /// What the client says.
         #[source]
@@ -159,14 +145,13 @@ pub enum LogError {
     )]
     BrokerTooOld {
         brokers: String,
-        /// What it lacks.
         lacks: String,
         /// The oldest release that will do.
         oldest: &'static str,
     },
     /// The brokers can't be reached, or can't do it now.
     #[error(
-        "kafka at {brokers} did not do it while {doing}: {}. Is it running there, and reachable? deployment/scripts/health-check.sh looks at a local one",
+        "kafka at {brokers} failed while {doing}: {}. Is it running there, and reachable?",
         causes(.source.as_ref())
     )]
     Unavailable {
@@ -179,7 +164,7 @@ pub enum LogError {
     },
     /// The brokers refuse it, and always will: rights, settings, a version that is too old.
     #[error(
-        "kafka at {brokers} refuses it while {doing}: {}. Check the rights of this client, its settings, and the brokers' version",
+        "kafka at {brokers} refused a request while {doing}: {}. Check the rights of this client, its settings, and the brokers' version",
         causes(.source.as_ref())
     )]
     Refused {
@@ -191,14 +176,14 @@ pub enum LogError {
         source: Box<dyn std::error::Error + Send + Sync>,
     },
     /// The transaction was aborted; nothing of it is visible.
-    #[error("a transaction on kafka at {brokers} was aborted: it is worked again")]
+    #[error("a transaction on kafka at {brokers} was aborted: its records are processed again")]
     Aborted {
         brokers: String,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
-    /// The client's state is of no use any more.
-    #[error("the kafka client can't go on while {doing}: it is made anew")]
+    /// The client hit a fatal error.
+    #[error("the kafka client failed for good while {doing}: a new one is made")]
     Broken {
         /// What was being done.
         doing: &'static str,

@@ -82,34 +82,29 @@ pub struct Origin {
     pub socket: u64,
 }
 
-/// The hops whose times are kept, in the order of the chain.
+/// Hops whose times fit into a record. One more would change the bytes of every record.
+pub const HOPS_MAX: usize = 5;
+
+/// A hop of the chain: what passes records on and notes the time. The log does not know which there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Hop {
-    /// The dedupe stage committed it.
-    Dedupe,
-    /// The id-assign stage committed it.
-    IdAssign,
-    /// The persist stage committed it.
-    Persist,
-    /// The fan-out stage committed it.
-    FanOut,
-    /// The large-group stage committed it.
-    LargeGroup,
+pub struct Hop {
+    slot: usize,
+    name: &'static str,
 }
 
 impl Hop {
-    /// Every hop, in the order of the chain.
-    pub const ALL: [Hop; 5] = [Hop::Dedupe, Hop::IdAssign, Hop::Persist, Hop::FanOut, Hop::LargeGroup];
+    /// The hop of this name, whose time has this slot, below [`HOPS_MAX`]. Records that are stored stay
+    /// readable only if a slot keeps its hop.
+    ///
+    /// # Panics
+    /// When there is no such slot; in a constant it does not compile.
+    pub const fn new(slot: usize, name: &'static str) -> Self {
+        assert!(slot < HOPS_MAX, "the header has no such slot");
+        Self { slot, name }
+    }
 
-    /// Its name in tools.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Dedupe => "dedupe",
-            Self::IdAssign => "id_assign",
-            Self::Persist => "persist",
-            Self::FanOut => "fan_out",
-            Self::LargeGroup => "large_group",
-        }
+    pub const fn name(self) -> &'static str {
+        self.name
     }
 }
 
@@ -121,24 +116,24 @@ pub struct HopTimes {
     /// When the gateway admitted it, ms since 1970 UTC.
     pub admitted_at: i64,
     /// ms from then to each hop; `u32::MAX`: not passed.
-    after_ms: [u32; Hop::ALL.len()],
+    after_ms: [u32; HOPS_MAX],
 }
 
 impl HopTimes {
     /// A message admitted at this time, ms since 1970 UTC.
     pub fn starting(admitted_at: i64) -> Self {
-        Self { admitted_at, after_ms: [NOT_PASSED; Hop::ALL.len()] }
+        Self { admitted_at, after_ms: [NOT_PASSED; HOPS_MAX] }
     }
 
     /// Notes that a hop passed it on.
     pub fn stamp(&mut self, hop: Hop, now_ms: i64) {
         let after = (now_ms - self.admitted_at).clamp(0, i64::from(NOT_PASSED) - 1);
-        self.after_ms[hop as usize] = u32::try_from(after).unwrap_or(NOT_PASSED - 1);
+        self.after_ms[hop.slot] = u32::try_from(after).unwrap_or(NOT_PASSED - 1);
     }
 
     /// ms from admission until the hop, when it passed it.
     pub fn after(&self, hop: Hop) -> Option<u32> {
-        Some(self.after_ms[hop as usize]).filter(|&ms| ms != NOT_PASSED)
+        Some(self.after_ms[hop.slot]).filter(|&ms| ms != NOT_PASSED)
     }
 
     /// The bytes of the header.
@@ -232,16 +227,17 @@ mod tests {
         }
     }
 
+    const FIRST: Hop = Hop::new(0, "first");
+    const THIRD: Hop = Hop::new(2, "third");
+    const FOURTH: Hop = Hop::new(3, "fourth");
+
     #[test]
     fn hop_times_and_origin_read_back_as_written() {
         let mut hops = HopTimes::starting(1_800_000_000_000);
-        hops.stamp(Hop::Dedupe, 1_800_000_000_003);
-        hops.stamp(Hop::FanOut, 1_799_999_999_000);
+        hops.stamp(FIRST, 1_800_000_000_003);
+        hops.stamp(FOURTH, 1_799_999_999_000);
         let again = HopTimes::from_bytes(&hops.to_bytes()).unwrap();
-        assert_eq!(
-            (again.after(Hop::Dedupe), again.after(Hop::Persist), again.after(Hop::FanOut)),
-            (Some(3), None, Some(0))
-        );
+        assert_eq!((again.after(FIRST), again.after(THIRD), again.after(FOURTH)), (Some(3), None, Some(0)));
         let origin = Origin { slot: 3, epoch: i64::MAX, socket: 9 };
         assert_eq!(Origin::from_bytes(&origin.to_bytes()), Some(origin));
         assert_eq!(Origin::from_bytes(&[0; 19]), None);

@@ -4,7 +4,7 @@
 //! records are kept: [`embedded`] on the local disk, or Apache Kafka (feature `kafka`). [`codec`]
 //! turns typed records into what a log takes. [`tools`] is what people look at topics with; [`guard`]
 //! stands in front of services that may be away, [`backlog`] in front of a chain that is behind, and
-//! [`fullness`] tells metrics of every queue.
+//! [`queue_metrics`] tells metrics of every queue.
 
 pub mod backlog;
 pub mod catalogue;
@@ -13,12 +13,12 @@ pub mod codec;
 pub mod dead_letter;
 pub mod embedded;
 pub mod error;
-pub mod fullness;
 pub mod guard;
 pub mod headers;
 #[cfg(feature = "kafka")]
 pub mod kafka;
 pub mod log;
 pub mod partition;
+pub mod queue_metrics;
 pub mod scan;
 pub mod tools;

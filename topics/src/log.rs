@@ -1,13 +1,18 @@
 //! The log: partitioned, append-only topics with consumer groups and atomic commits.
 //!
-//! The seam between the chain and what keeps its records. [`crate::embedded`] keeps them on the
+//! The interface between the chain and what keeps its records. [`crate::embedded`] keeps them on the
 //! local disk, Kafka on a cluster; both pass the one contract suite in `tests/topics/contract/`.
 //! Nothing above this module knows which of them runs.
 
+use std::collections::BTreeMap;
+use std::pin::Pin;
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
+use futures::stream::BoxStream;
+use futures::{Stream, StreamExt};
 
 use crate::catalogue::{Layout, TopicSpec};
 use crate::headers::Headers;
@@ -20,13 +25,11 @@ pub const PROBE_TIME_MAX: Duration = Duration::from_secs(2);
 /// A record to be appended.
 #[derive(Debug, Clone)]
 pub struct Outgoing {
-    /// To this topic.
     pub topic: &'static TopicSpec,
     /// To this partition; `None`: the key decides ([`crate::partition::partition_of`]).
     pub partition: Option<u32>,
     pub key: Bytes,
     pub value: Bytes,
-    /// What travels beside it.
     pub headers: Headers,
 }
 
@@ -39,7 +42,6 @@ pub struct Incoming {
     pub time_ms: i64,
     pub key: Bytes,
     pub value: Bytes,
-    /// What travels beside it.
     pub headers: Headers,
 }
 
@@ -47,7 +49,7 @@ pub struct Incoming {
 #[derive(Debug, Clone)]
 pub struct PartitionBatch {
     pub partition: u32,
-    /// The records; never empty.
+    /// The records. None only from a [`Reader`], and never from a [`Member`].
     pub records: Vec<Incoming>,
     /// The position behind the last of them: what to commit.
     pub next_offset: u64,
@@ -60,7 +62,7 @@ pub struct Place {
     pub offset: u64,
 }
 
-/// What a partition holds: offsets from `start`, up to but not with `end`.
+/// What a partition holds: offsets in `[start, end)`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Bounds {
     /// The oldest offset still kept.
@@ -121,8 +123,8 @@ pub enum Event {
     /// It got these partitions. Nothing of them comes until [`Member::start`]: the position was
     /// looked up first, so what the owner restores after this is never older than it.
     Assigned(Vec<Assigned>),
-    /// It gives these partitions up in good order, at its next call of [`Member::next`]: positions
-    /// can still be committed until then.
+    /// These partitions are revoked with its next call of [`Member::next`]: positions can still be
+    /// committed until then.
     Revoked(Vec<u32>),
     /// It lost these partitions; another may own them already. A commit would fail.
     Lost(Vec<u32>),
@@ -134,8 +136,8 @@ pub enum Event {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Assigned {
     pub partition: u32,
-    /// The group's committed position, when there is one. A cluster whose coordinator is wrong may tell an
-    /// older one, or none: a changelog that was committed along with it knows better.
+    /// The group's committed position, when there is one. A cluster whose coordinator reports
+    /// stale offsets may give an older one, or none: a changelog committed together with it knows better.
     pub committed: Option<u64>,
 }
 
@@ -172,7 +174,7 @@ pub trait Log: Send + Sync + 'static {
     ///
     /// # Errors
     /// When a partition does not exist.
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError>;
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError>;
 
     /// What a partition holds.
     ///
@@ -194,8 +196,8 @@ pub trait Log: Send + Sync + 'static {
     /// When the topic does not exist.
     async fn lag(&self, group: &str, topic: &'static TopicSpec) -> Result<Vec<PartitionLag>, LogError>;
 
-    /// How many members each of these groups has, given with the topic that it reads. A member that died
-    /// without a word counts until the log has noticed.
+    /// How many members each of these groups has, given with the topic that it reads. A member that crashed
+    /// counts until its session times out.
     ///
     /// # Errors
     /// When the log can't be asked.
@@ -242,22 +244,53 @@ pub trait Member: Send {
     /// Leaves the group at once, so that others take over without waiting for a timeout.
     ///
     /// # Errors
-    /// When the log can't be reached; the member is gone all the same.
+    /// When the log can't be reached; the member leaves all the same.
     async fn leave(self: Box<Self>) -> Result<(), LogError>;
 }
 
-/// Reads partitions of one topic from given places on.
-#[async_trait]
-pub trait Reader: Send {
-    /// The next records of one of the partitions, or `None` when nothing came within `max_wait`, or
-    /// only what is not to be seen: then [`position`](Self::position) has moved.
-    /// Cancel-safe: a dropped call loses nothing.
+/// Reads partitions of one topic from given places on: an endless stream of batches.
+///
+/// A batch without records moves the position past what is never shown: records of aborted
+/// transactions, and those that compaction removed. An error is an item:
+/// [`LogError::OffsetOutOfRange`] when records were dropped before they were read. The stream
+/// continues after an error of class [`Class::Retry`]; after another, open a new one at the
+/// [`position`](Self::position). A wait that is given up loses nothing.
+pub struct Reader {
+    batches: BoxStream<'static, Result<PartitionBatch, LogError>>,
+    positions: BTreeMap<u32, u64>,
+}
+
+impl Reader {
+    /// For implementations of [`Log`]: where each partition starts, and the batches from there on.
+    pub fn new(
+        positions: impl IntoIterator<Item = (u32, u64)>,
+        batches: impl Stream<Item = Result<PartitionBatch, LogError>> + Send + 'static,
+    ) -> Self {
+        Self { batches: batches.boxed(), positions: positions.into_iter().collect() }
+    }
+
+    /// The offset that the next record of a partition has at least. `None`: it is not read here.
+    pub fn position(&self, partition: u32) -> Option<u64> {
+        self.positions.get(&partition).copied()
+    }
+
+    /// The next batch; `None` when none comes within `max_wait`.
     ///
     /// # Errors
-    /// [`LogError::OffsetOutOfRange`] when records were dropped before they were read.
-    async fn next(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError>;
+    /// Those of the stream.
+    pub async fn next_within(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError> {
+        tokio::time::timeout(max_wait, self.next()).await.ok().flatten().transpose()
+    }
+}
 
-    /// The offset that the next record of a partition will at least have: what was read, and what
-    /// was skipped because it was aborted or compacted away, lies below.
-    fn position(&self, partition: u32) -> Option<u64>;
+impl Stream for Reader {
+    type Item = Result<PartitionBatch, LogError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        let item = ready!(self.batches.poll_next_unpin(cx));
+        if let Some(Ok(batch)) = &item {
+            self.positions.insert(batch.partition, batch.next_offset);
+        }
+        Poll::Ready(item)
+    }
 }

@@ -1,5 +1,5 @@
-//! Reading a partition up to an end that was looked up before: for tools and audits, which want to
-//! look at all there is and then stop.
+//! Reading a partition up to an end that was looked up before: for tools and audits, which read what is
+//! there and then stop. Not a `Stream`, since the end may be moved between two batches.
 
 use std::time::Duration;
 
@@ -8,17 +8,16 @@ use tokio::time::Instant;
 use crate::catalogue::TopicSpec;
 use crate::log::{Incoming, Log, LogError, PartitionBatch, Reader, StartAt};
 
-/// How long a scan waits where it does not get on. A log ends transactions that were left open by
-/// itself, well within it.
+/// How long a scan waits without progress. The log aborts transactions that were left open well within it.
 pub const STALL_MAX: Duration = Duration::from_secs(30);
 
 /// Reads one partition, and stops at an end.
 pub struct Scan {
-    reader: Box<dyn Reader>,
+    reader: Reader,
     topic: &'static TopicSpec,
     partition: u32,
     end: u64,
-    /// What was read, but lies at the end or behind it.
+    /// Records that were read and lie at the end or beyond it.
     beyond: Vec<Incoming>,
 }
 
@@ -53,7 +52,7 @@ impl Scan {
     ///
     /// # Errors
     /// [`LogError::Stalled`] when a transaction below the end stays open for [`STALL_MAX`], and those
-    /// of [`Reader::next`].
+    /// of [`Reader`].
     pub async fn next(&mut self) -> Result<Option<PartitionBatch>, LogError> {
         let mut deadline = Instant::now() + STALL_MAX;
         loop {
@@ -64,7 +63,7 @@ impl Scan {
             let mut records = std::mem::take(&mut self.beyond);
             if records.is_empty() {
                 let wait = deadline.saturating_duration_since(Instant::now());
-                records = self.reader.next(wait).await?.map_or_else(Vec::new, |batch| batch.records);
+                records = self.reader.next_within(wait).await?.map_or_else(Vec::new, |batch| batch.records);
             }
             let below = records.partition_point(|record| record.offset < self.end);
             self.beyond = records.split_off(below);

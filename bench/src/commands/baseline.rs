@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::copy::copy;
-use crate::delivered::next_records;
+use crate::delivered::STALL;
 use crate::usage::{Stopwatch, Took};
 use crate::workload::Workload;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -67,10 +67,10 @@ pub(super) async fn copied(
     let warm_up = args.warm_up_messages();
     let work = async {
         feed(&log, workload, 0..warm_up).await?;
-        arrived(&mut *arrivals, warm_up).await?;
+        arrived(&mut arrivals, warm_up).await?;
         let watch = Stopwatch::start();
         let bytes = feed(&log, workload, warm_up..warm_up + args.messages).await?;
-        arrived(&mut *arrivals, args.messages).await?;
+        arrived(&mut arrivals, args.messages).await?;
         Ok::<_, CommandError>((bytes, watch.took()))
     };
     let (bytes, took) = tokio::select! {
@@ -127,10 +127,10 @@ fn copy_by_librdkafka(
 }
 
 /// Waits until so many records came.
-async fn arrived(reader: &mut dyn Reader, expected: u64) -> Result<(), CommandError> {
+async fn arrived(reader: &mut Reader, expected: u64) -> Result<(), CommandError> {
     let mut seen = 0;
     while seen < expected {
-        let batch = next_records(reader).await?.ok_or("the copy stalled for 30 s")?;
+        let batch = reader.next_within(STALL).await?.ok_or("the copy stalled for 30 s")?;
         seen += batch.records.len() as u64;
     }
     Ok(())

@@ -17,10 +17,11 @@ use crate::talk::{ARRIVE_MAX, Outcome, Plan, talk};
 use crate::threads::NamedThreads;
 use clap::ValueEnum;
 use futures::TryStreamExt;
+use pipeline::topology::StageRole;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
-use topics::headers::{Hop, HopTimes};
+use topics::headers::{HOPS_MAX, Hop, HopTimes};
 use topics::log::Log;
 
 use super::CommandError;
@@ -193,14 +194,15 @@ fn report(args: &SocketsBenchArgs, measured: &Measured) -> Result<(), output::Ou
 fn hops(measured: &Measured) -> Latencies {
     let Measured { plan, outcome, start_ms, hops } = measured;
     let since_start = |ms: i64| Duration::from_millis(u64::try_from(ms - start_ms).unwrap_or(0));
+    let all = StageRole::ALL.map(StageRole::hop);
     let mut admitted = Latency::default();
-    let mut stages = [const { None::<Latency> }; Hop::ALL.len()];
+    let mut stages = [const { None::<Latency> }; HOPS_MAX];
     let mut socket = Latency::default();
     for (message, arrived) in (0..plan.end()).zip(&outcome.arrived).skip(usize::try_from(plan.first()).unwrap_or(0)) {
         let (Some(times), Some(arrived)) = (hops.get(&message), arrived) else { continue };
         admitted.record(since_start(times.admitted_at).saturating_sub(plan.due(message)));
         let mut before = 0;
-        for (hop, latency) in Hop::ALL.into_iter().zip(&mut stages) {
+        for (hop, latency) in all.into_iter().zip(&mut stages) {
             if let Some(after) = times.after(hop) {
                 latency.get_or_insert_default().record(Duration::from_millis(after.saturating_sub(before).into()));
                 before = after;
@@ -211,7 +213,7 @@ fn hops(measured: &Measured) -> Latencies {
     }
     let mut table = Latencies::default();
     table.row("due → admitted", admitted);
-    for (hop, latency) in Hop::ALL.into_iter().zip(stages) {
+    for (hop, latency) in all.into_iter().zip(stages) {
         table.row(format!("→ {}", named(hop)), latency.unwrap_or_default());
     }
     table.row("→ the other's socket", socket);
@@ -219,12 +221,7 @@ fn hops(measured: &Measured) -> Latencies {
 }
 
 /// A hop is stamped when the stage has worked on the record, before the commit, which belongs to the next.
-fn named(hop: Hop) -> &'static str {
-    match hop {
-        Hop::Dedupe => "worked by dedupe",
-        Hop::IdAssign => "worked by id-assign",
-        Hop::Persist => "stored, worked by persist",
-        Hop::FanOut => "worked by fan-out",
-        Hop::LargeGroup => "worked by large-group",
-    }
+fn named(hop: Hop) -> String {
+    let stored = if hop == StageRole::Persist.hop() { "stored, " } else { "" };
+    format!("{stored}worked by {}", hop.name())
 }

@@ -26,7 +26,7 @@ use topics::catalogue::{DELIVERIES, Layout, SEQUENCED, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::{Headers, Origin};
-use topics::log::{Incoming, Log, Reader, StartAt};
+use topics::log::{Incoming, Log, StartAt};
 
 use crate::log::GatedLog;
 use crate::repo::{self, FakeRepo};
@@ -169,10 +169,11 @@ impl Gateway {
 
     pub async fn records(&self, topic: &'static TopicSpec, partitions: u32, count: usize) -> Vec<Incoming> {
         let from: Vec<_> = (0..partitions).map(|partition| (partition, StartAt::Earliest)).collect();
-        let mut reader: Box<dyn Reader> = self.log.read(topic, &from).await.unwrap();
+        let mut reader = self.log.read(topic, &from).await.unwrap();
         let mut records = Vec::new();
         while records.len() < count {
-            let batch = reader.next(BOUND).await.unwrap().unwrap_or_else(|| panic!("{} of {count}", records.len()));
+            let batch =
+                reader.next_within(BOUND).await.unwrap().unwrap_or_else(|| panic!("{} of {count}", records.len()));
             records.extend(batch.records);
         }
         records

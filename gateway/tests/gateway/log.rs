@@ -62,7 +62,7 @@ impl Log for GatedLog {
         self.inner.join(spec).await
     }
 
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError> {
         self.inner.read(topic, from).await
     }
 

@@ -15,8 +15,8 @@ use stages::stage::{Stage, StageError};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
-use topics::fullness::Bound;
 use topics::log::{Class, Event, Log, LogError, Member, MemberSpec};
+use topics::queue_metrics::Bound;
 
 pub use wiring::{Changelog, ChangelogTopic, Emit, Wiring, along};
 

@@ -103,7 +103,7 @@ impl<S: Stage> Task<'_, S> {
         let mut reader = log.read(topic, &[(partition, from)]).await.map_err(|e| self.log_error(e))?;
         let mut restored = Restored::default();
         while reader.position(partition).is_some_and(|position| position < end) && !self.shutdown.is_cancelled() {
-            let Some(batch) = reader.next(RESTORE_WAIT).await.map_err(|e| self.log_error(e))? else {
+            let Some(batch) = reader.next_within(RESTORE_WAIT).await.map_err(|e| self.log_error(e))? else {
                 continue;
             };
             let mut changes = Vec::with_capacity(batch.records.len());

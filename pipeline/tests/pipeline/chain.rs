@@ -118,7 +118,7 @@ impl Installation {
         let mut reader = self.log.read(topic, &from).await.unwrap();
         let mut records = Vec::new();
         while !enough(&records) {
-            let batch = reader.next(WAIT).await.unwrap().expect("the chain goes on");
+            let batch = reader.next_within(WAIT).await.unwrap().expect("the chain goes on");
             records.extend(batch.records.iter().filter_map(|record| R::decode(&record.value).ok()));
         }
         records

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use pipeline::runner::{self, Changelog, ChangelogTopic, RunError, RunnerConfig, Surroundings, Wiring, along};
+use pipeline::topology::StageRole;
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -17,7 +18,7 @@ use topics::catalogue::{ACCEPTED, DEAD_LETTERS, HEADS, Keyed, Layout, TopicSpec,
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
-use topics::headers::{Headers, Hop, HopTimes};
+use topics::headers::{Headers, HopTimes};
 use topics::log::{Incoming, Log, Outgoing, StartAt};
 
 use crate::by_hand::set_positions;
@@ -123,7 +124,7 @@ impl Bench {
         };
         let emit = along(&ACCEPTED);
         let copied = move |output: &_, encoder: &mut _| (0..copies).try_for_each(|_| emit(output, encoder));
-        Wiring::new("counting", &UPSTREAM, Hop::Dedupe, Box::new(copied)).transactional(changelog)
+        Wiring::new("counting", &UPSTREAM, StageRole::Dedupe.hop(), Box::new(copied)).transactional(changelog)
     }
 
     /// Starts the runner; the handle gives its outcome once it is stopped.
@@ -160,7 +161,7 @@ impl Bench {
         let end = self.log.bounds(&HEADS.spec, 0).await.unwrap().end;
         let mut reader = self.log.read(&HEADS.spec, &[(0, StartAt::Earliest)]).await.unwrap();
         loop {
-            let batch = reader.next(WAIT).await.unwrap().expect("the changelog has a record");
+            let batch = reader.next_within(WAIT).await.unwrap().expect("the changelog has a record");
             let last = batch.records.last().unwrap();
             if last.offset + 1 == end {
                 return Head::decode(&last.value).unwrap().ordinal;
@@ -173,7 +174,7 @@ impl Bench {
         let mut reader = self.log.read(topic, &[(0, StartAt::Earliest)]).await.unwrap();
         let mut records = Vec::new();
         while records.len() < count {
-            let batch = reader.next(WAIT).await.unwrap().expect("the records come in time");
+            let batch = reader.next_within(WAIT).await.unwrap().expect("the records come in time");
             records.extend(batch.records);
         }
         records
@@ -253,7 +254,7 @@ async fn a_passing_failure_is_tried_again_and_changes_nothing() {
     let running = bench.run();
     let records = bench.records(&ACCEPTED.spec, 2).await;
     assert_eq!(contents(&records), ["a", "b"]);
-    assert_eq!(records[0].headers.hops.unwrap().after(Hop::Dedupe), Some(5), "the hop is stamped");
+    assert_eq!(records[0].headers.hops.unwrap().after(StageRole::Dedupe.hop()), Some(5), "the hop is stamped");
     bench.stop.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(bench.failures_left.load(Ordering::SeqCst), 0);

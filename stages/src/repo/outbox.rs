@@ -207,8 +207,11 @@ async fn newest_time(log: &dyn Log, partition: u32) -> Result<Option<i64>, Outbo
     // The newest offset may be a mark that ends a transaction: nothing is read from there on.
     for from in [bounds.end - 1, bounds.start] {
         let mut reader = log.read(&UPSTREAM.spec, &[(partition, StartAt::Offset(from))]).await?;
-        if let Some(batch) = reader.next(SEARCH_WAIT).await? {
-            return Ok(batch.records.last().map(|record| record.time_ms));
+        while reader.position(partition).is_none_or(|position| position < bounds.end) {
+            let Some(batch) = reader.next_within(SEARCH_WAIT).await? else { break };
+            if let Some(newest) = batch.records.last() {
+                return Ok(Some(newest.time_ms));
+            }
         }
     }
     Err(OutboxError::SearchTimedOut { partition })
@@ -228,7 +231,7 @@ async fn search<'a>(
     }
     let mut reader = log.read(&UPSTREAM.spec, &[(partition, StartAt::Offset(start))]).await?;
     while reader.position(partition).is_none_or(|position| position < end) {
-        let Some(batch) = reader.next(SEARCH_WAIT).await? else {
+        let Some(batch) = reader.next_within(SEARCH_WAIT).await? else {
             return Err(OutboxError::SearchTimedOut { partition });
         };
         for record in batch.records {

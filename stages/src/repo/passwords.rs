@@ -15,7 +15,7 @@ use rand::TryRng;
 use rand::rngs::SysRng;
 use schemas::error::{ErrorCode, Refusal};
 use tokio::sync::Semaphore;
-use topics::fullness::Bound;
+use topics::queue_metrics::Bound;
 
 use super::call::CallError;
 use super::config::RepoConfig;

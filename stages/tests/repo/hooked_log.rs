@@ -42,7 +42,7 @@ impl<H: Hook> Log for HookedLog<H> {
         self.log.join(spec).await
     }
 
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError> {
         self.log.read(topic, from).await
     }
 

@@ -170,7 +170,7 @@ pub async fn upstream(log: &Arc<dyn Log>, count: usize) -> Vec<(Upstream, Header
     let mut reader = log.read(&UPSTREAM.spec, &partitions).await.unwrap();
     let mut found = Vec::new();
     while found.len() < count {
-        let batch = reader.next(SOON).await.unwrap().expect("the records come in time");
+        let batch = reader.next_within(SOON).await.unwrap().expect("the records come in time");
         found.extend(batch.records.into_iter().map(|r| (Upstream::decode(&r.value).unwrap(), r.headers)));
     }
     found

@@ -80,7 +80,7 @@ pub async fn each(log: &dyn Log, topic: &'static TopicSpec, mut visit: impl FnMu
         let mut reader = log.read(topic, &[(partition, StartAt::Earliest)]).await?;
         let mut empty = 0;
         while reader.position(partition).is_some_and(|position| position < end) && empty < EMPTY_READS_MAX {
-            match reader.next(READ_WAIT).await? {
+            match reader.next_within(READ_WAIT).await? {
                 Some(batch) => batch.records.iter().filter(|record| record.offset < end).for_each(&mut visit),
                 None => empty += 1,
             }

@@ -5,13 +5,16 @@ use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
 use super::checkpoint::{self, Checkpoints};
+use super::config::EmbeddedConfig;
 use super::follow::Follower;
+use super::lock::locked;
 use super::open::Files;
 use super::queue::Queue;
 use super::shared::Shared;
+use super::storage;
 use super::upkeep::Upkeep;
-use super::writer::{Work, Writer};
-use super::{EmbeddedConfig, locked, storage};
+use super::work::Work;
+use super::writer::Writer;
 use crate::catalogue::Durability;
 use crate::clock::Clock;
 use crate::log::LogError;
@@ -19,7 +22,6 @@ use crate::log::LogError;
 /// What runs beside the callers.
 #[derive(Debug)]
 pub(super) struct Background {
-    /// What they do.
     pub duties: Duties,
     running: Mutex<Running>,
 }

@@ -63,7 +63,6 @@ pub(super) struct Malformed {
     at: usize,
 }
 
-/// Appends a record.
 pub(super) fn encode(out: &mut Vec<u8>, key: &[u8], value: &[u8], headers: &Headers, place: Option<RelativePlace>) {
     let flag = |set: bool, flag: u8| if set { flag } else { 0 };
     out.push(
@@ -254,7 +253,7 @@ mod tests {
 
     fn full_headers() -> Headers {
         let mut hops = HopTimes::starting(1_800_000_000_000);
-        hops.stamp(Hop::Persist, 1_800_000_000_007);
+        hops.stamp(Hop::new(2, "third"), 1_800_000_000_007);
         Headers {
             trace: Some(TraceParent { trace_id: 7 << 100, parent_id: 9, flags: 1 }),
             origin: Some(Origin { slot: 3, epoch: -1, socket: u64::MAX }),

@@ -16,12 +16,10 @@ pub(super) const BATCH_BYTES_TARGET: usize = 256 << 10;
 pub(super) struct Chunk {
     /// The partition, as [`Topics`] counts them.
     pub partition: usize,
-    /// How many records.
     pub records: u64,
     pub body: Vec<u8>,
 }
 
-/// A call, encoded.
 #[derive(Debug, Default)]
 pub(super) struct Call {
     /// Records by partition, in order within each.

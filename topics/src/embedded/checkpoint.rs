@@ -9,9 +9,10 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::lock::locked;
 use super::queue::Queue;
-use super::writer::Work;
-use super::{locked, storage};
+use super::storage;
+use super::work::Work;
 use crate::catalogue::Durability;
 use crate::log::LogError;
 
@@ -21,8 +22,8 @@ const PASSES: u32 = 2;
 
 /// The writer waits for the thread once a log has so many times the target.
 const BEHIND_TARGETS_MAX: usize = 4;
-/// It goes on after this all the same: a thread that can't copy, for want of space say, must not
-/// keep the writer from freeing some.
+/// After this it continues all the same: a thread that can't copy, because the disk is full, must not
+/// keep the writer from freeing space.
 const WAIT_MAX: Duration = Duration::from_secs(5);
 
 /// How much was written since the last checkpoint.
@@ -105,7 +106,6 @@ impl Checkpoints {
         }
     }
 
-    /// Ends the thread.
     pub fn close(&self) {
         locked(&self.state).closed = true;
         self.due.notify_one();

@@ -25,7 +25,6 @@ pub(super) struct Cursor {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Allowance {
     pub records: usize,
-    /// Bytes of them.
     pub bytes: usize,
     /// Whether one record may exceed the bytes.
     pub one_at_least: bool,

@@ -9,7 +9,7 @@ use rusqlite::ErrorCode;
 use super::rows::FetchError;
 use crate::log::LogError;
 
-/// Why a transaction was not written; told to everyone who waits for it.
+/// Why a transaction was not written: the answer to everyone who waits for it.
 #[derive(Debug, Clone)]
 pub(super) enum WriteFailure {
     /// No space is left. A later transaction may succeed.
@@ -60,7 +60,6 @@ fn is_damage(e: &rusqlite::Error) -> bool {
     matches!(e.sqlite_error_code(), Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase))
 }
 
-/// A failed read.
 pub(super) fn of_reading(doing: &'static str, e: rusqlite::Error) -> LogError {
     LogError::Storage { doing, source: Box::new(e) }
 }

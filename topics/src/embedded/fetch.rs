@@ -7,12 +7,13 @@ use rusqlite::Connection;
 use tokio::sync::Semaphore;
 
 use super::batch::Batch;
+use super::failure;
+use super::lock::locked;
 use super::rows::{self, FetchError, Span};
 use super::storage;
-use super::{failure, locked};
 use crate::catalogue::{Durability, TopicSpec};
-use crate::fullness::Bound;
 use crate::log::LogError;
+use crate::queue_metrics::Bound;
 
 #[derive(Debug, Clone)]
 pub(super) struct Fetches {
@@ -80,9 +81,8 @@ impl Fetches {
             Durability::Synced => &self.synced,
             Durability::Unsynced => &self.unsynced,
         };
-        let pool = Arc::clone(pool);
-        let permit = Arc::clone(&pool.free).acquire_owned().await.map_err(|_| LogError::Closed)?;
-        let blocking = move || {
+        let (pool, free) = (Arc::clone(pool), Arc::clone(&pool.free));
+        let blocking = move |permit| {
             // In this order: whoever gets the permit next is not counted beside this one.
             let _held = (pool.reads.entered(1), permit);
             let idle = locked(&pool.idle).pop();
@@ -94,8 +94,16 @@ impl Fetches {
             locked(&pool.idle).push(db);
             Ok(answer)
         };
-        tokio::task::spawn_blocking(blocking)
-            .await
-            .map_err(|e| LogError::Storage { doing: "reading in the background", source: Box::new(e) })?
+        // In a task of its own: a stream that is not polled must not hold a permit.
+        let read = tokio::spawn(async move {
+            let permit = free.acquire_owned().await.map_err(|_| LogError::Closed)?;
+            let read = tokio::task::spawn_blocking(move || blocking(permit)).await;
+            read.unwrap_or_else(|e| Err(in_background(e)))
+        });
+        read.await.unwrap_or_else(|e| Err(in_background(e)))
     }
+}
+
+fn in_background(e: tokio::task::JoinError) -> LogError {
+    LogError::Storage { doing: "reading in the background", source: Box::new(e) }
 }

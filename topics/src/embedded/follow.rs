@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use rusqlite::Connection;
 
-use super::locked;
+use super::lock::locked;
 use super::open::{self, Files};
 use super::shared::Shared;
 use crate::log::LogError;
@@ -43,7 +43,6 @@ impl Follower {
         }
     }
 
-    /// Ends the thread.
     pub fn close(&self) {
         *locked(&self.closed) = true;
         self.closing.notify_all();

@@ -17,7 +17,7 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::locked;
+use super::lock::locked;
 use crate::catalogue::TopicSpec;
 use crate::log::{Assigned, Event, LogError};
 
@@ -73,12 +73,12 @@ struct PartitionState {
 enum Hold {
     #[default]
     Free,
-    /// Its owner was not told yet.
+    /// Its owner does not know yet.
     Granted(MemberId),
     Held(MemberId),
-    /// Shall move; its owner was not told yet.
+    /// To be moved; its owner does not know yet.
     Revoking(MemberId),
-    /// Its owner was told, and gives it up with its next call.
+    /// Its owner knows, and gives it up with its next call.
     Revoked(MemberId),
 }
 
@@ -169,7 +169,7 @@ impl Group {
         }
     }
 
-    /// What happened to a member and it was not told yet.
+    /// Events that a member has not received yet.
     ///
     /// # Errors
     /// [`LogError::Fenced`].
@@ -205,7 +205,7 @@ impl Group {
         locked(&self.state).knowing_owner(partition) == Some(id)
     }
 
-    /// Begins a commit: until [`settle`](Self::settle) the partitions go to nobody else.
+    /// Begins a commit: until [`settle`](Self::settle) the partitions are not reassigned.
     ///
     /// # Errors
     /// [`LogError::Fenced`] when the member, or one of the partitions, is not in its place any more.
@@ -240,7 +240,6 @@ impl Group {
         }
     }
 
-    /// A member goes.
     pub fn leave(&self, id: MemberId) {
         let mut state = locked(&self.state);
         state.remove(id);

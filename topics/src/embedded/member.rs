@@ -12,7 +12,7 @@ use super::call::encode_call;
 use super::cursor::{Allowance, Cursor};
 use super::group::{Group, MemberId};
 use super::shared::Shared;
-use super::writer::{Committing, Work};
+use super::work::{Committing, Work};
 use crate::log::{Commit, Event, Incoming, LogError, Member, MemberSpec, PartitionBatch};
 
 /// A member of a group.

@@ -11,11 +11,13 @@ mod background;
 mod batch;
 mod call;
 mod checkpoint;
+mod config;
 mod cursor;
 mod failure;
 mod fetch;
 mod follow;
 mod group;
+mod lock;
 mod member;
 mod open;
 mod partition;
@@ -28,11 +30,12 @@ mod storage;
 mod thin;
 mod topics;
 mod upkeep;
+mod work;
 mod writer;
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -41,64 +44,16 @@ use tokio::sync::oneshot;
 use self::background::{Background, Duties};
 use self::call::{Limits, encode_call};
 use self::fetch::Fetches;
+use self::lock::locked;
 use self::open::{Files, Opened};
 use self::queue::Queue;
 use self::shared::{Access, Shared};
-use self::writer::Work;
-use crate::catalogue::{DEDUPE_WINDOW_DEFAULT, Durability, Layout, TopicSpec};
+use self::work::Work;
+use crate::catalogue::{Durability, Layout, TopicSpec};
 use crate::clock::Clock;
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
-/// How an embedded log is kept.
-#[derive(Debug, Clone)]
-pub struct EmbeddedConfig {
-    /// Its directory, for nothing else. Made when it is not there.
-    pub dir: PathBuf,
-    /// How many partitions topics have; fixed when the log is made.
-    pub layout: Layout,
-    /// How long repeats are recognised; fixed when the log is made.
-    pub dedupe_window: Duration,
-    /// Largest record: key, value and free headers.
-    pub record_bytes_max: usize,
-    /// Most bytes of records in one append or commit.
-    pub call_bytes_max: usize,
-    /// Bytes that may wait for the writer; over it callers wait.
-    pub write_queue_bytes_max: usize,
-    /// Bytes of newest records kept in memory, for each partition.
-    pub tail_bytes_max_per_partition: usize,
-    /// Connections for readers that are behind, for each of the two files.
-    pub read_connections_max: usize,
-    /// Size that each of the two files may grow to; over it [`LogError::DiskFull`]. `None`: the disk's.
-    pub file_bytes_max: Option<u64>,
-    /// The write-ahead log is copied into the database after about so many bytes.
-    pub wal_bytes_target: usize,
-    /// How often retention and compaction look for work.
-    pub upkeep_interval: Duration,
-    /// A partition is compacted once so many records are new, and they are at least half of all.
-    pub compact_dirty_records_min: u64,
-}
-
-/// Most bytes of records in one append or commit, unless it is set otherwise.
-pub const CALL_BYTES_MAX: usize = 16 << 20;
-
-impl EmbeddedConfig {
-    pub fn new(dir: impl Into<PathBuf>, layout: Layout) -> Self {
-        Self {
-            dir: dir.into(),
-            layout,
-            dedupe_window: DEDUPE_WINDOW_DEFAULT,
-            record_bytes_max: 1 << 20,
-            call_bytes_max: CALL_BYTES_MAX,
-            write_queue_bytes_max: 64 << 20,
-            tail_bytes_max_per_partition: 1 << 20,
-            read_connections_max: 2,
-            file_bytes_max: None,
-            wal_bytes_target: 16 << 20,
-            upkeep_interval: Duration::from_secs(10),
-            compact_dirty_records_min: 10_000,
-        }
-    }
-}
+pub use self::config::{CALL_BYTES_MAX, EmbeddedConfig};
 
 /// The log on the local disk.
 #[derive(Debug)]
@@ -198,7 +153,7 @@ impl EmbeddedLog {
         done.unwrap_or_else(|e| Err(LogError::Storage { doing: "upkeep", source: Box::new(e) }))
     }
 
-    /// Writes what is queued, then lets go of the directory. Calls after this fail with
+    /// Writes what is queued, then unlocks the directory. Calls after this fail with
     /// [`LogError::Closed`].
     pub async fn close(self: Arc<Self>) {
         let closing = tokio::task::spawn_blocking(move || self.stop());
@@ -254,8 +209,8 @@ impl Log for EmbeddedLog {
         Ok(Box::new(member::EmbeddedMember::join(Arc::clone(&self.shared), spec)?))
     }
 
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
-        Ok(Box::new(reader::EmbeddedReader::open(Arc::clone(&self.shared), topic, from).await?))
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError> {
+        reader::open(Arc::clone(&self.shared), topic, from).await
     }
 
     async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
@@ -299,10 +254,4 @@ impl Log for EmbeddedLog {
             (Some(_) | None, Access::Write { .. } | Access::Read { .. }) => Ok(()),
         }
     }
-}
-
-/// Locks. What a panic in another thread left is consistent: no lock here is held across a step that
-/// can fail half-way.
-fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

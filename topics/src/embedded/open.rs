@@ -13,8 +13,8 @@ use super::group::Group;
 use super::partition::{Partition, Stored};
 use super::rows;
 use super::storage;
+use super::storage::LAST_TXN;
 use super::topics::Topics;
-use super::writer::LAST_TXN;
 use crate::catalogue::{self, Durability, Layout, TopicSpec};
 use crate::log::LogError;
 

@@ -7,7 +7,7 @@ use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use super::batch::Batch;
-use super::locked;
+use super::lock::locked;
 use crate::catalogue::{Cleanup, Durability, TopicSpec};
 use crate::log::{Bounds, LogError};
 
@@ -40,7 +40,6 @@ struct State {
 #[derive(Debug)]
 pub(super) enum Look {
     AtEnd,
-    /// These, from memory.
     Tail(VecDeque<Batch>),
     /// The database has what lies between the offset and this one.
     OnDisk {
@@ -66,7 +65,6 @@ impl Partition {
         }
     }
 
-    /// What it holds.
     pub fn bounds(&self) -> Bounds {
         locked(&self.state).bounds
     }
@@ -170,7 +168,6 @@ impl State {
 /// What the database says of a partition.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Stored {
-    /// What it holds.
     pub bounds: Bounds,
     /// Time of the newest record there ever was.
     pub last_time: i64,

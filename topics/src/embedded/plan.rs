@@ -13,7 +13,7 @@ use super::group::Outcome;
 use super::rows;
 use super::storage;
 use super::topics::Topics;
-use super::writer::{Committing, Reply};
+use super::work::{Committing, Reply};
 use crate::catalogue::{Durability, TopicSpec};
 use crate::clock::Clock;
 
@@ -44,12 +44,11 @@ enum Needs {
 }
 
 impl Planned {
-    /// Records to append.
     pub fn append(chunks: Vec<Chunk>, reply: Reply<Vec<u64>>, room: Option<OwnedSemaphorePermit>) -> Self {
         Self { chunks, caller: Caller::Append(reply), _room: room }
     }
 
-    /// A commit, if its member still owns what it commits; otherwise the member is told.
+    /// A commit, if its member still owns what it commits; otherwise the member gets the error.
     pub fn admitted(
         chunks: Vec<Chunk>,
         commit: Committing,
@@ -139,10 +138,8 @@ pub(super) struct Plan {
     txn: i64,
 }
 
-/// What was written.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Written {
-    /// How many records.
     pub records: u64,
 }
 

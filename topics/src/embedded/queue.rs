@@ -5,7 +5,7 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::locked;
+use super::lock::locked;
 use crate::log::LogError;
 
 /// What a unit of room stands for. A call takes at least one, which bounds the number of calls too.
@@ -29,7 +29,6 @@ struct State<T> {
 /// Something in the queue. Its room is given back when it is dropped.
 #[derive(Debug)]
 pub(super) struct Waiting<T> {
-    /// What it is.
     pub work: T,
     /// How much of the bound it takes.
     pub bytes: usize,

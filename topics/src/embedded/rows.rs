@@ -120,7 +120,6 @@ pub(super) struct Span {
 pub(super) enum FetchError {
     /// Its bytes are not those that were written.
     Damaged {
-        /// Its first offset.
         base: u64,
     },
     /// Records between these offsets are not there.
@@ -130,7 +129,6 @@ pub(super) enum FetchError {
         /// The first that is there again.
         until: u64,
     },
-    /// The database failed.
     Storage(rusqlite::Error),
 }
 
@@ -213,7 +211,6 @@ fn checksum(id: i64, batch: &Batch) -> i64 {
 /// A batch without its records.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Outline {
-    /// Its first offset.
     pub base: u64,
     /// The offset behind its last record.
     pub end: u64,

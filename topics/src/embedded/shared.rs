@@ -10,12 +10,13 @@ use super::cursor::{Allowance, Cursor};
 use super::failure::WriteFailure;
 use super::fetch::Fetches;
 use super::group::Group;
+use super::lock::locked;
 use super::open::Groups;
 use super::partition::Partition;
 use super::queue::Queue;
+use super::rows;
 use super::topics::Topics;
-use super::writer::Work;
-use super::{locked, rows};
+use super::work::Work;
 use crate::catalogue::{Layout, TopicSpec};
 use crate::log::{Bounds, LogError};
 
@@ -38,11 +39,7 @@ pub(super) struct Shared {
 #[derive(Debug)]
 pub(super) enum Access {
     /// Everything, by way of the writer.
-    Write {
-        dir: PathBuf,
-        /// Where work goes.
-        queue: Arc<Queue<Work>>,
-    },
+    Write { dir: PathBuf, queue: Arc<Queue<Work>> },
     /// Reading; another process may write.
     Read { dir: PathBuf },
 }

@@ -37,6 +37,9 @@ const SCHEMA: &str = "
         consumers TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, txn INTEGER NOT NULL,
         PRIMARY KEY (consumers, partition)) STRICT, WITHOUT ROWID;";
 
+/// Setting: the last transaction that touched both files.
+pub(super) const LAST_TXN: &str = "last_txn";
+
 /// The file that topics of this durability live in.
 pub(super) fn path_of(dir: &Path, durability: Durability) -> PathBuf {
     dir.join(match durability {
@@ -134,7 +137,6 @@ pub(super) fn setting(db: &Connection, name: &str) -> rusqlite::Result<Option<i6
     db.query_row("SELECT value FROM settings WHERE name = ?1", [name], |row| row.get(0)).optional()
 }
 
-/// Records a setting.
 pub(super) fn set_setting(db: &Connection, name: &str, value: i64) -> rusqlite::Result<()> {
     db.prepare_cached("INSERT OR REPLACE INTO settings (name, value) VALUES (?1, ?2)")?
         .execute(params![name, value])?;
@@ -207,7 +209,7 @@ pub(super) fn set_compacted(tx: &Transaction<'_>, partition: u32, offset: u64) -
 }
 
 /// Copies what the write-ahead log holds into the database, without keeping anybody waiting. Says
-/// whether that was all of it, so that the log starts anew.
+/// whether that was all of it, so that the log restarts from empty.
 pub(super) fn checkpoint(db: &Connection) -> rusqlite::Result<bool> {
     db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |row| {
         let [busy, in_log, copied]: [i64; 3] = [row.get(0)?, row.get(1)?, row.get(2)?];

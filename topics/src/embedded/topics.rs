@@ -28,7 +28,6 @@ pub(super) struct OpenTopic {
 }
 
 impl Topics {
-    /// Adds a topic.
     pub fn add(&mut self, spec: &'static TopicSpec, partitions: Vec<Partition>) {
         let topic = OpenTopic {
             spec,

@@ -13,12 +13,14 @@ use rusqlite::Connection;
 use tokio::sync::oneshot;
 use xxhash_rust::xxh3::xxh3_128;
 
+use super::failure;
+use super::lock::locked;
 use super::partition::Partition;
+use super::queue::Queue;
 use super::rows::{self, Span};
 use super::thin::thin;
 use super::topics::Topics;
-use super::writer::{Change, Work};
-use super::{failure, locked, queue::Queue};
+use super::work::{Change, Work};
 use crate::catalogue::{Cleanup, Durability};
 use crate::clock::Clock;
 use crate::log::LogError;
@@ -82,7 +84,6 @@ impl Upkeep {
         }
     }
 
-    /// Ends the thread.
     pub fn close(&self) {
         *locked(&self.closed) = true;
         self.closing.notify_all();

@@ -12,80 +12,24 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
-use tokio::sync::oneshot;
 
-use super::batch::Batch;
-use super::call::Chunk;
 use super::checkpoint::Checkpoints;
 use super::failure::WriteFailure;
-use super::group::{Group, MemberId, Outcome};
-use super::locked;
+use super::lock::locked;
 use super::plan::{Plan, Planned};
 use super::queue::{Queue, Waiting};
 use super::rows;
 use super::storage;
+use super::storage::LAST_TXN;
 use super::topics::Topics;
+use super::work::{Change, Work};
 use crate::catalogue::Durability;
 use crate::clock::Clock;
-use crate::fullness;
-use crate::log::LogError;
-
-/// Setting: the last transaction that touched both files.
-pub(super) const LAST_TXN: &str = "last_txn";
+use crate::queue_metrics;
 
 /// Bytes of records in one transaction; what waits beyond goes into the next.
 const GROUP_BYTES_MAX: usize = 16 << 20;
 
-/// What the writer is asked for.
-#[derive(Debug)]
-pub(super) enum Work {
-    /// Records to append; the answer is the first offset of each chunk.
-    Append(Vec<Chunk>, Reply<Vec<u64>>),
-    /// A member's commit.
-    Commit(Vec<Chunk>, Committing, Reply<()>),
-    /// A change to old batches.
-    Upkeep(usize, Change, Reply<()>),
-    /// Copy the rest of a file's write-ahead log, so that it starts anew.
-    FinishCheckpoint(Durability),
-}
-
-/// Where an answer goes.
-pub(super) type Reply<T> = oneshot::Sender<Result<T, LogError>>;
-
-/// Whose commit it is.
-#[derive(Debug)]
-pub(super) struct Committing {
-    pub group: Arc<Group>,
-    pub member: MemberId,
-    pub instance: String,
-    /// The next offset of each partition.
-    pub positions: Vec<(u32, u64)>,
-}
-
-/// A change to old batches of a partition.
-#[derive(Debug)]
-pub(super) enum Change {
-    /// Drop what lies below.
-    DropBelow {
-        /// The new start.
-        offset: u64,
-        /// Time of the newest record dropped.
-        last_time: i64,
-    },
-    /// Put these batches in the place of those that start in a span.
-    Replace {
-        /// First offset of the span.
-        from: u64,
-        /// First offset behind it.
-        until: u64,
-        /// What is left of it.
-        batches: Vec<Batch>,
-    },
-    /// Note that all below is compacted.
-    CompactedBelow(u64),
-}
-
-/// The writer's state.
 pub(super) struct Writer {
     /// The directory, for errors.
     pub dir: PathBuf,
@@ -116,7 +60,7 @@ impl Writer {
     pub fn run(mut self) {
         while let Some(taken) = self.queue.take(GROUP_BYTES_MAX) {
             let (held, limit) = self.queue.held_bytes();
-            fullness::tell("log-write-bytes", held, limit);
+            queue_metrics::set("log-write-bytes", held, limit);
             let (mut group, mut own) = (Vec::with_capacity(taken.len()), Vec::new());
             for (work, room) in taken.into_iter().map(Waiting::into_parts) {
                 match work {
@@ -213,7 +157,7 @@ impl Writer {
                 };
                 match storage::checkpoint(db) {
                     Ok(true) => self.checkpoints.finished(durability),
-                    // A reader, or the thread, is in the way; the next checkpoint goes on.
+                    // A reader or the thread blocks it; the next checkpoint continues.
                     Ok(false) => {}
                     Err(e) => {
                         tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
@@ -256,7 +200,7 @@ impl Writer {
         Ok(())
     }
 
-    /// Remembers that the disk failed. That it is full is the callers' to tell: they try again.
+    /// Remembers that the disk failed. A full disk is reported by the callers, who retry.
     fn note(&mut self, failure: &WriteFailure) {
         *locked(&self.failing) = Some(failure.clone());
         match failure {
@@ -271,12 +215,4 @@ impl Writer {
 
 fn begin(db: &mut Connection) -> rusqlite::Result<Transaction<'_>> {
     db.transaction_with_behavior(TransactionBehavior::Immediate)
-}
-
-/// Settles a commit whatever way it ended.
-impl Committing {
-    /// Ends it in its group.
-    pub fn settle(&self, outcome: Outcome) {
-        self.group.settle(&self.positions, outcome);
-    }
 }

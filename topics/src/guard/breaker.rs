@@ -2,7 +2,7 @@
 
 use tokio::time::Instant;
 
-use super::Limits;
+use super::limits::Limits;
 
 /// The state of a breaker.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,7 +67,6 @@ pub(super) enum Outcome {
 }
 
 impl Breaker {
-    /// A closed one.
     pub(super) fn new(service: &'static str, limits: Limits, now: Instant) -> Self {
         let breaker = Self { service, limits, state: State::Closed(Tally::starting(now)) };
         breaker.show();

@@ -3,11 +3,12 @@
 //!
 //! A [`Guard`] stands in front of one service. Calls fail after their time limit. One that failed may
 //! be tried again, but only so many of all calls are: retries must not double the load on a service
-//! that is ill already (Google, *Site Reliability Engineering*, ch. 21, "Retry budgets"). When calls
+//! that is already overloaded (Google, *Site Reliability Engineering*, ch. 21, "Retry budgets"). When calls
 //! fail one after another, or half of many do, the breaker opens and calls are refused at once; after
 //! a while one of them, the probe, is let through, and its outcome decides (Nygard, *Release It!*).
 
 mod breaker;
+mod limits;
 
 use std::fmt;
 use std::future::Future;
@@ -19,49 +20,7 @@ use xxhash_rust::xxh3::xxh3_64;
 
 pub use breaker::BreakerState;
 use breaker::{Breaker, Outcome, PermitKind};
-
-/// What a [`Guard`] allows.
-#[derive(Debug, Clone, Copy)]
-pub struct Limits {
-    /// How long one attempt may take.
-    pub attempt_time_max: Duration,
-    /// Failures one after another, without a success between them, that open the breaker.
-    pub failures_in_a_row_max: u32,
-    /// Percent of the calls of a window that may fail before the breaker opens.
-    pub failures_percent_max: u32,
-    /// How long a window is.
-    pub window: Duration,
-    /// Calls that a window must have before their percentage says anything.
-    pub window_calls_min: u32,
-    /// How long the breaker stays open before a probe.
-    pub open_time: Duration,
-    /// Attempts of one call after the first.
-    pub retries_a_call_max: u32,
-    /// Retries per hundred calls.
-    pub retries_percent_max: u32,
-    /// Unused retries that are saved up.
-    pub retries_saved_max: u32,
-    /// The wait before the first retry; it doubles with each, and up to half of it is left out at random.
-    pub backoff: Duration,
-}
-
-impl Limits {
-    /// For calls that may take so long, with everything else as suits most services.
-    pub fn within(attempt_time_max: Duration) -> Self {
-        Self {
-            attempt_time_max,
-            failures_in_a_row_max: 5,
-            failures_percent_max: 50,
-            window: Duration::from_secs(10),
-            window_calls_min: 20,
-            open_time: Duration::from_secs(1),
-            retries_a_call_max: 2,
-            retries_percent_max: 10,
-            retries_saved_max: 10,
-            backoff: Duration::from_millis(20),
-        }
-    }
-}
+pub use limits::Limits;
 
 /// Why a call did not succeed.
 #[derive(Debug, thiserror::Error)]
@@ -80,7 +39,6 @@ pub enum CallFailed<E: std::error::Error + 'static> {
     #[error("{service} failed")]
     Failed {
         service: &'static str,
-        /// What it said.
         #[source]
         source: E,
     },
@@ -120,7 +78,7 @@ impl Guard {
         self.lock().breaker.state()
     }
 
-    /// Calls something that may be done twice: `ill` says which of its errors mean that the service
+    /// Calls something that may be done twice: `is_outage` says which of its errors mean that the service
     /// does not work. Those, and calls that take too long, are tried again within the budget.
     ///
     /// # Errors
@@ -128,13 +86,13 @@ impl Guard {
     pub async fn retrying<T, E, F>(
         &self,
         mut attempt: impl FnMut() -> F,
-        ill: impl Fn(&E) -> bool,
+        is_outage: impl Fn(&E) -> bool,
     ) -> Result<T, CallFailed<E>>
     where
         F: Future<Output = Result<T, E>>,
         E: std::error::Error + 'static,
     {
-        let mut failed = match self.once(&mut attempt, &ill).await {
+        let mut failed = match self.once(&mut attempt, &is_outage).await {
             Ok(value) => return Ok(value),
             Err(failed) => failed,
         };
@@ -142,13 +100,13 @@ impl Guard {
             let passing = match &failed {
                 CallFailed::Refused { .. } => false,
                 CallFailed::TimedOut { .. } => true,
-                CallFailed::Failed { source, .. } => ill(source),
+                CallFailed::Failed { source, .. } => is_outage(source),
             };
             if !passing || !self.take_retry() {
                 break;
             }
             tokio::time::sleep(self.wait_before(retry)).await;
-            match self.once(&mut attempt, &ill).await {
+            match self.once(&mut attempt, &is_outage).await {
                 Ok(value) => return Ok(value),
                 // The first failure says more than that the breaker has opened meanwhile.
                 Err(CallFailed::Refused { .. }) => break,
@@ -162,7 +120,11 @@ impl Guard {
     ///
     /// # Errors
     /// [`CallFailed`].
-    pub async fn once<T, E, F>(&self, attempt: impl FnOnce() -> F, ill: impl Fn(&E) -> bool) -> Result<T, CallFailed<E>>
+    pub async fn once<T, E, F>(
+        &self,
+        attempt: impl FnOnce() -> F,
+        is_outage: impl Fn(&E) -> bool,
+    ) -> Result<T, CallFailed<E>>
     where
         F: Future<Output = Result<T, E>>,
         E: std::error::Error + 'static,
@@ -180,7 +142,7 @@ impl Guard {
                 Ok(value)
             }
             Ok(Err(source)) => {
-                let outcome = if ill(&source) { Outcome::Fails } else { Outcome::Works };
+                let outcome = if is_outage(&source) { Outcome::Fails } else { Outcome::Works };
                 permit.report(outcome);
                 self.count(if outcome == Outcome::Fails { "failed" } else { "ok" });
                 Err(CallFailed::Failed { service, source })

@@ -12,7 +12,7 @@ enum Said {
     NoSuchThing,
 }
 
-fn ill(said: &Said) -> bool {
+fn is_outage(said: &Said) -> bool {
     *said == Said::Away
 }
 
@@ -21,7 +21,7 @@ fn guard() -> Guard {
 }
 
 async fn answer(guard: &Guard, said: Result<(), Said>) -> Result<(), CallFailed<Said>> {
-    guard.once(|| async { said }, ill).await
+    guard.once(|| async { said }, is_outage).await
 }
 
 async fn fail(guard: &Guard, times: u32) {
@@ -57,7 +57,7 @@ async fn a_probe_is_alone_and_one_that_is_given_up_makes_room_for_the_next() {
     let guard = guard();
     fail(&guard, 5).await;
     tokio::time::advance(Duration::from_secs(1)).await;
-    let mut probe = Box::pin(guard.once(std::future::pending::<Result<(), Said>>, ill));
+    let mut probe = Box::pin(guard.once(std::future::pending::<Result<(), Said>>, is_outage));
     assert!(futures::poll!(&mut probe).is_pending());
     assert_eq!(guard.state(), BreakerState::HalfOpen);
     assert!(matches!(answer(&guard, Ok(())).await, Err(CallFailed::Refused { .. })));
@@ -82,7 +82,7 @@ async fn more_than_half_of_many_calls_failing_opens_the_breaker() {
 async fn an_answer_that_is_a_refusal_is_no_failure() {
     let guard = guard();
     for _ in 0..100 {
-        let failed = guard.retrying(|| async { Err::<(), _>(Said::NoSuchThing) }, ill).await.unwrap_err();
+        let failed = guard.retrying(|| async { Err::<(), _>(Said::NoSuchThing) }, is_outage).await.unwrap_err();
         assert!(matches!(failed, CallFailed::Failed { source: Said::NoSuchThing, .. }));
     }
     assert_eq!(guard.state(), BreakerState::Closed);
@@ -92,7 +92,7 @@ async fn an_answer_that_is_a_refusal_is_no_failure() {
 async fn a_call_that_takes_too_long_is_given_up() {
     let guard = guard();
     let started = Instant::now();
-    let failed = guard.once(std::future::pending::<Result<(), Said>>, ill).await.unwrap_err();
+    let failed = guard.once(std::future::pending::<Result<(), Said>>, is_outage).await.unwrap_err();
     assert!(matches!(failed, CallFailed::TimedOut { .. }), "{failed}");
     assert_eq!(started.elapsed(), Duration::from_millis(50));
 }
@@ -101,7 +101,7 @@ async fn a_call_that_takes_too_long_is_given_up() {
 async fn a_passing_failure_is_tried_again() {
     let (guard, tries) = (guard(), AtomicU32::new(0));
     let third = || async { if tries.fetch_add(1, Ordering::SeqCst) < 2 { Err(Said::Away) } else { Ok(7) } };
-    assert_eq!(guard.retrying(third, ill).await.unwrap(), 7);
+    assert_eq!(guard.retrying(third, is_outage).await.unwrap(), 7);
     assert_eq!(tries.load(Ordering::SeqCst), 3);
 }
 
@@ -115,7 +115,7 @@ async fn retries_stay_within_a_tenth_of_all_calls() {
             tries.fetch_add(1, Ordering::SeqCst);
             Err::<(), _>(Said::Away)
         };
-        guard.retrying(away, ill).await.unwrap_err();
+        guard.retrying(away, is_outage).await.unwrap_err();
     }
     let retries = tries.load(Ordering::SeqCst) - CALLS;
     // A retry is an attempt too, and earns its tenth.

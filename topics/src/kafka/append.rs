@@ -12,12 +12,13 @@ use rdkafka::producer::{BaseRecord, Producer, ProducerContext, ThreadedProducer}
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
 use tokio::time::Instant;
 
+use super::blocking::drop_in_background;
 use super::cluster::{Cluster, is_missing};
 use super::config::RECORD_BYTES_MAX;
 use super::error::Failure;
-use super::{events, let_go, record};
-use crate::fullness;
+use super::{events, record};
 use crate::log::{LogError, Outgoing, Place};
+use crate::queue_metrics;
 
 /// Room that a record's overhead takes in the limit of its size, bytes.
 const RECORD_OVERHEAD_BYTES: usize = 1_024;
@@ -155,7 +156,7 @@ impl Appender {
         let room = u32::try_from(records.len()).unwrap_or(room_max).min(room_max);
         let room = Arc::clone(&self.room).acquire_many_owned(room).await.map_err(|_closed| LogError::Closed)?;
         let waiting = (room_max as usize).saturating_sub(self.room.available_permits());
-        fullness::tell("kafka-append-records", waiting, room_max as usize);
+        queue_metrics::set("kafka-append-records", waiting, room_max as usize);
         let (done, answered) = oneshot::channel();
         let state = CallState {
             places: vec![Place { partition: 0, offset: 0 }; records.len()],
@@ -192,7 +193,7 @@ impl Appender {
             let mut current = self.producer.write().unwrap_or_else(PoisonError::into_inner);
             if current.as_ref().is_some_and(|current| Arc::ptr_eq(current, producer)) {
                 match create(&self.cluster, &self.undelivered) {
-                    Ok(fresh) => let_go(current.replace(fresh)),
+                    Ok(fresh) => drop_in_background(current.replace(fresh)),
                     Err(e) => return e,
                 }
             }
@@ -211,7 +212,7 @@ impl Appender {
 impl Drop for Appender {
     fn drop(&mut self) {
         // Its thread is awaited, which takes up to 100 ms.
-        let_go(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
+        drop_in_background(self.producer.get_mut().unwrap_or_else(PoisonError::into_inner).take());
     }
 }
 

@@ -10,10 +10,11 @@ use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode as Code};
 use rdkafka::{ClientConfig, ClientContext, Offset, TopicPartitionList};
 
+use super::blocking::drop_in_background;
 use super::config::{Isolation, KafkaConfig};
 use super::error::{Failure, Speaker};
 use super::events::Events;
-use super::{let_go, native};
+use super::native;
 use crate::catalogue::TopicSpec;
 use crate::log::{Bounds, LogError, Outgoing, PROBE_TIME_MAX};
 use crate::partition::partition_of;
@@ -104,7 +105,7 @@ impl Cluster {
         self.look_up_within(PROBE_TIME_MAX, "listing the members of groups", ask)
     }
 
-    /// Whether a leader of the topic answers. One that does not is told of as the client saw it last.
+    /// Whether a leader of the topic answers. For one that does not, the error is what the client saw last.
     pub fn probe(&self, topic: &Topic) -> Result<(), LogError> {
         let lookup = Arc::clone(&self.lookup.lock().unwrap_or_else(PoisonError::into_inner));
         let answer = lookup.client().fetch_watermarks(&topic.name, 0, PROBE_TIME_MAX);
@@ -137,7 +138,7 @@ impl Cluster {
         let found = self.committed(&client, topic, &partitions).inspect_err(|error| {
             if matches!(error, LogError::Unavailable { .. }) {
                 let forgotten = self.group_clients.lock().unwrap_or_else(PoisonError::into_inner).remove(group);
-                let_go((client.clone(), forgotten));
+                drop_in_background((client.clone(), forgotten));
             }
         })?;
         Ok(partitions.iter().map(|partition| found.get(partition).copied()).collect())
@@ -186,7 +187,7 @@ impl Cluster {
         let settings = self.config.consumer("positions", Some(group), Isolation::Uncommitted);
         let client = create(&self.config, &settings)?;
         let found = self.committed(&client, topic, partitions);
-        let_go(client);
+        drop_in_background(client);
         found
     }
 
@@ -220,7 +221,7 @@ impl Cluster {
             let fresh = create_lookup(&self.config)?;
             let mut current = self.lookup.lock().unwrap_or_else(PoisonError::into_inner);
             if Arc::ptr_eq(&current, lookup) {
-                let_go((std::mem::replace(&mut *current, fresh), Arc::clone(lookup)));
+                drop_in_background((std::mem::replace(&mut *current, fresh), Arc::clone(lookup)));
             }
         }
         Ok(())

@@ -17,9 +17,9 @@ use tokio::time::Instant;
 
 use super::append::check_size;
 use super::cluster::{Cluster, Topic};
-use super::error::{Advice, Failure, fenced};
+use super::error::{Failure, fenced};
 use super::{events, native, record};
-use crate::log::{LogError, MemberSpec, Outgoing};
+use crate::log::{Class, LogError, MemberSpec, Outgoing};
 
 /// A look at delivery failures, while records are in flight.
 const FAILURE_LOOK: Duration = Duration::from_millis(100);
@@ -94,7 +94,7 @@ impl Committer {
             let timeout = committer.cluster.config.timeouts.transaction;
             let deadline = Instant::now() + committer.cluster.config.timeouts.connect;
             committer
-                .insist(deadline, || committer.producer.init_transactions(timeout))
+                .retry_until(deadline, || committer.producer.init_transactions(timeout))
                 .map_err(|failure| committer.cluster.speaker(doing).member_error(&committer.spec, failure))?;
         }
         Ok(committer)
@@ -122,14 +122,14 @@ impl Committer {
         let deadline = Instant::now() + timeout;
         let prepared = self.prepare(outputs, positions, deadline, timeout);
         if let Err(failure) = prepared {
-            return Err(self.give_way(failure));
+            return Err(self.abort(failure));
         }
         // From here on only the brokers know how it ends: the same call again, or a new member, whose
         // committed positions tell.
-        match self.insist(deadline + timeout, || self.producer.commit_transaction(timeout)) {
+        match self.retry_until(deadline + timeout, || self.producer.commit_transaction(timeout)) {
             Ok(()) => Ok(()),
-            Err(failure) if failure.advice == Advice::Abort => Err(self.give_way(failure)),
-            Err(failure) => Err(self.break_off(failure)),
+            Err(failure) if failure.class == Class::Abort => Err(self.abort(failure)),
+            Err(failure) => Err(self.give_up_client(failure)),
         }
     }
 
@@ -140,7 +140,7 @@ impl Committer {
         deadline: Instant,
         timeout: Duration,
     ) -> Result<(), Failure> {
-        self.insist(deadline, || self.producer.begin_transaction())?;
+        self.retry_until(deadline, || self.producer.begin_transaction())?;
         self.produce(outputs, deadline)?;
         // Outputs first: once the group has taken the positions, a new owner finds this transaction in the
         // changelog, and waits for it, even where the group's coordinator has forgotten it.
@@ -148,7 +148,7 @@ impl Committer {
         match positions {
             None => Ok(()),
             Some(Positions { offsets, member }) => {
-                self.insist(deadline, || self.producer.send_offsets_to_transaction(offsets, member, timeout))
+                self.retry_until(deadline, || self.producer.send_offsets_to_transaction(offsets, member, timeout))
             }
         }
     }
@@ -160,7 +160,7 @@ impl Committer {
         let delivered = self.produce(outputs, deadline).and_then(|()| self.await_delivery(deadline));
         delivered.map_err(|failure| {
             if failure.code == Code::MessageTimedOut || self.producer.client().fatal_error().is_some() {
-                return self.break_off(failure);
+                return self.give_up_client(failure);
             }
             self.cluster.speaker("delivering outputs").error(failure)
         })
@@ -198,13 +198,13 @@ impl Committer {
     }
 
     /// Makes a call again for as long as it may succeed.
-    fn insist(&self, deadline: Instant, call: impl Fn() -> KafkaResult<()>) -> Result<(), Failure> {
+    fn retry_until(&self, deadline: Instant, call: impl Fn() -> KafkaResult<()>) -> Result<(), Failure> {
         loop {
             let failure = match call() {
                 Ok(()) => return Ok(()),
                 Err(e) => Failure::from(e),
             };
-            if failure.advice != Advice::Retry || Instant::now() >= deadline {
+            if failure.class != Class::Retry || Instant::now() >= deadline {
                 return Err(failure);
             }
             self.producer.poll(RETRY_PAUSE);
@@ -212,19 +212,19 @@ impl Committer {
     }
 
     /// Ends a transaction that was not committed: aborts it where that is possible.
-    fn give_way(&mut self, failure: Failure) -> LogError {
-        if failure.advice == Advice::GiveUp {
-            return self.break_off(failure);
+    fn abort(&mut self, failure: Failure) -> LogError {
+        if failure.class == Class::Rebuild {
+            return self.give_up_client(failure);
         }
         // In short steps: it ends only when what it throws away was polled, as failed.
         let deadline = Instant::now() + self.cluster.config.timeouts.transaction;
-        let aborted = self.insist(deadline, || self.producer.abort_transaction(FAILURE_LOOK));
+        let aborted = self.retry_until(deadline, || self.producer.abort_transaction(FAILURE_LOOK));
         self.producer.poll(RETRY_PAUSE);
         self.producer.context().take();
         match aborted {
-            Err(of_abort) => self.break_off(of_abort),
+            Err(of_abort) => self.give_up_client(of_abort),
             Ok(()) if failure.is_fenced() => fenced(&self.spec),
-            Ok(()) if failure.code == Code::MessageTimedOut => self.break_off(failure),
+            Ok(()) if failure.code == Code::MessageTimedOut => self.give_up_client(failure),
             Ok(()) => LogError::Aborted { brokers: self.cluster.config.brokers.clone(), source: Box::new(failure) },
         }
     }
@@ -232,7 +232,7 @@ impl Committer {
     /// Ends this producer: after a fatal error, when it is unknown how a commit ended, and when records
     /// could not be delivered in time, since a client may never hear of a leader that came back
     /// (confluentinc/librdkafka#5430).
-    fn break_off(&mut self, failure: Failure) -> LogError {
+    fn give_up_client(&mut self, failure: Failure) -> LogError {
         self.broken = true;
         let failure = failure.rooted(self.producer.client());
         if failure.is_fenced() {

@@ -91,13 +91,11 @@ impl Default for Timeouts {
 pub enum Security {
     /// Not at all: for loopback and private networks.
     Plaintext,
-    /// Encrypted.
     #[cfg(feature = "kafka-tls")]
     Tls(Tls),
     /// With a name and password, SASL/SCRAM-SHA-512, not encrypted.
     #[cfg(feature = "kafka-tls")]
     Scram(Scram),
-    /// Both.
     #[cfg(feature = "kafka-tls")]
     TlsScram(Tls, Scram),
 }
@@ -116,7 +114,6 @@ pub struct Tls {
 #[cfg(feature = "kafka-tls")]
 #[derive(Clone, PartialEq, Eq)]
 pub struct Scram {
-    /// The name.
     pub username: String,
     /// The password; never printed.
     pub password: String,

@@ -6,25 +6,14 @@ use rdkafka::ClientContext;
 use rdkafka::client::Client;
 use rdkafka::error::{KafkaError, RDKafkaErrorCode as Code};
 
-use crate::log::{LogError, MemberSpec};
+use crate::log::{Class, LogError, MemberSpec};
 
-/// An error of librdkafka with what it says about going on.
+/// An error of librdkafka, with what it says to do about a transaction.
 #[derive(Debug, Clone)]
 pub(super) struct Failure {
     pub code: Code,
-    pub advice: Advice,
+    pub class: Class,
     pub message: String,
-}
-
-/// What librdkafka says about going on after an error in a transaction.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Advice {
-    /// The same call may succeed.
-    Retry,
-    /// The transaction must be aborted.
-    Abort,
-    /// The client can't go on.
-    GiveUp,
 }
 
 impl fmt::Display for Failure {
@@ -38,23 +27,23 @@ impl std::error::Error for Failure {}
 impl From<KafkaError> for Failure {
     fn from(error: KafkaError) -> Self {
         let code = error.rdkafka_error_code().unwrap_or(Code::Fail);
-        let advice = match &error {
-            KafkaError::Transaction(e) if e.is_fatal() => Advice::GiveUp,
-            KafkaError::Transaction(e) if e.txn_requires_abort() => Advice::Abort,
-            KafkaError::Transaction(e) if e.is_retriable() => Advice::Retry,
-            KafkaError::Transaction(_) | KafkaError::MessageConsumptionFatal(_) => Advice::GiveUp,
-            _ if code == Code::Fatal => Advice::GiveUp,
-            KafkaError::MessageProduction(_) => Advice::Abort,
-            _ => Advice::Retry,
+        let class = match &error {
+            KafkaError::Transaction(e) if e.is_fatal() => Class::Rebuild,
+            KafkaError::Transaction(e) if e.txn_requires_abort() => Class::Abort,
+            KafkaError::Transaction(e) if e.is_retriable() => Class::Retry,
+            KafkaError::Transaction(_) | KafkaError::MessageConsumptionFatal(_) => Class::Rebuild,
+            _ if code == Code::Fatal => Class::Rebuild,
+            KafkaError::MessageProduction(_) => Class::Abort,
+            _ => Class::Retry,
         };
-        Self { code, advice, message: error.to_string() }
+        Self { code, class, message: error.to_string() }
     }
 }
 
 impl Failure {
     /// Records that could not be delivered.
     pub fn undelivered(code: Code) -> Self {
-        Self { code, advice: Advice::Abort, message: format!("a record was not taken: {code}") }
+        Self { code, class: Class::Abort, message: format!("a record was not taken: {code}") }
     }
 
     /// Puts the error that ended a client in the place of one that only says that it is ended.
@@ -79,7 +68,7 @@ impl Failure {
     }
 }
 
-/// Who was speaking with the brokers, for messages.
+/// What was asked of which brokers, for error messages.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Speaker<'a> {
     pub brokers: &'a str,
@@ -93,9 +82,9 @@ impl Speaker<'_> {
         if is_refusal(failure.code) {
             return LogError::Refused { brokers, doing, source: Box::new(failure) };
         }
-        match failure.advice {
-            Advice::GiveUp => LogError::Broken { doing, source: Box::new(failure) },
-            Advice::Retry | Advice::Abort => LogError::Unavailable { brokers, doing, source: Box::new(failure) },
+        match failure.class {
+            Class::Rebuild | Class::Fatal => LogError::Broken { doing, source: Box::new(failure) },
+            Class::Retry | Class::Abort => LogError::Unavailable { brokers, doing, source: Box::new(failure) },
         }
     }
 

@@ -35,12 +35,12 @@ impl ClientContext for Events {
     }
 }
 
-/// What a client complained of last. An unanswered call only says that nobody answered; this says why.
+/// The last error of a client. A call that timed out does not say why; this does.
 #[derive(Default)]
 pub(super) struct Trouble(Mutex<Option<String>>);
 
 impl Trouble {
-    /// Takes in an error that the client goes on after by itself.
+    /// Notes an error that the client recovers from by itself.
     pub fn note(&self, error: &KafkaError, reason: &str) {
         passing(error, reason);
         // That all brokers are down only follows from what was said of each.

@@ -10,13 +10,11 @@ use tokio::time::Instant;
 
 use super::cluster::{Cluster, Topic, is_missing};
 use super::error::Failure;
-use super::membership::{Membership, Reading, Standing};
+use super::membership::{Membership, Reading, Standing, read_ahead_records_max};
 use super::rebalance::Rebalances;
 use super::record::Arrivals;
 use crate::log::{LogError, MemberSpec, PartitionBatch};
 
-/// Records fetched ahead of the owner, at least.
-const READ_AHEAD_RECORDS: usize = 4_096;
 /// Bytes fetched ahead of the owner.
 const READ_AHEAD_BYTES: usize = 8 << 20;
 
@@ -52,7 +50,7 @@ impl Membership {
                         if matches!(error, LogError::Fenced { .. }) {
                             self.standing = Standing::Fenced;
                         }
-                        self.told.push_back(Err(error));
+                        self.pending.push_back(Err(error));
                     }
                 }
             }
@@ -76,11 +74,6 @@ impl Membership {
     }
 }
 
-/// Records that are fetched ahead of a member's owner.
-pub(super) fn read_ahead_records_max(spec: &MemberSpec) -> usize {
-    READ_AHEAD_RECORDS.max(spec.batch_records_max)
-}
-
 /// What the owner must know of an error that came instead of a record.
 fn trouble(
     cluster: &Cluster,
@@ -98,7 +91,7 @@ fn trouble(
         }
         code if is_missing(code) => Some(LogError::NoSuchTopic { topic: topic.spec.name.to_owned() }),
         Code::AutoOffsetReset => out_of_range(cluster, topic, consumer, owned),
-        // The client goes on by itself when the broker is back, and a rebalance follows a missed poll.
+        // The client recovers by itself when the broker is back, and a rebalance follows a missed poll.
         _ => match cluster.speaker("reading").error(failure) {
             refused @ LogError::Refused { .. } => Some(refused),
             _ => None,

@@ -20,13 +20,12 @@ use tokio::time::Instant;
 use super::cluster::{Cluster, Topic};
 use super::committer::{Committer, Positions};
 use super::error::{Failure, fenced};
-use super::fetching::read_ahead_records_max;
 use super::rebalance::Rebalances;
 use super::record::Backlog;
-use crate::fullness::Bound;
 use crate::log::{Commit, Event, LogError, MemberSpec};
+use crate::queue_metrics::Bound;
 
-/// What a membership's thread is told.
+/// A message to a membership's thread.
 pub(super) enum Signal {
     /// The owner waits for the next event.
     Next,
@@ -46,7 +45,7 @@ pub(super) enum Signal {
     Leave {
         reply: Reply<()>,
     },
-    /// The owner let go of it, without a word to the group.
+    /// The owner dropped it without leaving the group.
     Gone,
     /// librdkafka has something.
     Arrival,
@@ -59,6 +58,8 @@ const POLL_INTERVAL: Duration = Duration::from_secs(1);
 /// After an answer to a rebalance, or a seek, that has to be tried again.
 const RETRY_INTERVAL: Duration = Duration::from_millis(50);
 
+/// Records fetched ahead of the owner, at least.
+const READ_AHEAD_RECORDS: usize = 4_096;
 /// Longest wait for the first records of partitions that were just started.
 pub(super) const SETTLE_MAX: Duration = Duration::from_millis(50);
 
@@ -67,7 +68,7 @@ pub(super) const SETTLE_MAX: Duration = Duration::from_millis(50);
 pub(super) enum Reading {
     /// Its owner did not start it yet.
     Paused,
-    /// It is to be read from this offset on.
+    /// It will be read from this offset on.
     Starting(u64),
     /// It is read, from this offset on.
     Running(u64),
@@ -101,16 +102,16 @@ pub(super) struct Membership {
     /// Partitions that were just started, and how long they are waited for. The fetch that is under
     /// way may be without some of them; the owner would get much of one before anything of another.
     pub(super) settling: Option<(Instant, Vec<u32>)>,
-    /// What the owner is told before it gets records.
-    pub(super) told: VecDeque<Result<Event, LogError>>,
-    /// Since when the group's positions can't be told.
+    /// Events that the owner gets before records.
+    pub(super) pending: VecDeque<Result<Event, LogError>>,
+    /// Since when the group's positions can't be fetched.
     pub(super) unsettled_since: Option<Instant>,
     asked: bool,
     last_call: Instant,
 }
 
 impl Membership {
-    /// Fences whoever had the name, and joins. Waits for brokers: not for a thread of the async runtime.
+    /// Fences an earlier member of the name, and joins. Blocks on brokers: not for a thread of the async runtime.
     pub fn join(
         cluster: Arc<Cluster>,
         spec: MemberSpec,
@@ -144,9 +145,9 @@ impl Membership {
             standing: Standing::Member,
             owned: BTreeMap::new(),
             revoking: Vec::new(),
-            backlog: Backlog::told_as(ahead),
+            backlog: Backlog::measured_by(ahead),
             settling: None,
-            told: VecDeque::new(),
+            pending: VecDeque::new(),
             unsettled_since: None,
             asked: false,
             last_call: Instant::now(),
@@ -157,7 +158,7 @@ impl Membership {
         self.own_signals.clone()
     }
 
-    /// Until the owner leaves or lets go.
+    /// Until the owner leaves or drops it.
     pub fn run(mut self) {
         loop {
             match self.signals.recv_timeout(self.patience()) {
@@ -230,7 +231,7 @@ impl Membership {
 
     /// What the owner gets next, when there is something.
     fn look(&mut self) -> Option<Result<Event, LogError>> {
-        if let Some(event) = self.told.pop_front() {
+        if let Some(event) = self.pending.pop_front() {
             return Some(event);
         }
         match self.standing {
@@ -241,7 +242,7 @@ impl Membership {
         self.start_reading();
         self.poll();
         self.rebalance();
-        if let Some(event) = self.told.pop_front() {
+        if let Some(event) = self.pending.pop_front() {
             return Some(event);
         }
         if self.is_settling() {
@@ -297,4 +298,9 @@ impl Membership {
         let found = self.positions(&[partition])?;
         Ok(found.get(&partition).copied())
     }
+}
+
+/// Records that are fetched ahead of a member's owner.
+pub(super) fn read_ahead_records_max(spec: &MemberSpec) -> usize {
+    READ_AHEAD_RECORDS.max(spec.batch_records_max)
 }

@@ -9,6 +9,7 @@
 //! commit of a member that lost its partitions is refused. [`versions`] turns older ones away.
 
 mod append;
+mod blocking;
 mod cluster;
 mod committer;
 mod config;
@@ -34,10 +35,10 @@ use async_trait::async_trait;
 use tokio::sync::mpsc;
 
 use self::append::Appender;
+use self::blocking::blocking;
 use self::cluster::{Cluster, Topic};
 use self::member::KafkaMember;
 use self::membership::Membership;
-use self::reader::KafkaReader;
 use crate::catalogue::{Layout, TopicSpec, UPSTREAM};
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
@@ -103,10 +104,10 @@ impl Log for KafkaLog {
         Ok(Box::new(KafkaMember::start(spec, membership, received)?))
     }
 
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError> {
         let topic = Arc::clone(self.cluster.topic(topic)?);
         let (cluster, from) = (Arc::clone(&self.cluster), from.to_vec());
-        Ok(Box::new(blocking(move || KafkaReader::open(cluster, topic, &from)).await?))
+        blocking(move || reader::open(cluster, topic, &from)).await
     }
 
     async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
@@ -154,16 +155,4 @@ impl std::fmt::Debug for KafkaLog {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KafkaLog").field("config", &self.cluster.config).finish_non_exhaustive()
     }
-}
-
-/// Runs what waits for brokers away from the async runtime.
-async fn blocking<T: Send + 'static>(
-    call: impl FnOnce() -> Result<T, LogError> + Send + 'static,
-) -> Result<T, LogError> {
-    tokio::task::spawn_blocking(call).await.unwrap_or(Err(LogError::Closed))
-}
-
-/// Drops what waits for threads of its own when it is dropped.
-fn let_go<T: Send + 'static>(value: T) {
-    std::thread::spawn(move || drop(value));
 }

@@ -16,7 +16,7 @@ use crate::log::{Assigned, Event, LogError};
 /// How often brokers look for transactions to abort, where nothing else is set
 /// (`transaction.abort.timed.out.transaction.cleanup.interval.ms`).
 const TIMED_OUT_LOOKED_FOR_EVERY: Duration = Duration::from_secs(10);
-/// How long a member waits for its client to let go of its partitions.
+/// How long a member waits until its client has given up its partitions.
 const RELEASE_MAX: Duration = Duration::from_secs(5);
 
 impl Membership {
@@ -63,7 +63,7 @@ impl Membership {
             tracing::warn!(group = self.spec.group, %error, "an assignment came too late");
         } else if !told.is_empty() {
             self.owned.extend(partitions.iter().map(|&partition| (partition, Reading::Paused)));
-            self.told.push_back(Ok(Event::Assigned(told)));
+            self.pending.push_back(Ok(Event::Assigned(told)));
         }
         Ok(())
     }
@@ -109,7 +109,7 @@ impl Membership {
             return self.unassign(partitions);
         }
         self.revoking.extend(partitions);
-        self.told.push_back(Ok(Event::Revoked(partitions.to_vec())));
+        self.pending.push_back(Ok(Event::Revoked(partitions.to_vec())));
         Ok(())
     }
 
@@ -119,14 +119,14 @@ impl Membership {
         let lost: Vec<u32> = partitions.iter().copied().filter(|p| self.owned.remove(p).is_some()).collect();
         lost.iter().for_each(|&partition| self.backlog.forget(partition));
         if !lost.is_empty() {
-            self.told.push_back(Ok(Event::Lost(lost)));
+            self.pending.push_back(Ok(Event::Lost(lost)));
         }
         Ok(())
     }
 
-    /// The owner came back after it was told of a revocation.
+    /// The owner called again after it got a revocation.
     pub(super) fn give_up_revoked(&mut self) {
-        if self.revoking.is_empty() || !self.told.is_empty() {
+        if self.revoking.is_empty() || !self.pending.is_empty() {
             return;
         }
         let revoked = std::mem::take(&mut self.revoking);
@@ -214,9 +214,9 @@ impl Membership {
         self.release();
         let lost: Vec<u32> = std::mem::take(&mut self.owned).into_keys().collect();
         lost.iter().for_each(|&partition| self.backlog.forget(partition));
-        self.told.clear();
+        self.pending.clear();
         if !lost.is_empty() {
-            self.told.push_back(Ok(Event::Lost(lost)));
+            self.pending.push_back(Ok(Event::Lost(lost)));
         }
         self.standing = Standing::GivenUp;
     }

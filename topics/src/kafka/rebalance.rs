@@ -27,7 +27,7 @@ pub(super) enum Change {
 #[derive(Default)]
 pub(super) struct Rebalances {
     changes: Mutex<VecDeque<Change>>,
-    /// Nobody is told any more: what is revoked is given up at once.
+    /// The owner left: what is revoked is given up at once.
     leaving: AtomicBool,
     pub known: KnownBrokers,
 }

@@ -8,9 +8,9 @@ use rdkafka::Message;
 use rdkafka::message::{BorrowedMessage, Header, OwnedHeaders};
 
 use super::native;
-use crate::fullness::{Bound, Entered};
 use crate::headers::{HOPS_HEADER, Headers, HopTimes, ORIGIN_HEADER, Origin, TRACE_HEADER};
 use crate::log::{Incoming, PartitionBatch};
+use crate::queue_metrics::{Bound, Entered};
 
 /// The headers of a record to be written; `None` when there are none.
 pub(super) fn to_kafka(headers: &Headers) -> Option<OwnedHeaders> {
@@ -116,18 +116,18 @@ pub(super) struct Backlog {
     turn: u32,
     records: usize,
     /// The same, as a metric.
-    told: Option<(Entered, Bound)>,
+    measured: Option<(Entered, Bound)>,
 }
 
 impl Backlog {
     /// An empty one that tells metrics how full it is.
-    pub fn told_as(bound: Bound) -> Self {
-        Self { told: Some((bound.entered(0), bound)), ..Self::default() }
+    pub fn measured_by(bound: Bound) -> Self {
+        Self { measured: Some((bound.entered(0), bound)), ..Self::default() }
     }
 
     fn count(&mut self, records: usize) {
         self.records = records;
-        if let Some((entered, _)) = &mut self.told {
+        if let Some((entered, _)) = &mut self.measured {
             entered.becomes(records);
         }
     }

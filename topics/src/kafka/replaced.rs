@@ -58,7 +58,7 @@ impl Membership {
     fn namesake(&self) -> Result<Option<String>, LogError> {
         let members = self.cluster.members(&self.spec.group)?;
         let own = match self.standing {
-            // The name was taken from it: whoever has it is another.
+            // The name was taken from it: another process has it.
             Standing::Fenced => String::new(),
             // Without an id it is just joining again: it could be the one that is seen.
             Standing::Member | Standing::GivenUp => match native::member_id(self.consumer.client()) {

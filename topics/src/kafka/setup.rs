@@ -131,10 +131,10 @@ impl<'a> Setup<'a> {
                     }
                     return Ok(metadata);
                 }
-                Err(Failure { code, advice, message }) => {
+                Err(Failure { code, class, message }) => {
                     trouble = self.lookup.context().trouble.take().or(trouble);
                     let message = trouble.clone().unwrap_or(message);
-                    self.speaker("connecting").error(Failure { code, advice, message })
+                    self.speaker("connecting").error(Failure { code, class, message })
                 }
             };
             let LogError::Unavailable { source, .. } = error else { return Err(error) };
@@ -297,7 +297,7 @@ fn refusal(client: &BaseConsumer<Versions>) -> Option<KafkaError> {
     refusals.next()
 }
 
-/// Settings that a topic is made with, but that whoever runs the cluster may change.
+/// Settings that a topic is made with, and that an operator may change.
 fn tuning(topic: &Topic) -> Vec<(&'static str, String)> {
     match topic.spec.cleanup {
         Cleanup::Delete(_) => Vec::new(),

@@ -25,7 +25,6 @@ pub enum InvalidCondition {
     /// No record of the topic has the field.
     #[error("the records of {topic} have no field {field}{suggestion}; their fields are {known}")]
     NoSuchField {
-        /// The topic's name.
         topic: &'static str,
         /// The field asked for.
         field: String,
@@ -36,17 +35,10 @@ pub enum InvalidCondition {
     },
     /// The field has fields of its own.
     #[error("{field} of {topic} is a record: choose by one of its fields, which are {known}")]
-    Record {
-        /// The topic's name.
-        topic: &'static str,
-        field: String,
-        /// What it has.
-        known: String,
-    },
+    Record { topic: &'static str, field: String, known: String },
     /// The field never has such a value.
     #[error("{field} of {topic} is never {value:?}: it is {kind}{}", or_null(*.nullable))]
     NoSuchValue {
-        /// The topic's name.
         topic: &'static str,
         field: String,
         /// The value asked for.

@@ -10,7 +10,6 @@ use crate::scan::Scan;
 /// Most letters that a tool holds at once. Older ones are left out beyond it, and said to be.
 pub const LETTERS_MAX: usize = 1_000_000;
 
-/// What `dead-letters` holds.
 #[derive(Debug, Default)]
 pub struct DeadLetters {
     /// The letters that were chosen and not put back yet, oldest first within a partition.
@@ -29,7 +28,6 @@ pub struct DeadLetters {
 pub struct Selection {
     /// Of this error class.
     pub class: Option<String>,
-    /// From this topic.
     pub topic: Option<&'static TopicSpec>,
     /// At this offset of `dead-letters`.
     pub offsets: Vec<u64>,
@@ -111,7 +109,6 @@ pub struct Group<'a> {
     pub last_ms: i64,
     /// How often one of them was read in vain, at most.
     pub tries_max: u32,
-    /// One of them.
     pub example: &'a Letter,
 }
 

@@ -38,7 +38,6 @@ pub struct GroupPosition {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Times {
     Read,
-    /// They are not.
     Skip,
 }
 

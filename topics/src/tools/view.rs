@@ -10,14 +10,14 @@ use crate::log::Incoming;
 
 /// `{topic, partition, offset, time, key, headers, record, version, value}`; where the value is no
 /// record, `error` and `bytes` (hexadecimal) in place of the last three.
-pub fn record_json(topic: &TopicSpec, partition: u32, record: &Incoming) -> Value {
+pub fn record_json(topic: &TopicSpec, partition: u32, record: &Incoming, hops: &[Hop]) -> Value {
     let mut object = Map::new();
     object.insert("topic".into(), topic.name.into());
     object.insert("partition".into(), partition.into());
     object.insert("offset".into(), record.offset.into());
     object.insert("time".into(), rfc3339(record.time_ms).into());
     object.insert("key".into(), text_or_hex(&record.key));
-    object.insert("headers".into(), headers_json(&record.headers));
+    object.insert("headers".into(), headers_json(&record.headers, hops));
     match describe(&record.value) {
         Ok(described) => {
             object.insert("record".into(), described.record.into());
@@ -32,8 +32,8 @@ pub fn record_json(topic: &TopicSpec, partition: u32, record: &Incoming) -> Valu
     object.into()
 }
 
-/// Headers as JSON; those that are not present are left out.
-pub fn headers_json(headers: &Headers) -> Value {
+/// Headers as JSON, with the times of these hops; those that are not present are left out.
+pub fn headers_json(headers: &Headers, hops: &[Hop]) -> Value {
     let mut object = Map::new();
     if let Some(trace) = headers.trace {
         object.insert("traceparent".into(), trace.to_string().into());
@@ -42,11 +42,11 @@ pub fn headers_json(headers: &Headers) -> Value {
         let origin = json!({"slot": origin.slot, "epoch": origin.epoch, "socket": origin.socket.to_string()});
         object.insert("origin".into(), origin);
     }
-    if let Some(hops) = headers.hops {
+    if let Some(passed) = headers.hops {
         let mut times = Map::new();
-        times.insert("admitted".into(), rfc3339(hops.admitted_at).into());
-        for hop in Hop::ALL {
-            times.extend(hops.after(hop).map(|ms| (format!("{}_ms", hop.name()), ms.into())));
+        times.insert("admitted".into(), rfc3339(passed.admitted_at).into());
+        for &hop in hops {
+            times.extend(passed.after(hop).map(|ms| (format!("{}_ms", hop.name().replace('-', "_")), ms.into())));
         }
         object.insert("hops".into(), times.into());
     }
@@ -77,7 +77,7 @@ mod tests {
     #[test]
     fn the_id_of_a_socket_is_text_as_every_id_is() {
         let origin = Some(Origin { slot: 3, epoch: 1_700_000_000_000, socket: u64::MAX });
-        let shown = headers_json(&Headers { origin, ..Headers::default() });
+        let shown = headers_json(&Headers { origin, ..Headers::default() }, &[]);
         assert_eq!(
             shown["origin"],
             json!({"slot": 3, "epoch": 1_700_000_000_000_i64, "socket": "18446744073709551615"})

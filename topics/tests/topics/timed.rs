@@ -87,10 +87,10 @@ pub async fn a_reader_whose_records_were_dropped_is_told(harness: &mut impl Time
     harness.clock().advance_ms(8 * DAY_MS);
     append(&log, &UPSTREAM.spec, 0, &["young"]).await;
     harness.clean().await;
-    let told = reader.next(WAIT_MAX).await;
+    let told = reader.next_within(WAIT_MAX).await;
     assert!(matches!(told, Err(LogError::OffsetOutOfRange { offset, .. }) if offset == first), "{told:?}");
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Offset(first))]).await.unwrap();
-    let batch = reader.next(WAIT_MAX).await.unwrap().unwrap();
+    let batch = reader.next_within(WAIT_MAX).await.unwrap().unwrap();
     assert_eq!(text(&batch.records[0]), "young", "a start below the bounds is at the next one kept");
 }
 
@@ -142,7 +142,7 @@ pub async fn compaction_goes_on_with_what_was_compacted_before(harness: &mut imp
     assert_eq!(values(&log, &HEADS.spec, 0).await, ["kept", "19"]);
     let second = read_all(&log, &HEADS.spec, 0).await[1].offset;
     let mut reader = log.read(&HEADS.spec, &[(0, StartAt::Offset(second - 1))]).await.unwrap();
-    assert_eq!(text(&reader.next(WAIT_MAX).await.unwrap().unwrap().records[0]), "19", "a gap is stepped over");
+    assert_eq!(text(&reader.next_within(WAIT_MAX).await.unwrap().unwrap().records[0]), "19", "a gap is stepped over");
 }
 
 pub async fn the_first_offset_of_a_time_is_found(harness: &mut impl TimedHarness) {

@@ -117,7 +117,7 @@ impl Ground {
         let deadline = tokio::time::Instant::now() + WAIT;
         while (came.len() as i64) < count {
             assert!(tokio::time::Instant::now() < deadline, "only {} of {count} came", came.len());
-            let batch = reader.next(Duration::from_secs(1)).await.unwrap();
+            let batch = reader.next_within(Duration::from_secs(1)).await.unwrap();
             for record in batch.map_or_else(Vec::new, |batch| batch.records) {
                 let message = Delivery::decode(&record.value).unwrap().message;
                 came.insert((message.conversation_id, message.seq_id));

@@ -3,10 +3,9 @@
 use std::collections::BTreeMap;
 use std::pin::pin;
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::time::{Instant, timeout_at};
+use futures::stream;
 use topics::catalogue::{Layout, TopicSpec};
 use topics::log::{
     Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionBatch, PartitionLag, Place, Reader, StartAt,
@@ -62,7 +61,7 @@ impl Log for SimLog {
         Ok(Box::new(SimMember::join(Arc::clone(&self.broker), self.process, spec)))
     }
 
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError> {
         self.ask("starting a reader").await?;
         let mut positions = BTreeMap::new();
         for &(partition, at) in from {
@@ -80,7 +79,10 @@ impl Log for SimLog {
             positions.insert(partition, offset);
         }
         let (broker, process) = (Arc::clone(&self.broker), self.process);
-        Ok(Box::new(SimReader { broker, process, topic: index_of(topic), positions }))
+        let starts = positions.clone();
+        let reader = SimReader { broker, process, topic: index_of(topic), positions };
+        let batches = stream::unfold(reader, |mut reader| async move { Some((Ok(reader.next().await), reader)) });
+        Ok(Reader::new(starts, batches))
     }
 
     async fn bounds(&self, topic: &'static TopicSpec, partition: u32) -> Result<Bounds, LogError> {
@@ -124,31 +126,21 @@ struct SimReader {
     positions: BTreeMap<u32, u64>,
 }
 
-#[async_trait]
-impl Reader for SimReader {
-    async fn next(&mut self, max_wait: Duration) -> Result<Option<PartitionBatch>, LogError> {
-        let deadline = Instant::now() + max_wait;
+impl SimReader {
+    async fn next(&mut self) -> PartitionBatch {
         self.broker.world.step(self.process).await;
         loop {
             let mut changed = pin!(self.broker.changed(self.topic).notified());
             changed.as_mut().enable();
-            let mut moved = false;
             for (&partition, position) in &mut self.positions {
                 let (records, next_offset) =
                     self.broker.partition(self.topic, partition, |kept| kept.read(*position, READ_RECORDS_MAX));
-                moved |= next_offset > *position;
-                *position = next_offset;
-                if !records.is_empty() {
-                    return Ok(Some(PartitionBatch { partition, records, next_offset }));
+                if next_offset > *position {
+                    *position = next_offset;
+                    return PartitionBatch { partition, records, next_offset };
                 }
             }
-            if moved || timeout_at(deadline, changed).await.is_err() {
-                return Ok(None);
-            }
+            changed.await;
         }
-    }
-
-    fn position(&self, partition: u32) -> Option<u64> {
-        self.positions.get(&partition).copied()
     }
 }

@@ -78,7 +78,7 @@ impl Log for FlawedLog {
         Ok(Box::new(FlawedMember { member, broker, flaw, process: self.process, ends }))
     }
 
-    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Box<dyn Reader>, LogError> {
+    async fn read(&self, topic: &'static TopicSpec, from: &[(u32, StartAt)]) -> Result<Reader, LogError> {
         self.log.read(topic, from).await
     }
 

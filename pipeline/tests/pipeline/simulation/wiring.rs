@@ -2,6 +2,7 @@
 //! product's own topology.
 
 use pipeline::runner::{Changelog, ChangelogTopic, Emit, Wiring, along};
+use pipeline::topology::StageRole;
 use schemas::avro::Record;
 use schemas::records::{DedupeWindow, GroupTask, Head, Sequenced, Upstream};
 use stages::dispatch::Dispatch;
@@ -9,11 +10,10 @@ use stages::stage::{Either, Stage};
 use topics::catalogue::{
     ACCEPTED, DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, PERSISTED, PartitionKey, SEQUENCED, UPSTREAM,
 };
-use topics::headers::Hop;
 
 /// Of a stage in the place of dedupe.
 pub fn dedupe<S: Stage<In = Upstream, Out = Upstream, Change = DedupeWindow>>() -> Wiring<S> {
-    Wiring::new("dedupe", &UPSTREAM, Hop::Dedupe, along(&ACCEPTED)).transactional(Changelog::Topics {
+    Wiring::new("dedupe", &UPSTREAM, StageRole::Dedupe.hop(), along(&ACCEPTED)).transactional(Changelog::Topics {
         topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, |window| window)],
         emit: Box::new(|partition, window, headers, encoder| {
             encoder.put_at(&DEDUPE_WINDOW, partition, &PartitionKey(partition), window, headers)
@@ -23,7 +23,7 @@ pub fn dedupe<S: Stage<In = Upstream, Out = Upstream, Change = DedupeWindow>>() 
 
 /// Of a stage in the place of id-assign.
 pub fn id_assign<S: Stage<In = Upstream, Out = Sequenced, Change = Head>>() -> Wiring<S> {
-    Wiring::new("id-assign", &ACCEPTED, Hop::IdAssign, along(&SEQUENCED)).transactional(Changelog::Topics {
+    Wiring::new("id-assign", &ACCEPTED, StageRole::IdAssign.hop(), along(&SEQUENCED)).transactional(Changelog::Topics {
         topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
         emit: Box::new(|partition, head: &Head, headers, encoder| {
             encoder.put_at(&HEADS, partition, &head.key(), head, headers)
@@ -33,7 +33,7 @@ pub fn id_assign<S: Stage<In = Upstream, Out = Sequenced, Change = Head>>() -> W
 
 /// Of a stage in the place of dedupe and id-assign.
 pub fn fused<S: Stage<In = Upstream, Out = Sequenced, Change = Either<DedupeWindow, Head>>>() -> Wiring<S> {
-    Wiring::new("dedupe", &UPSTREAM, Hop::IdAssign, along(&SEQUENCED)).transactional(Changelog::Topics {
+    Wiring::new("dedupe", &UPSTREAM, StageRole::IdAssign.hop(), along(&SEQUENCED)).transactional(Changelog::Topics {
         topics: vec![ChangelogTopic::new(&DEDUPE_WINDOW, Either::First), ChangelogTopic::new(&HEADS, Either::Second)],
         emit: Box::new(|partition, change, headers, encoder| match change {
             Either::First(window) => {
@@ -46,17 +46,17 @@ pub fn fused<S: Stage<In = Upstream, Out = Sequenced, Change = Either<DedupeWind
 
 /// Of a stage in the place of persist.
 pub fn persist<S: Stage<In = Sequenced, Out = Sequenced>>() -> Wiring<S> {
-    Wiring::new("persist", &SEQUENCED, Hop::Persist, along(&PERSISTED))
+    Wiring::new("persist", &SEQUENCED, StageRole::Persist.hop(), along(&PERSISTED))
 }
 
 /// Of a stage in the place of fan-out.
 pub fn fan_out<S: Stage<In = Sequenced, Out = Dispatch>>() -> Wiring<S> {
-    Wiring::new("fan-out", &PERSISTED, Hop::FanOut, dispatched())
+    Wiring::new("fan-out", &PERSISTED, StageRole::FanOut.hop(), dispatched())
 }
 
 /// Of a stage in the place of large-group.
 pub fn large_group<S: Stage<In = GroupTask, Out = Dispatch, Change = GroupTask>>() -> Wiring<S> {
-    Wiring::new("large-group", &GROUP_TASKS, Hop::LargeGroup, dispatched())
+    Wiring::new("large-group", &GROUP_TASKS, StageRole::LargeGroup.hop(), dispatched())
         .transactional(Changelog::InputAhead(GroupTask::decode))
 }
 

@@ -1,5 +1,6 @@
 //! The way into the chain: records on `upstream-messages`, admitted as the gateway admits them.
 
+use schemas::admission;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::{ConversationId, Seq, UserId};
 use schemas::records::Upstream;
@@ -22,7 +23,9 @@ impl Repo {
     /// Puts a record on the topic, if the chain can take more and its sender may speak there, and returns
     /// once it is durable.
     pub(super) async fn say(&self, record: &Upstream, trace: Option<TraceParent>) -> Result<(), CallError> {
-        self.backlog.check()?;
+        if self.backlog.is_full() {
+            return Err(admission::chain_is_full().into());
+        }
         let standing = self.standing(record.conversation_id, record.sender_id).await?;
         if standing.banned {
             return Err(banned().into());

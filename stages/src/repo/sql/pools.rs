@@ -12,7 +12,7 @@ use metrics::{Gauge, Histogram};
 use sqlx::pool::PoolConnection;
 use sqlx::{Connection, Database, Pool};
 use tokio::time::Instant;
-use topics::fullness::{Bound, Entered};
+use topics::queue_metrics::{Bound, Entered};
 
 use super::fault::Fault;
 use super::server::ServerConfig;

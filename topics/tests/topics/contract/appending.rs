@@ -14,7 +14,7 @@ use super::{CHAIN_PARTITIONS, Harness};
 
 fn full_headers() -> Headers {
     let mut hops = HopTimes::starting(1_800_000_000_000);
-    hops.stamp(Hop::Dedupe, 1_800_000_000_005);
+    hops.stamp(Hop::new(0, "first"), 1_800_000_000_005);
     Headers {
         trace: Some(TraceParent { trace_id: 1 << 90, parent_id: 5, flags: 1 }),
         origin: Some(Origin { slot: 2, epoch: 77, socket: 12 }),

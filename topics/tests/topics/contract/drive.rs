@@ -43,7 +43,9 @@ pub async fn read_all(log: &Arc<dyn Log>, topic: &'static TopicSpec, partition: 
     let mut reader = log.read(topic, &[(partition, StartAt::Earliest)]).await.unwrap();
     let mut records = Vec::new();
     while reader.position(partition).unwrap() < end {
-        let Some(batch) = reader.next(WAIT_MAX).await.unwrap() else { panic!("the reader stopped before {end}") };
+        let Some(batch) = reader.next_within(WAIT_MAX).await.unwrap() else {
+            panic!("the reader stopped before {end}")
+        };
         records.extend(batch.records);
     }
     records

@@ -17,7 +17,7 @@ pub async fn a_reader_at_the_end_sees_only_what_comes_later_and_wakes(harness: &
     let log = harness.log();
     append(&log, &UPSTREAM.spec, 0, &["before"]).await;
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Latest)]).await.unwrap();
-    let waiting = tokio::spawn(async move { reader.next(WAIT_MAX).await });
+    let waiting = tokio::spawn(async move { reader.next_within(WAIT_MAX).await });
     append(&log, &UPSTREAM.spec, 0, &["after"]).await;
     let batch = waiting.await.unwrap().unwrap().expect("the reader was not woken");
     assert_eq!((batch.partition, texts(&batch.records)), (0, vec!["after".to_owned()]));
@@ -47,13 +47,13 @@ pub async fn a_reader_starts_at_an_offset_or_a_time(harness: &mut impl Harness) 
     append(&log, &UPSTREAM.spec, 0, &["a", "b", "c"]).await;
     let second = read_all(&log, &UPSTREAM.spec, 0).await[1].offset;
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Offset(second))]).await.unwrap();
-    assert_eq!(texts(&reader.next(WAIT_MAX).await.unwrap().unwrap().records), ["b", "c"]);
+    assert_eq!(texts(&reader.next_within(WAIT_MAX).await.unwrap().unwrap().records), ["b", "c"]);
     let time = read_all(&log, &UPSTREAM.spec, 0).await[0].time_ms;
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Time(time))]).await.unwrap();
-    assert_eq!(texts(&reader.next(WAIT_MAX).await.unwrap().unwrap().records), ["a", "b", "c"]);
+    assert_eq!(texts(&reader.next_within(WAIT_MAX).await.unwrap().unwrap().records), ["a", "b", "c"]);
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Time(i64::MAX))]).await.unwrap();
     append(&log, &UPSTREAM.spec, 0, &["d"]).await;
-    assert_eq!(texts(&reader.next(WAIT_MAX).await.unwrap().unwrap().records), ["d"]);
+    assert_eq!(texts(&reader.next_within(WAIT_MAX).await.unwrap().unwrap().records), ["d"]);
 }
 
 pub async fn a_reader_of_several_partitions_sees_each_in_order(harness: &mut impl Harness) {
@@ -66,7 +66,7 @@ pub async fn a_reader_of_several_partitions_sees_each_in_order(harness: &mut imp
     let mut reader = log.read(&UPSTREAM.spec, &from).await.unwrap();
     let (mut one, mut two) = (Vec::new(), Vec::new());
     while one.len() + two.len() < 20 {
-        let batch = reader.next(WAIT_MAX).await.unwrap().expect("records are there");
+        let batch = reader.next_within(WAIT_MAX).await.unwrap().expect("records are there");
         if batch.partition == 1 { &mut one } else { &mut two }.extend(texts(&batch.records));
     }
     let expected = |name: &str| (0..10).map(|n| format!("{name}-{n}")).collect::<Vec<_>>();
@@ -79,14 +79,14 @@ pub async fn a_reader_that_waits_in_vain_comes_back_with_nothing(harness: &mut i
     let log = harness.log();
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Latest)]).await.unwrap();
     append(&log, &UPSTREAM.spec, 1, &["elsewhere"]).await;
-    assert!(reader.next(Duration::from_millis(50)).await.unwrap().is_none());
+    assert!(reader.next_within(Duration::from_millis(50)).await.unwrap().is_none());
 }
 
 pub async fn a_place_beyond_the_end_is_out_of_range(harness: &mut impl Harness) {
     let log = harness.log();
     append(&log, &UPSTREAM.spec, 0, &["a"]).await;
     let answer = match log.read(&UPSTREAM.spec, &[(0, StartAt::Offset(1_000))]).await {
-        Ok(mut reader) => reader.next(WAIT_MAX).await.map(|_| ()),
+        Ok(mut reader) => reader.next_within(WAIT_MAX).await.map(|_| ()),
         Err(e) => Err(e),
     };
     assert!(matches!(answer, Err(LogError::OffsetOutOfRange { offset: 1_000, .. })), "{answer:?}");
@@ -101,13 +101,13 @@ pub async fn an_abandoned_wait_loses_nothing(harness: &mut impl Harness) {
     for n in 0..50 {
         append(&log, &UPSTREAM.spec, 0, &[&n.to_string()]).await;
         // Dropped at whatever point it has reached.
-        let abandoned = tokio::time::timeout(Duration::from_micros(n * 20), reader.next(WAIT_MAX)).await;
+        let abandoned = tokio::time::timeout(Duration::from_micros(n * 20), reader.next_within(WAIT_MAX)).await;
         if let Ok(batch) = abandoned {
             seen.extend(texts(&batch.unwrap().unwrap().records));
         }
     }
     while seen.len() < 50 {
-        seen.extend(texts(&reader.next(WAIT_MAX).await.unwrap().expect("a record was lost").records));
+        seen.extend(texts(&reader.next_within(WAIT_MAX).await.unwrap().expect("a record was lost").records));
     }
     assert_eq!(seen, (0..50).map(|n| n.to_string()).collect::<Vec<_>>());
 }

@@ -176,7 +176,7 @@ async fn damage_is_found_and_named() {
     tamper(dir.path(), "UPDATE batches SET body = zeroblob(length(body)) WHERE id IN (SELECT max(id) FROM batches)");
     let log: std::sync::Arc<dyn Log> = open(dir.path());
     let mut reader = log.read(&UPSTREAM.spec, &[(0, topics::log::StartAt::Offset(1))]).await.unwrap();
-    let error = reader.next(WAIT_MAX).await.expect_err("damaged bytes were read");
+    let error = reader.next_within(WAIT_MAX).await.expect_err("damaged bytes were read");
     assert!(matches!(error, LogError::Corrupt { partition: 0, offset: 1, .. }), "{error}");
 }
 
@@ -192,7 +192,7 @@ async fn a_tool_reads_beside_the_process_that_writes() {
     assert_eq!(values(&tool, &UPSTREAM.spec, 0).await, ["a", "b"]);
     let mut reader = tool.read(&UPSTREAM.spec, &[(0, topics::log::StartAt::Latest)]).await.unwrap();
     append(&writer, &UPSTREAM.spec, 0, &["c"]).await;
-    let batch = reader.next(WAIT_MAX).await.unwrap().expect("the tool never sees it");
+    let batch = reader.next_within(WAIT_MAX).await.unwrap().expect("the tool never sees it");
     assert_eq!(crate::contract::drive::text(&batch.records[0]), "c");
     assert_eq!(tool.lag("nobody", &UPSTREAM.spec).await.unwrap()[0].records, 3);
     let append = tool.append(vec![placed(&UPSTREAM.spec, 0, "x")]).await;
@@ -212,7 +212,7 @@ async fn batches_that_are_gone_from_the_middle_are_noticed() {
     tamper(dir.path(), "DELETE FROM batches WHERE id = (SELECT min(id) + 1 FROM batches)");
     let log = open(dir.path());
     let mut reader = log.read(&UPSTREAM.spec, &[(0, StartAt::Earliest)]).await.unwrap();
-    let error = reader.next(WAIT_MAX).await.expect_err("a gap was read over");
+    let error = reader.next_within(WAIT_MAX).await.expect_err("a gap was read over");
     assert!(matches!(error, LogError::Corrupt { offset: 1, .. }), "{error}");
 }
 

@@ -230,10 +230,10 @@ fn take<'b>(bytes: &mut &'b [u8], count: usize) -> &'b [u8] {
 }
 
 /// Reads on until a record with this value comes.
-async fn reads(reader: &mut dyn Reader, value: &str) {
+async fn reads(reader: &mut Reader, value: &str) {
     let reading = async {
         loop {
-            let batch = reader.next(Duration::from_secs(1)).await.unwrap();
+            let batch = reader.next_within(Duration::from_secs(1)).await.unwrap();
             if batch.is_some_and(|batch| batch.records.iter().any(|record| text(record) == value)) {
                 return;
             }
@@ -278,14 +278,14 @@ async fn clients_that_were_told_of_no_broker_find_them_again() {
     let partitions = usize::try_from(CHAIN_PARTITIONS).unwrap();
     let mut member = join_and_start(&log, member_spec(&UPSTREAM.spec, "forgetful"), partitions).await;
     append(&log, &UPSTREAM.spec, 0, &["before"]).await;
-    reads(&mut *reader, "before").await;
+    reads(&mut reader, "before").await;
     works_on(&mut *member, "before").await;
 
     for round in 0..ROUNDS {
         shared.start_anew(&log).await;
         let value = format!("after {round}");
         append(&direct, &UPSTREAM.spec, 0, &[&value]).await;
-        reads(&mut *reader, &value).await;
+        reads(&mut reader, &value).await;
         works_on(&mut *member, &value).await;
         let looks_up = async { while log.bounds(&UPSTREAM.spec, 0).await.is_err() {} };
         timeout(PATIENCE, looks_up).await.expect("bounds are never known again");

@@ -48,7 +48,7 @@ async fn restored(log: &Arc<dyn Log>, topic: &'static TopicSpec) -> Vec<String> 
     let mut seen = Vec::new();
     let read = async {
         while reader.position(1).unwrap() < end {
-            let batch = reader.next(Duration::from_secs(1)).await.unwrap();
+            let batch = reader.next_within(Duration::from_secs(1)).await.unwrap();
             seen.extend(batch.iter().flat_map(|batch| batch.records.iter().map(text)));
         }
     };
@@ -79,7 +79,7 @@ async fn a_reader_waits_for_an_open_transaction_and_keeps_the_order() {
     append(&log, &ACCEPTED.spec, 1, &["second"]).await;
     assert_eq!(log.bounds(&ACCEPTED.spec, 1).await.unwrap().end, 2, "the end counts what is open");
     let mut reader = log.read(&ACCEPTED.spec, &[(1, StartAt::Earliest)]).await.unwrap();
-    assert!(reader.next(Duration::from_millis(200)).await.unwrap().is_none());
+    assert!(reader.next_within(Duration::from_millis(200)).await.unwrap().is_none());
     assert_eq!(reader.position(1), Some(0));
     producer.commit_transaction(WAIT_MAX).unwrap();
     assert_eq!(restored(&log, &ACCEPTED.spec).await, ["first", "second"]);

@@ -1,14 +1,14 @@
-//! How full queues are and how full they may get, as metrics: `gochat_queue_length{queue=…}` beside
-//! `gochat_queue_limit{queue=…}`. A queue here is whatever is bounded and makes others wait, or be refused,
-//! when it is full: records that wait, connections in use, calls under way.
+//! Length and limit of every bounded queue as metrics: `gochat_queue_length{queue=…}` and
+//! `gochat_queue_limit{queue=…}`. A queue here is anything bounded that makes callers wait, or refuses them,
+//! when it is full: waiting records, connections in use, calls in flight.
 //!
-//! [`tell`] is for a queue of which a process has one, and whose owner knows its length. A [`Bound`] is for
-//! one that has several owners, or fills and empties in many places: the metrics are sums over all of them.
+//! [`set`] is for a queue that a process has once and whose owner knows its length. A [`Bound`] is for one with
+//! several owners: the metrics are the sums over them.
 
 use metrics::{Gauge, SharedString};
 
-/// Says how full a queue is now.
-pub fn tell(queue: &'static str, length: usize, limit: usize) {
+/// Sets length and limit of a queue.
+pub fn set(queue: &'static str, length: usize, limit: usize) {
     let (of_length, of_limit) = gauges(queue.into());
     of_length.set(length as f64);
     of_limit.set(limit as f64);
@@ -19,7 +19,7 @@ fn gauges(queue: SharedString) -> (Gauge, Gauge) {
     (length, metrics::gauge!("gochat_queue_limit", "queue" => queue))
 }
 
-/// An owner's part of a queue. What it may hold counts for as long as this lives.
+/// An owner's part of a queue. Its limit counts until this is dropped.
 #[derive(Debug)]
 pub struct Bound {
     length: Gauge,
@@ -37,7 +37,7 @@ impl Bound {
         Self { length, limit, max }
     }
 
-    /// So many have come in. They are gone when the answer is dropped.
+    /// Counts so many items as queued until the guard returned is dropped.
     pub fn entered(&self, count: usize) -> Entered {
         let count = count as f64;
         self.length.increment(count);
@@ -51,7 +51,7 @@ impl Drop for Bound {
     }
 }
 
-/// What is in a queue through one of its owners.
+/// Items queued by one owner.
 #[derive(Debug)]
 pub struct Entered {
     length: Gauge,
@@ -59,7 +59,7 @@ pub struct Entered {
 }
 
 impl Entered {
-    /// It is so many now.
+    /// Changes how many there are.
     pub fn becomes(&mut self, count: usize) {
         let count = count as f64;
         self.length.increment(count - self.count);
