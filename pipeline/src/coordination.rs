@@ -1,7 +1,7 @@
 //! Who serves a gateway slot: the process with its newest epoch.
 //!
-//! Epochs are kept beside the data, and told by the presence topic. So a process on another machine, with
-//! a clock that is behind, gets a newer one too; and whoever is replaced hears of it.
+//! Epochs are kept beside the data and published on the presence topic. So a process on another machine whose clock is
+//! behind gets a newer epoch too, and the process that it replaces sees it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct Local {
     dir: PathBuf,
 }
 
-/// A lease that could not be had.
+/// A lease could not be taken.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the lease file {path} can't be used: {source}. Check that it belongs to this user, and that the disk has room"
@@ -34,8 +34,8 @@ impl Local {
         Self { dir: dir.into() }
     }
 
-    /// A new epoch of a gateway slot: above every former one of this directory and above `newest`, whatever
-    /// the clock did.
+    /// A new epoch of a gateway slot: above every earlier one of this directory and above `newest`, even when the clock
+    /// went back.
     ///
     /// # Errors
     /// When the lease file can't be read or written.
@@ -58,7 +58,7 @@ impl Local {
     }
 }
 
-/// Cancels the lease once the presence topic tells a newer epoch of its slot; never returns.
+/// Cancels the lease once the presence topic has a newer epoch of its slot; never returns.
 pub async fn watch_slot(
     lease: SlotLease,
     presence: SharedPresence,

@@ -1,4 +1,4 @@
-//! The address of a database, whose password is shown to nobody.
+//! The address of a database, whose password is never shown.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// What it must be, when it leads elsewhere because of a sign in its name or password.
+    /// What it must be, where a special character in its user or password makes it another address.
     pub fn mistake(&self) -> Option<&'static str> {
         match self.database() {
             Some(Database::Sqlite(_)) => None,
@@ -61,7 +61,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// All of it, the password too: for connecting only.
+    /// All of it with the password: for connecting only.
     pub fn expose(&self) -> &str {
         &self.0
     }

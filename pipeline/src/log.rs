@@ -18,7 +18,7 @@ pub enum OpenError {
     /// The log says why.
     #[error(transparent)]
     Log(#[from] LogError),
-    /// There is none to look at.
+    /// There is no log.
     #[error(transparent)]
     Absent(#[from] Absent),
     /// This binary was built without it.
@@ -27,7 +27,7 @@ pub enum OpenError {
     NotBuiltIn,
 }
 
-/// How operators know the log that is configured: its directory, or the brokers.
+/// The configured log as operators know it: its directory, or the brokers.
 pub fn name(config: &Config) -> String {
     match config.log.kind {
         LogKind::Embedded => config.data_dir.join("log").display().to_string(),
@@ -35,7 +35,7 @@ pub fn name(config: &Config) -> String {
     }
 }
 
-/// How long a tool waits for brokers: whoever started it sits before it.
+/// How long a tool waits for brokers: a person is waiting for it.
 #[cfg(feature = "kafka")]
 const ATTACH_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -66,8 +66,8 @@ impl OpenLog {
         }
     }
 
-    /// Opens what is there, as it is laid out, for a tool that reads: the embedded log beside the process
-    /// that writes it. Makes nothing, and waits for brokers no longer than [`ATTACH_MAX`].
+    /// Opens an existing log for a tool that reads, also while a process writes the embedded log. Creates nothing, and
+    /// waits for brokers no longer than [`ATTACH_MAX`].
     ///
     /// # Errors
     /// [`OpenError`], also when there is no log.
@@ -140,7 +140,7 @@ impl OpenLog {
         }
     }
 
-    /// Writes what is queued and lets go of it.
+    /// Writes what is queued and closes it.
     pub async fn close(self) {
         match self {
             Self::Embedded(log) => log.close().await,

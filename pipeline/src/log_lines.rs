@@ -1,6 +1,6 @@
 //! Log lines on their way out: a bounded buffer, and one thread that writes what is in it.
 //!
-//! Whoever logs never waits for whoever reads, and never fails: where nobody reads any more, the disk is
+//! Logging never waits for the reader, and never fails: where nobody reads any more, the disk is
 //! full or the reader is too slow, lines are lost, and counted in `gochat_log_lines_lost_total`.
 
 use std::fs::File;
@@ -78,7 +78,7 @@ impl Shared {
                 Ok(()) => {
                     works = true;
                     if lost > 0 {
-                        tracing::warn!(lines = lost, "log lines were lost: whoever reads them is too slow");
+                        tracing::warn!(lines = lost, "log lines were lost: their reader is too slow");
                     }
                 }
                 Err(error) => {

@@ -38,7 +38,7 @@ pub enum TelemetryError {
 }
 
 /// Pools of connections warn of each connection that broke, and of each call that waited for one. That the store is away
-/// is told once, by whoever watches it; how long calls wait, metrics tell. The client of Kafka says of a consumer that
+/// is logged once, by the health watch; how long calls wait, metrics tell. The client of Kafka says of a consumer that
 /// was fenced that it can't be closed. The configured filter may ask for more.
 const QUIET_LIBRARIES: &str = "sqlx_core::pool=error,sqlx::pool=error,rdkafka::consumer::base_consumer=off";
 
@@ -63,8 +63,8 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
     Ok(flush)
 }
 
-/// What a tool logs. That a broker is away it says itself, once: librdkafka would repeat it, and so would the
-/// wait for one.
+/// What a tool logs. The tool itself reports once that a broker is down: librdkafka and the wait for a broker would
+/// repeat it.
 const TOOL_FILTER: &str = "warn,librdkafka=off,topics::kafka::setup=error";
 
 /// Starts logging of a tool, once a process: warnings and errors to stderr, since stdout is its result.

@@ -98,3 +98,12 @@ impl Sending<'_> {
         Output { source: self.source, headers: self.headers.clone(), value }
     }
 }
+
+/// Adds users to a list that is by id, each once.
+pub(crate) fn include(users: &mut Vec<UserId>, more: &[UserId]) {
+    for user in more {
+        if let Err(at) = users.binary_search(user) {
+            users.insert(at, *user);
+        }
+    }
+}

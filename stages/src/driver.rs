@@ -11,6 +11,7 @@ use topics::clock::Clock;
 use topics::headers::Headers;
 
 use crate::stage::{Context, Input, Outputs, Source, Stage, StageError};
+use crate::stream::{Batch, work};
 
 /// What happens to a batch once it is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Driver<S: Stage> {
 }
 
 impl<S: Stage<Change: Clone>> Driver<S> {
-    /// Drives what `build` makes, with the partitions 0 up to but not with `partitions` assigned.
+    /// Drives what `build` makes, with the partitions `[0, partitions)` assigned.
     /// `build` is called again after each crash.
     pub fn new(partitions: u32, now_ms: i64, mut build: impl FnMut() -> S + Send + 'static) -> Self {
         let mut stage = build();
@@ -94,13 +95,8 @@ impl<S: Stage<Change: Clone>> Driver<S> {
     /// # Errors
     /// What the stage says; it was then told that the batch is aborted.
     pub async fn feed(&mut self, batch: Vec<Input<S::In>>) -> Result<Outputs<S::Out, S::Change>, StageError> {
-        let mut out = Outputs::default();
-        let cx = Context { now_ms: self.clock.now_ms(), ids_not_after_ms: self.ids_not_after_ms };
-        self.stage.prepare(&batch).await?;
-        if let Err(error) = self.stage.process(batch, &mut out, &cx) {
-            self.stage.aborted();
-            return Err(error);
-        }
+        let context = Context { now_ms: self.clock.now_ms(), ids_not_after_ms: self.ids_not_after_ms };
+        let out = work(&mut self.stage, Batch { records: batch, context }).await?.outputs;
         match mem::replace(&mut self.next_fate, Fate::Commit) {
             Fate::Commit => {
                 for (partition, change) in &out.changes {

@@ -15,18 +15,17 @@ use schemas::kind::Rules;
 use schemas::records::{Head, Sequenced, Upstream};
 use schemas::snowflake::{LeaseEnds, Snowflake, time_of};
 
-use crate::dedupe::not_assigned;
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError, Synchronous};
 
 #[derive(Debug)]
 pub struct IdAssign {
     snowflake: Snowflake,
-    /// As it was before the batch at hand.
+    /// As it was before the current batch.
     snowflake_before: Snowflake,
     partitions: BTreeMap<u32, HashMap<ConversationId, Newest>>,
-    /// What the batch at hand changed, in the order of first change.
+    /// What the current batch changed, in the order of first change.
     changed: Vec<Changed>,
-    /// The number of the batch at hand.
+    /// The number of the current batch.
     batch: u64,
 }
 
@@ -78,7 +77,7 @@ impl IdAssign {
         cx: &Context,
     ) -> Result<Sequenced, StageError> {
         let Some(heads) = self.partitions.get_mut(&partition) else {
-            return Err(not_assigned("id-assign", partition));
+            return Err(StageError::not_assigned(Self::NAME, partition));
         };
         let id = self.snowflake.next(cx.now_ms, cx.ids_not_after_ms).map_err(lease_ends)?;
         let conversation = record.conversation_id;
@@ -109,7 +108,7 @@ impl IdAssign {
     /// nobody has read what was not said.
     fn without_place(&self, partition: u32, record: Upstream, cx: &Context) -> Result<Sequenced, StageError> {
         let Some(heads) = self.partitions.get(&partition) else {
-            return Err(not_assigned("id-assign", partition));
+            return Err(StageError::not_assigned(Self::NAME, partition));
         };
         let newest = Seq(heads.get(&record.conversation_id).map_or(0, |newest| newest.seq));
         let target_seq = record.target_seq.map(|seq| seq.min(newest));
@@ -135,9 +134,7 @@ impl Stage for IdAssign {
     type Out = Sequenced;
     type Change = Head;
 
-    fn name(&self) -> &'static str {
-        "id-assign"
-    }
+    const NAME: &str = "id-assign";
 
     fn assigned(&mut self, partition: u32) {
         self.partitions.insert(partition, HashMap::new());

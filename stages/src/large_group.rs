@@ -18,9 +18,7 @@ use std::fmt;
 use schemas::ids::{GroupId, UserId};
 use schemas::records::{GroupTask, Sequenced};
 
-use crate::dedupe::not_assigned;
-use crate::dispatch::{Audience, Dispatch, Sending};
-use crate::fan_out::include;
+use crate::dispatch::{Audience, Dispatch, Sending, include};
 use crate::membership::{LargeGroups, Limits, MemberChange, Members, MembershipSource, Need, Passing, page_of};
 use crate::presence::{SharedPresence, read};
 use crate::stage::{Context, Input, Outputs, Stage, StageError};
@@ -46,7 +44,7 @@ pub struct LargeGroup {
     members: Members,
     page_members: usize,
     partitions: BTreeMap<u32, HashMap<GroupId, InFlight>>,
-    /// What the batch at hand changed, as it was before each change.
+    /// What the current batch changed, as it was before each change.
     before: Vec<Before>,
 }
 
@@ -65,7 +63,7 @@ struct Before {
 }
 
 impl LargeGroup {
-    /// A stage that reads `presence`, which somebody else keeps, and asks `members` for groups.
+    /// A stage that reads `presence`, which its caller keeps up to date, and asks `members` for groups.
     pub fn new(presence: SharedPresence, members: MembershipSource, config: Config) -> Self {
         Self {
             presence,
@@ -87,7 +85,7 @@ impl LargeGroup {
 
     fn set_in_flight(&mut self, partition: u32, group: GroupId, now: Option<InFlight>) -> Result<(), StageError> {
         let Some(groups) = self.partitions.get_mut(&partition) else {
-            return Err(not_assigned("large-group", partition));
+            return Err(StageError::not_assigned(Self::NAME, partition));
         };
         let in_flight = match now {
             Some(now) => groups.insert(group, now),
@@ -147,9 +145,7 @@ impl Stage for LargeGroup {
     type Out = Dispatch;
     type Change = GroupTask;
 
-    fn name(&self) -> &'static str {
-        "large-group"
-    }
+    const NAME: &str = "large-group";
 
     fn assigned(&mut self, partition: u32) {
         self.partitions.insert(partition, HashMap::new());

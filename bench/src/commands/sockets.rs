@@ -15,7 +15,6 @@ use crate::latency::{Latencies, Latency};
 use crate::report::Report;
 use crate::talk::{ARRIVE_MAX, Outcome, Plan, talk};
 use crate::threads::NamedThreads;
-use clap::ValueEnum;
 use futures::TryStreamExt;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -25,10 +24,10 @@ use topics::log::Log;
 
 use super::CommandError;
 use crate::args::SocketsBenchArgs;
-use pipeline::cli::Role;
 use pipeline::commands::output;
 use pipeline::config::Config;
 use pipeline::process::Process;
+use pipeline::role::Role;
 
 /// Threads of the clients.
 const CLIENT_THREADS: usize = 2;
@@ -82,7 +81,7 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
     open_up(&mut config);
     config.check()?;
     output::note("starting an installation …");
-    let process = Process::start(&config, Role::value_variants()).await?;
+    let process = Process::start(&config, &Role::all().collect::<Vec<_>>()).await?;
     let address = format!("http://{}", process.http.ok_or("the gateway has no address")?);
     let log = process.log.log();
     let stop = CancellationToken::new();

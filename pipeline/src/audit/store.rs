@@ -20,7 +20,7 @@ use topics::scan::Scan;
 
 use super::findings::{Findings, Location};
 use super::identities::{Fit, Identities, Identity, Met};
-use super::{AuditError, Scope};
+use super::scope::{AuditError, Scope};
 
 /// Messages in one page.
 const PAGE_MESSAGES: usize = 5_000;

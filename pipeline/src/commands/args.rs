@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::commands::CommandError;
+use crate::commands::error::CommandError;
 use crate::config::{Config, LogKind};
 
 /// Which installation.

@@ -13,11 +13,14 @@ use topics::clock::Clock;
 use topics::log::Log;
 
 use super::args::{LogArgs, length_of_time, pause};
-use super::{CommandError, explained, output, stop_signal};
+use super::error::{CommandError, explained};
+use super::output;
 use crate::audit::{Findings, IDENTITIES_MAX, Scope, audit};
 use crate::config::{Address, Config};
+use crate::listen::listen;
 use crate::log::OpenLog;
-use crate::{process, store, telemetry};
+use crate::stop::stop_signal;
+use crate::{store, telemetry};
 
 /// Examples of `gochat check --help`.
 pub const CHECK_EXAMPLES: &str = "Examples:
@@ -181,13 +184,13 @@ pub fn print(findings: &Findings, json: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Looks for ever at what came of late. A look that fails is told, and tried again.
+/// Audits recent records again and again. A failed audit is reported, and tried again.
 async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArgs) -> Result<Outcome, CommandError> {
     const SINCE: Duration = Duration::from_secs(3_600);
     let serving = match &args.metrics {
         Some(address) => {
-            let listener = process::listen(address, "--metrics").await?;
-            output::note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
+            let (listener, at) = listen(address, "--metrics").await?;
+            output::note(format_args!("metrics at http://{at}/metrics"));
             Some((listener, telemetry::start_metrics()?))
         }
         None => None,

@@ -2,27 +2,24 @@
 
 pub mod args;
 pub mod check;
+mod error;
 pub mod output;
 pub mod rebuild;
 pub mod rebuild_cache;
-mod stop;
 pub mod topics;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, ValueEnum};
-use schemas::causes::causes;
+use clap::CommandFactory;
 use tokio::time::Instant;
 
+pub use self::error::{CommandError, explained};
 use self::rebuild::RebuildCommand;
-pub use self::stop::stop_signal;
-use crate::cli::{Cli, Command, CompletionsArgs, Role, RunArgs};
+use crate::cli::{Cli, Command, CompletionsArgs, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::log_lines::Flush;
+use crate::role::Role;
 use crate::{process, telemetry};
-
-/// What went wrong, with its causes.
-pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Does what the command line asks for.
 ///
@@ -63,11 +60,6 @@ pub fn answer(told: &clap::Error) -> ExitCode {
     }
 }
 
-/// An error and its causes on one line, each once, as the user is told: by every command, and by a start that fails.
-pub fn explained(error: &CommandError) -> String {
-    format!("gochat: {}", causes(&**error))
-}
-
 fn completions(args: &CompletionsArgs) -> Result<(), CommandError> {
     let mut script = Vec::new();
     clap_complete::generate(args.shell, &mut Cli::command(), "gochat", &mut script);
@@ -92,7 +84,7 @@ async fn run(args: RunArgs, started: Instant, log: &mut Option<Flush>) -> Result
 /// What runs here; refused when it could get in the way of other processes.
 fn roles(config: &Config, named: &[Role], instance: Option<u16>, slot: Option<u32>) -> Result<Vec<Role>, CommandError> {
     if named.is_empty() {
-        return Ok(Role::value_variants().to_vec());
+        return Ok(Role::all().collect());
     }
     match config.log.kind {
         LogKind::Embedded => {

@@ -5,7 +5,7 @@ use std::io::{self, Write};
 
 use schemas::time::rfc3339;
 
-use super::CommandError;
+use super::error::CommandError;
 
 /// The exit code of a command whose reader has gone: what shells tell of a program that SIGPIPE has ended.
 pub const GONE: u8 = 128 + 13;

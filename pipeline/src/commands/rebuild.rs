@@ -1,4 +1,4 @@
-//! `gochat rebuild`: makes views of the log anew from what the log holds.
+//! `gochat rebuild`: rebuilds views of the log from its records.
 //!
 //! Messages are written to the store as persist does it: what is there already is left as it is, so that
 //! it may run beside a running process, and again. How far it is stands in a file beside the data, so that
@@ -23,14 +23,16 @@ use topics::scan::Scan;
 
 use super::args::LogArgs;
 use super::check::{Outcome, print};
+use super::error::CommandError;
+use super::output;
 use super::rebuild_cache::RebuildCacheArgs;
-use super::{CommandError, output, stop_signal};
 use crate::absent::Absent;
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
 use crate::log::OpenLog;
+use crate::stop::stop_signal;
 use crate::{pairing, store, telemetry};
 
-/// What to make anew.
+/// What to rebuild.
 #[derive(Debug, Subcommand)]
 pub enum RebuildCommand {
     /// The messages in the store, from sequenced-messages as far as it reaches back.
@@ -70,14 +72,14 @@ const BATCH_RECORDS_MAX: usize = 4_000;
 /// How often it is said how far it is.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Makes the messages in the store anew.
+/// Rebuilds the messages in the store.
 ///
 /// # Errors
 /// When the log can't be read, or the store not be written.
 pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     telemetry::start_tool_logs();
     let mut config = args.log.config()?;
-    // Whoever started it sits before it, and can start it again.
+    // A person is waiting for it, and can start it again.
     config.repo.store.wait_seconds = 0;
     let open = OpenLog::attach(&config).await?;
     if !config.data_dir.is_dir() {

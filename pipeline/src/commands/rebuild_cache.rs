@@ -13,8 +13,10 @@ use stages::repo::cache::{Cache, CacheKind, Lifetimes};
 use stages::repo::store::Store;
 use tokio::time::Instant;
 
-use crate::commands::{CommandError, output, stop_signal};
+use crate::commands::error::CommandError;
+use crate::commands::output;
 use crate::config::Config;
+use crate::stop::stop_signal;
 use crate::{store, telemetry};
 
 /// Arguments of `rebuild cache`.

@@ -8,7 +8,6 @@ use schemas::setting::Misfit;
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody has set it.
     Default,
     /// The configuration file.
     File(PathBuf),
@@ -52,7 +51,7 @@ pub enum ConfigError {
     Toml {
         /// Its path.
         path: PathBuf,
-        /// Where it ends to be TOML, from 1.
+        /// The line of the error, from 1.
         line: usize,
         /// What is set in that line, if something is.
         key: Option<String>,

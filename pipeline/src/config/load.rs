@@ -7,7 +7,7 @@ use super::Config;
 use super::error::{ConfigError, Origin};
 use super::layers::{Layers, Origins};
 
-/// A configuration that was read and is not judged yet.
+/// A configuration that was read and is not checked yet.
 #[derive(Debug)]
 pub struct Loaded {
     config: Config,

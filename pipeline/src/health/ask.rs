@@ -1,5 +1,5 @@
-//! Asks what a process depends on how it is, once a second, and tells in one line of the log when it goes away, where
-//! it is and why; and in one when it is back. Whoever uses it meanwhile fails, waits or tries again in silence.
+//! Probes each dependency of a process once a second. Logs one line when it goes down, with its address and the cause,
+//! and one when it is back. Its callers meanwhile fail, wait or retry without logging.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,15 +24,15 @@ use schemas::causes::{cause, causes};
 
 /// How often each is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer is waited for. Log, store and cache give up before, and say why.
+/// How long a probe may take. Log, store and cache give up earlier, and say why.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
 /// Why a group has failed.
 const NO_PROCESS: &str = "no process runs it";
-/// How long a group may be without a member before that is told: at a start, and after the brokers were away, to join
+/// How long a group may be without a member before that is logged: at a start, and after the brokers were down, joining
 /// takes some seconds.
 const STAGES_COME_WITHIN: Duration = Duration::from_secs(15);
 
-/// Asks one component for ever. `address` says where it is.
+/// Probes one component forever.
 pub async fn component<F: Future<Output = State>>(
     health: Health,
     component: &'static str,
@@ -54,7 +54,7 @@ fn tell(health: &Health, component: &'static str, address: &str, state: State) {
     match (state, change.after_ms) {
         (State::Failed(cause), _) => tracing::warn!(component, address, cause, "{component} does not work"),
         (State::Degraded(cause), _) => {
-            tracing::warn!(component, address, cause, "{component} is missing: it costs speed alone")
+            tracing::warn!(component, address, cause, "{component} is down: this costs speed only")
         }
         (State::Ready, Some(away_ms)) => tracing::info!(component, address, away_ms, "{component} works again"),
         (State::Ready, None) => {}
@@ -124,7 +124,7 @@ fn failed_unless<E: Error + 'static>(answer: Result<(), E>) -> State {
     }
 }
 
-/// Asks for ever whether each group has a member somewhere.
+/// Asks forever whether each group has a member in some process.
 pub async fn groups(
     health: Health,
     log: Arc<dyn Log>,
@@ -136,7 +136,7 @@ pub async fn groups(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // While the log does not answer, what was known last stays.
+        // While the log does not answer, the last known state stays.
         let Ok(Ok(members)) = timeout(ANSWER_TIME_MAX, log.members(&groups)).await else { continue };
         for (&(group, _), count) in groups.iter().zip(members) {
             if count > 0 {

@@ -1,5 +1,5 @@
 //! How each component of a process is: its own parts, as the supervisor tells, and what it depends on, as
-//! [`watch`] finds out. Whoever asks for the health reads what is known; nobody is asked because of it.
+//! [`watch`] finds out. A health request reads what is known and asks nobody.
 
 mod ask;
 pub mod watch;
@@ -16,7 +16,7 @@ use topics::clock::Clock;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Ready,
-    /// It costs speed, and nothing else; and why.
+    /// It is down, which costs speed only; and why.
     Degraded(String),
     /// Clients can't be served; and why.
     Failed(String),

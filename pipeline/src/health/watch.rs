@@ -51,7 +51,7 @@ const SLOT: &str = "slot";
 const CHAIN_LAG: &str = "chain-lag";
 
 impl Watched {
-    /// Watches for ever. What is watched is expected from this call on, before anything is known of it.
+    /// Watches forever. Each component is expected from this call on, before its first answer.
     pub fn watch(self, health: &Health) -> impl Future<Output = ()> + Send + 'static + use<> {
         let Self { log: At(log, log_address), store, replicas, cache, repo, slot_lost, backlog, groups } = self;
         let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
@@ -112,7 +112,7 @@ pub async fn stages_are_there(log: &dyn Log, groups: &[(&'static str, &'static T
             sleep(LOOK_EVERY).await;
         }
     };
-    // Those that do not come are told of later.
+    // The watch logs those that are still missing later.
     let _ = timeout(TIME_MAX, there).await;
 }
 

@@ -1,4 +1,4 @@
-//! Whether log and store belong together: looked at when a process opens both, before it serves or persists.
+//! Whether log and store belong together: checked when a process opens both, before it serves or persists.
 //!
 //! Each is of use only with the other. A store beside a log that was removed, or beside another one, holds places in
 //! conversations that the log gives again; a store that lost what persist has passed is never filled again. Three looks
@@ -34,6 +34,7 @@ use topics::scan::Scan;
 
 pub use self::error::PairingError;
 use crate::config::Config;
+use crate::topology::{PERSIST, Row};
 
 /// The newest message is looked for among so many offsets below the position. The others may be records that are not
 /// stored, or marks of transactions.
@@ -232,7 +233,7 @@ impl Pair<'_> {
 
     /// Whether the store has the newest message that persist has passed in each partition.
     async fn is_not_behind(&self) -> Result<(), PairingError> {
-        let positions = self.log.lag("persist", &SEQUENCED.spec).await.map_err(|source| self.log_error(source))?;
+        let positions = self.log.lag(PERSIST.name(), PERSIST.input()).await.map_err(|source| self.log_error(source))?;
         let looked_at = stream::iter(positions).map(|position| async move {
             let passed = newest_passed(self.log, &position).await.map_err(|source| self.log_error(source))?;
             let Some(newest) = passed else { return Ok(()) };

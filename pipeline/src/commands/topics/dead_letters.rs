@@ -9,7 +9,8 @@ use topics::tools::redrive;
 use topics::tools::view::{headers_json, text_or_hex};
 
 use super::args::{LettersArgs, RedriveArgs, ShowArgs};
-use crate::commands::{CommandError, output};
+use crate::commands::error::CommandError;
+use crate::commands::output;
 use crate::config::Config;
 use crate::log::OpenLog;
 

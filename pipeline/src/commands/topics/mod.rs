@@ -6,7 +6,7 @@ mod overview;
 mod tail;
 
 use self::args::{DeadLettersCommand, TailArgs, TopicsArgs, TopicsCommand};
-use super::CommandError;
+use crate::commands::error::CommandError;
 use crate::log::OpenLog;
 use crate::telemetry;
 

@@ -5,7 +5,9 @@ use topics::log::{Log, StartAt};
 use topics::tools::tail::{Choice, Tail};
 
 use super::args::{Start, TailArgs};
-use crate::commands::{CommandError, output, stop_signal};
+use crate::commands::error::CommandError;
+use crate::commands::output;
+use crate::stop::stop_signal;
 
 /// Prints records until there are no more, enough were printed, or Ctrl-C.
 pub async fn tail(log: &dyn Log, args: TailArgs) -> Result<(), CommandError> {

@@ -1,0 +1,129 @@
+//! A process: bootstrap, parts, ready; then stop intake, finish batches, close.
+
+mod base;
+mod chain;
+mod error;
+mod gateway;
+mod repo;
+
+use std::convert::Infallible;
+use std::net::SocketAddr;
+
+use futures::FutureExt;
+use schemas::causes::causes;
+use tokio::time::Instant;
+
+use self::base::{Base, PROCESS};
+use self::error::start_error;
+use self::gateway::GatewayAt;
+use self::repo::{Kept, RepoAt};
+use crate::config::Config;
+use crate::health::watch::{At, Watched};
+use crate::health::{Health, State};
+use crate::log::OpenLog;
+use crate::role::Role;
+use crate::stop::stop_signal;
+use crate::supervisor::{Layer, Supervisor};
+use crate::topology::{FAN_OUT, LARGE_GROUP};
+use crate::{cache, health, members, store, topology};
+
+pub use self::error::ProcessError;
+
+/// Runs the given roles until the process is told to stop (Ctrl-C, SIGTERM, SIGHUP) or a part fails.
+///
+/// # Errors
+/// [`ProcessError`]; each says what to do.
+pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(), ProcessError> {
+    let mut stop = Box::pin(stop_signal().map_err(start_error("the signal handler"))?);
+    // A start may wait for a service that is down: it can be stopped meanwhile.
+    let process = tokio::select! {
+        process = Process::start(&config, roles) => process?,
+        () = &mut stop => return Ok(()),
+    };
+    tracing::info!(
+        http = process.http.map(|address| format!("http://{address}")),
+        grpc = process.grpc.map(|address| address.to_string()),
+        data = %config.data_dir.display(),
+        startup_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
+        "ready"
+    );
+    process.serve(stop, &config).await
+}
+
+/// A running process.
+pub struct Process {
+    supervisor: Supervisor,
+    health: Health,
+    pub log: OpenLog,
+    /// Where it answers HTTP, when it runs the gateway.
+    pub http: Option<SocketAddr>,
+    grpc: Option<SocketAddr>,
+}
+
+impl Process {
+    /// Starts the parts, lowest first; returns when they are ready.
+    ///
+    /// # Errors
+    /// [`ProcessError`].
+    pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
+        let mut base = Base::open(config, roles).await?;
+        let kept = config.repo.open(&base).await?;
+        base.watch_backlog();
+        let repo = config.repo.start(&mut base, kept.as_ref()).await?;
+        base.hold_instance();
+        let changes = base.follow_presence().await;
+        let store = kept.as_ref().map(|kept| kept.store.clone());
+        config.stages.start(&mut base, store, members::from_repo(repo.channel.clone())).await?;
+        let gateway = config.gateway.start(&mut base, &repo, &changes).await?;
+        let (http, grpc) = (gateway.as_ref().map(|gateway| gateway.http), repo.own);
+        watch(&mut base, kept, repo, gateway).await;
+        let Base { supervisor, health, open: log, .. } = base;
+        Ok(Self { supervisor, health, log, http, grpc })
+    }
+
+    /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.
+    ///
+    /// # Errors
+    /// [`ProcessError::Part`] when a part failed.
+    pub async fn serve(mut self, stop: impl Future<Output = ()>, config: &Config) -> Result<(), ProcessError> {
+        let outcome = tokio::select! {
+            () = stop => Ok(()),
+            ended = self.supervisor.unexpected_end() => {
+                tracing::error!(error = causes(&ended), "a part has ended");
+                Err(ended)
+            }
+        };
+        self.health.set(PROCESS, State::Failed("stopping".into()));
+        tracing::info!(grace_seconds = config.grace_seconds, "stopping");
+        let outcome = outcome.and(self.supervisor.stop(Instant::now() + config.grace()).await);
+        self.log.close().await;
+        tracing::info!("stopped");
+        outcome.map_err(ProcessError::Part)
+    }
+}
+
+/// Watches what the process depends on, and waits until it is ready.
+async fn watch(base: &mut Base<'_>, kept: Option<Kept>, repo: RepoAt, gateway: Option<GatewayAt>) {
+    let config = base.config;
+    // A repo in this process has a state of its own, and that of its store.
+    let asks_repo = [Role::Gateway, Role::of(&FAN_OUT), Role::of(&LARGE_GROUP)].into_iter().any(|role| base.runs(role));
+    let serves_clients = gateway.is_some();
+    let watched = Watched {
+        log: At(base.log.clone(), crate::log::name(config)),
+        replicas: kept.as_ref().and_then(|kept| Some(At(kept.store.clone(), store::replicas(config)?))),
+        cache: kept.as_ref().and_then(|kept| Some(At(kept.cache.clone(), cache::address(config)?))),
+        store: kept.map(|kept| At((kept.store, kept.works), store::name(config))),
+        repo: (repo.own.is_none() && asks_repo).then(|| At(repo.channel, format!("grpc://{}", repo.address))),
+        slot_lost: gateway.map(|gateway| gateway.slot_lost),
+        backlog: serves_clients.then(|| base.backlog.clone()),
+        groups: if serves_clients { topology::groups(config.stages.fuse_dedupe_and_id_assign) } else { Vec::new() },
+    };
+    if let OpenLog::Embedded(_) = base.open {
+        health::watch::stages_are_there(&*base.log, &watched.groups).await;
+    }
+    let watching = watched.watch(&base.health);
+    base.supervisor
+        .start(Layer::Edge, "health", |stop| stop.run_until_cancelled_owned(watching).map(|_| Ok::<_, Infallible>(())));
+    base.health.set(PROCESS, State::Ready);
+    health::watch::ready(&base.health).await;
+}

@@ -1,0 +1,106 @@
+//! The store and its cache, where a process needs them, and the repo: its own, or how another's is reached.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use schemas::token::{SigningKey, VerifyingKey};
+use stages::persist::Persist;
+use stages::repo::cache::Cache;
+use stages::repo::store::Store;
+use stages::repo::{RepoParts, keys, outbox};
+use stages::stage::Stage;
+use tokio::sync::{Notify, watch};
+use tonic::transport::{Channel, Endpoint};
+
+use super::base::Base;
+use super::error::{ProcessError, start_error};
+use crate::config::RepoSection;
+use crate::listen::{listen, resolve};
+use crate::role::Role;
+use crate::supervisor::Layer;
+use crate::{cache, pairing, store};
+
+const REPO: &str = "repo";
+
+/// The open store.
+pub(super) struct Kept {
+    pub(super) store: Arc<dyn Store>,
+    pub(super) cache: Arc<dyn Cache>,
+    /// Tells the repo whether the store works.
+    pub(super) works: watch::Sender<bool>,
+}
+
+/// How this process reaches the repo.
+pub(super) struct RepoAt {
+    /// Where its own answers gRPC.
+    pub(super) own: Option<SocketAddr>,
+    pub(super) address: String,
+    pub(super) channel: Channel,
+    /// Of access tokens.
+    pub(super) verifying_key: VerifyingKey,
+}
+
+impl RepoSection {
+    /// Opens the store, where a role needs it: the others need not wait for it when it is away.
+    pub(super) async fn open(&self, base: &Base<'_>) -> Result<Option<Kept>, ProcessError> {
+        if !base.runs(Role::Repo) && !base.runs(Role::Stage(Persist::NAME)) {
+            return Ok(None);
+        }
+        let store = store::open(base.config).await.map_err(start_error("the store"))?;
+        pairing::check(&*base.log, &*store, base.config).await.map_err(start_error("the store"))?;
+        let (store, cache) = cache::before(store, base.config).map_err(start_error("the cache"))?;
+        Ok(Some(Kept { store, cache, works: watch::Sender::new(true) }))
+    }
+
+    /// Starts the repo, if it is this process's, and says how it is reached.
+    pub(super) async fn start(&self, base: &mut Base<'_>, kept: Option<&Kept>) -> Result<RepoAt, ProcessError> {
+        let key_file = base.config.data_dir.join("signing.key");
+        let signing_key = keys::load_or_create(&key_file).map_err(start_error("sign-in"))?;
+        let verifying_key = signing_key.verifying_key();
+        let own = match kept.filter(|_| base.runs(Role::Repo)) {
+            Some(kept) => Some(self.serve(base, kept, signing_key).await?),
+            None => None,
+        };
+        let address = match own {
+            Some(own) => own.to_string(),
+            None => {
+                let address = base.config.repo_address();
+                resolve(address, "repo.address").await?;
+                address.to_string()
+            }
+        };
+        // Its name is resolved again with every connection.
+        let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(start_error(REPO))?;
+        Ok(RepoAt { own, address, channel: endpoint.connect_lazy(), verifying_key })
+    }
+
+    async fn serve(
+        &self,
+        base: &mut Base<'_>,
+        kept: &Kept,
+        signing_key: SigningKey,
+    ) -> Result<SocketAddr, ProcessError> {
+        let (listener, at) = listen(&self.listen, "--grpc").await?;
+        let group_changed = Arc::new(Notify::new());
+        let online = base.presence.clone();
+        let parts = RepoParts {
+            store: kept.store.clone(),
+            cache: kept.cache.clone(),
+            log: base.log.clone(),
+            is_online: Arc::new(move |user| stages::presence::read(&online).is_online(user)),
+            signing_key: Arc::new(signing_key),
+            clock: base.clock.clone(),
+            config: self.limits.clone(),
+            drain_timeout: base.config.grace_of_a_step(),
+            instance: base.config.first_instance_id(),
+            serving: kept.works.subscribe(),
+            group_changed: group_changed.clone(),
+            backlog: base.backlog.clone(),
+        };
+        base.supervisor.start(Layer::Repo, REPO, |stop| stages::repo::serve(parts, listener, stop));
+        let (store, log, clock) = (kept.store.clone(), base.log.clone(), base.clock.clone());
+        let relay = |stop| outbox::relay(store, log, clock, group_changed, stop);
+        base.supervisor.start(Layer::Chain, "outbox", relay);
+        Ok(at)
+    }
+}

@@ -1,0 +1,63 @@
+//! Why a task of a stage ended.
+
+use stages::stage::StageError;
+use topics::log::LogError;
+
+/// Why a task ended without being stopped.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The log failed.
+    #[error("stage {stage} stops: the log failed")]
+    Log {
+        stage: &'static str,
+        #[source]
+        source: LogError,
+    },
+    /// Another process has the instance of this one.
+    #[error(
+        "another process ({by}) runs as instance {instance}, so this one stops: give each process an --instance of its own"
+    )]
+    InstanceTaken {
+        /// The instance that both were given.
+        instance: u16,
+        by: String,
+    },
+    /// The stage can't go on.
+    #[error("stage {stage} stops")]
+    Stage {
+        stage: &'static str,
+        #[source]
+        source: StageError,
+    },
+    /// What the stage made does not fit its schema.
+    #[error("stage {stage} stops: it made a record that can't be written")]
+    Encode {
+        stage: &'static str,
+        #[source]
+        source: schemas::avro::AvroError,
+    },
+    /// The group's position is gone although the stage has state.
+    #[error(
+        "stage {stage} stops: group {group} has no position in {topic} partition {partition}, but its changelog is not \
+         empty. Starting over would give old messages new identities: set the group's position by hand (on Kafka with \
+         deployment/scripts/kafka-tool.sh consumer-groups --reset-offsets); or, where the \
+         stages were fused until now, keep them fused"
+    )]
+    PositionLost {
+        stage: &'static str,
+        group: &'static str,
+        /// The input topic.
+        topic: &'static str,
+        partition: u32,
+    },
+    /// The changelog holds bytes that are no record.
+    #[error("stage {stage} stops: {topic} partition {partition} offset {offset} is no record of its changelog")]
+    Changelog {
+        stage: &'static str,
+        topic: &'static str,
+        partition: u32,
+        offset: u64,
+        #[source]
+        source: schemas::avro::AvroError,
+    },
+}
