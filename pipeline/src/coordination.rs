@@ -36,13 +36,10 @@ impl Local {
 
     /// A new epoch of a gateway slot: above every earlier one of this directory and above `newest`, even when the clock
     /// went back.
-    ///
-    /// # Errors
-    /// When the lease file can't be read or written.
     pub fn lease_slot(&self, slot: u32, newest: Option<i64>, clock: &Clock) -> Result<i64, LeaseError> {
         let path = self.dir.join(format!("slot-{slot}.epoch"));
         let lease = || {
-            // Processes on Kafka share the directory: of two that start at once each gets its own epoch.
+            // Processes on Kafka share the directory: the lock gives two that start at once different epochs.
             let dir = std::fs::File::open(&self.dir)?;
             dir.lock()?;
             let former = match std::fs::read_to_string(&path) {

@@ -45,9 +45,6 @@ impl DatabaseUrl {
     }
 
     /// The address of a server, as an argument of a command.
-    ///
-    /// # Errors
-    /// What it must be.
     pub fn of_server(text: &str) -> Result<Self, &'static str> {
         let url = Self(text.to_owned());
         if let Some(must_be) = url.mistake() {

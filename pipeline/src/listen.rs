@@ -29,9 +29,6 @@ pub enum AddressError {
 }
 
 /// Listens on this address, which `option` changes; returns where, too.
-///
-/// # Errors
-/// [`AddressError`].
 pub async fn listen(address: &Address, option: &'static str) -> Result<(TcpListener, SocketAddr), AddressError> {
     let found = resolve(address, option).await?;
     let open = async {
@@ -43,9 +40,6 @@ pub async fn listen(address: &Address, option: &'static str) -> Result<(TcpListe
 }
 
 /// The addresses that the host has at this moment.
-///
-/// # Errors
-/// [`AddressError::Unresolved`].
 pub async fn resolve(address: &Address, key: &'static str) -> Result<Vec<SocketAddr>, AddressError> {
     let unresolved = |source| AddressError::Unresolved { address: address.clone(), key, source };
     address.resolve().await.map_err(unresolved)

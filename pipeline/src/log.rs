@@ -50,9 +50,6 @@ pub enum OpenLog {
 
 impl OpenLog {
     /// Opens what `config` says. On Kafka this waits for a broker, for `connect_seconds` at most.
-    ///
-    /// # Errors
-    /// [`OpenError`].
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
         match config.log.kind {
             LogKind::Embedded => {
@@ -68,9 +65,6 @@ impl OpenLog {
 
     /// Opens an existing log for a tool that reads, also while a process writes the embedded log. Creates nothing, and
     /// waits for brokers no longer than [`ATTACH_MAX`].
-    ///
-    /// # Errors
-    /// [`OpenError`], also when there is no log.
     pub async fn attach(config: &Config) -> Result<Self, OpenError> {
         match config.log.kind {
             LogKind::Embedded => {
@@ -121,8 +115,8 @@ impl OpenLog {
         Err(OpenError::NotBuiltIn)
     }
 
-    /// How long dedupe remembers a message, by the window that the log was made for and clients are told. A log that
-    /// is only read, and was made before that was recorded, goes by the configuration.
+    /// How long dedupe remembers a message: by the window that the log was made for, which clients are told. A log that is
+    /// only read, and older than that record, goes by the configuration.
     pub fn dedupe_memory(&self, config: &Config) -> Duration {
         dedupe_memory(match self {
             Self::Embedded(log) => log.dedupe_window().unwrap_or(config.resend_window()),
@@ -131,7 +125,6 @@ impl OpenLog {
         })
     }
 
-    /// The log itself.
     pub fn log(&self) -> Arc<dyn Log> {
         match self {
             Self::Embedded(log) => log.clone(),

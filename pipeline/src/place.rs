@@ -64,6 +64,8 @@ pub trait Row: Sync {
     /// The topic that it reads.
     fn input(&self) -> &'static TopicSpec;
     fn is_before_store(&self) -> bool;
+    /// What the outputs are stamped with.
+    fn hop(&self) -> Hop;
     /// Starts its tasks in this process.
     fn start(&self, parts: &Parts, tasks: &mut StageTasks);
 }
@@ -83,6 +85,10 @@ impl<S: Stage> Row for Place<S> {
 
     fn is_before_store(&self) -> bool {
         self.before_store
+    }
+
+    fn hop(&self) -> Hop {
+        self.hop
     }
 
     fn start(&self, parts: &Parts, tasks: &mut StageTasks) {
@@ -112,6 +118,10 @@ impl<A: Stage, B: Stage<In = A::Out> + Synchronous> Row for Fused<A, B> {
 
     fn is_before_store(&self) -> bool {
         self.first.before_store
+    }
+
+    fn hop(&self) -> Hop {
+        self.second.hop
     }
 
     fn start(&self, parts: &Parts, tasks: &mut StageTasks) {

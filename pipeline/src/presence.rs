@@ -21,9 +21,6 @@ pub const CHANGES_MAX: usize = 4_096;
 
 /// Reads presence from its start until `shutdown`. Tells `caught_up` once the table holds everything that was on the
 /// topic at the start, and sends each change of the table to `changes`.
-///
-/// # Errors
-/// When the log can't be read.
 pub async fn follow(
     log: Arc<dyn Log>,
     presence: SharedPresence,

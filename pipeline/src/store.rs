@@ -19,9 +19,6 @@ use crate::database_url::{Database, DatabaseUrl};
 const NEXT_TRY: Duration = Duration::from_secs(3);
 
 /// Opens it and migrates its tables. Waits for a database that is down, for `repo.store.wait_seconds` at most.
-///
-/// # Errors
-/// [`StoreError`] when it can't be reached or used.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     let began = Instant::now();
     let deadline = began + config.repo.store.wait();
@@ -98,9 +95,6 @@ pub fn is_there(config: &Config) -> bool {
 
 /// Opens an existing store for a tool that reads: SQLite, also while a process writes it, or a server. Creates and
 /// changes nothing, and does not wait.
-///
-/// # Errors
-/// [`AttachError`] when it is not there, or can't be reached.
 pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, AttachError> {
     let server = &config.repo.store.server;
     match Place::of(config) {

@@ -39,9 +39,6 @@ impl StageTasks {
     }
 
     /// Waits until a task ends. `None`: all have ended.
-    ///
-    /// # Errors
-    /// The error that the task ended with.
     pub async fn ended(&mut self) -> Option<Result<(), RunError>> {
         let ended = self.running.join_next().await?;
         Some(ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic())))

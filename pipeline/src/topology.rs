@@ -107,6 +107,11 @@ pub fn readers_of(topic: &TopicSpec) -> Vec<&'static str> {
     STAGES.iter().filter(|stage| stage.input() == topic).map(|stage| stage.name()).collect()
 }
 
+/// Every hop, in the order of the chain.
+pub fn hops() -> [Hop; STAGES.len()] {
+    STAGES.map(Row::hop)
+}
+
 /// The groups and topics whose lag together says whether the chain keeps up.
 pub fn lag_that_refuses() -> Vec<LagWatch> {
     let watched = STAGES.iter().filter(|stage| stage.is_before_store());

@@ -11,7 +11,6 @@ use schemas::records::Sequenced;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'a> {
     pub message_id: MessageId,
-    /// Who said it.
     pub sender: UserId,
     /// What its sender calls it.
     pub client_msg_id: &'a str,
@@ -34,9 +33,7 @@ impl<'a> Identity<'a> {
 /// Where a message was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Met {
-    /// In the store.
     Stored = 1,
-    /// In `persisted-messages`.
     Persisted = 2,
 }
 
@@ -103,7 +100,6 @@ pub struct Conversation {
 const GAP_MAX: i64 = 100_000;
 
 impl Conversation {
-    /// The newest seq.
     pub fn last(&self) -> Seq {
         Seq(self.first.0 + self.marks.len() as i64 - 1)
     }

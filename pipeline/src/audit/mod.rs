@@ -34,9 +34,6 @@ use self::store::StoreAudit;
 pub const IDENTITIES_MAX: u64 = 32 << 20;
 
 /// Looks at everything once. `progress` hears what is being looked at.
-///
-/// # Errors
-/// [`AuditError`] when the topics or the store can't be read.
 pub async fn audit(
     log: &dyn Log,
     store: &dyn Store,

@@ -10,7 +10,6 @@ use crate::topology::{Row, STAGES};
 /// What is looked at, and by which limits.
 #[derive(Debug, Clone)]
 pub struct Scope {
-    /// Now, ms since 1970 UTC.
     pub now_ms: i64,
     /// Only what came at this time or later, ms since 1970 UTC; `None`: everything that is kept.
     pub since_ms: Option<i64>,
@@ -31,10 +30,8 @@ impl Scope {
 /// Something could not be looked at.
 #[derive(Debug, thiserror::Error)]
 pub enum AuditError {
-    /// Of the topics.
     #[error("the topics can't be looked at")]
     Log(#[from] LogError),
-    /// Of the store.
     #[error("the store can't be looked at")]
     Store(#[from] StoreError),
 }

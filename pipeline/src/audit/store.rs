@@ -41,13 +41,11 @@ pub struct StoreAudit<'a> {
     /// Where records are looked up again, for their offsets.
     pub log: &'a dyn Log,
     pub store: &'a dyn Store,
-    /// What is looked at.
     pub scope: &'a Scope,
     /// The partitions of this pass, and whether nothing of their `sequenced-messages` was dropped.
     pub partitions: &'a HashMap<u32, bool>,
     /// What `sequenced-messages` holds of them.
     pub identities: &'a mut Identities,
-    /// What is found.
     pub findings: &'a mut Findings,
 }
 

@@ -1,4 +1,4 @@
-//! `gochat check`: the auditor, once or for ever.
+//! `gochat check`: the auditor, once or forever.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -31,7 +31,7 @@ pub const CHECK_EXAMPLES: &str = "Examples:
 
 Exit code: 0 everything that was looked at holds, 1 something is broken, 2 it could not be looked at.";
 
-/// Violations that a check for ever remembers, so as to tell each once.
+/// Violations that `--follow` remembers, so as to print each once.
 const TOLD_MAX: usize = 10_000;
 
 /// Arguments of `check`.
@@ -77,7 +77,7 @@ pub enum Outcome {
     Broken,
 }
 
-/// The exit code of an outcome; an error is told, and is 2.
+/// The exit code of an outcome; an error is printed, and is 2.
 pub fn exit_code(outcome: Result<Outcome, CommandError>) -> ExitCode {
     match outcome {
         Ok(Outcome::Holds) => ExitCode::SUCCESS,
@@ -91,9 +91,6 @@ pub fn exit_code(outcome: Result<Outcome, CommandError>) -> ExitCode {
 }
 
 /// Looks, and says what was found.
-///
-/// # Errors
-/// When the topics or the store can't be looked at.
 pub async fn check(args: CheckArgs) -> Result<Outcome, CommandError> {
     telemetry::start_tool_logs();
     let config = args.log.config()?;
@@ -121,7 +118,7 @@ async fn look(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArg
     Ok(audit(log, store, &scope, |what| output::note(format_args!("looking at {what} …"))).await?)
 }
 
-/// What is judged by.
+/// By what the findings are judged.
 struct Limits {
     dedupe_memory: Duration,
     lag_records_max: u64,
@@ -129,7 +126,7 @@ struct Limits {
 }
 
 impl Limits {
-    /// The window is that of this log, whose clients were told of it, whatever is configured here.
+    /// The window is that of the log, not of this configuration: clients were told the log's.
     fn of(config: &Config, open: &OpenLog, args: &CheckArgs) -> Self {
         let lag_records_max = args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2));
         let dedupe_memory = open.dedupe_memory(config);
@@ -150,9 +147,6 @@ impl Limits {
 }
 
 /// Prints findings for people, or as JSON.
-///
-/// # Errors
-/// When nobody reads them.
 pub fn print(findings: &Findings, json: bool) -> Result<(), CommandError> {
     if json {
         return Ok(output::line(serde_json::to_string_pretty(&findings.to_json())?)?);

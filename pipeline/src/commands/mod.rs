@@ -48,7 +48,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Prints what the command line itself answers with: help, the version, or what is wrong with it.
+/// Prints clap's own answer: help, the version, or what is wrong with the command line.
 pub fn answer(told: &clap::Error) -> ExitCode {
     match told.print() {
         Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(u8::MAX)),
@@ -81,7 +81,7 @@ async fn run(args: RunArgs, started: Instant, log: &mut Option<Flush>) -> Result
     Ok(process::run(config, &roles, started).await?)
 }
 
-/// What runs here; refused when it could get in the way of other processes.
+/// The roles of this process; refused when they could collide with another process.
 fn roles(config: &Config, named: &[Role], instance: Option<u16>, slot: Option<u32>) -> Result<Vec<Role>, CommandError> {
     if named.is_empty() {
         return Ok(Role::all().collect());

@@ -1,8 +1,8 @@
 //! `gochat rebuild`: rebuilds views of the log from its records.
 //!
-//! Messages are written to the store as persist does it: what is there already is left as it is, so that
-//! it may run beside a running process, and again. How far it is stands in a file beside the data, so that
-//! a run that was stopped goes on; at the end the auditor compares both.
+//! It writes messages to the store as persist does, and leaves those that are there as they are: it can run beside a
+//! running process, and again. A file beside the data holds its progress, so that a run that was stopped can continue.
+//! At the end the auditor compares both.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -69,13 +69,10 @@ pub struct RebuildStoreArgs {
 
 /// Records in one transaction of the store.
 const BATCH_RECORDS_MAX: usize = 4_000;
-/// How often it is said how far it is.
+/// Time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
 /// Rebuilds the messages in the store.
-///
-/// # Errors
-/// When the log can't be read, or the store not be written.
 pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     telemetry::start_tool_logs();
     let mut config = args.log.config()?;
@@ -134,7 +131,7 @@ struct Rebuild<'a> {
     store: &'a dyn Store,
     checkpoint: Checkpoint,
     written: u64,
-    /// Conversations whose first message that is kept is not their first.
+    /// Conversations whose first message is no longer in the log.
     cut: u64,
     reported: Instant,
 }
@@ -189,13 +186,13 @@ impl Rebuild<'_> {
     }
 }
 
-/// The messages of records that are stored; other bytes were set aside by persist, too.
+/// The messages that persist stores. Bytes that are no record are skipped: persist sets them aside too.
 fn stored(records: &[Incoming]) -> Vec<Sequenced> {
     let messages = records.iter().filter_map(|record| Sequenced::decode(&record.value).ok());
     messages.filter(|message| message.kind.rules().stored).collect()
 }
 
-/// How far a run is, in a file beside the data.
+/// The progress of a run, in a file beside the data.
 #[derive(Debug)]
 struct Checkpoint {
     path: PathBuf,

@@ -18,9 +18,6 @@ const _: () = assert!(3 * gateway::HEARTBEAT_EVERY.as_millis() <= SLOT_SILENT_MS
 
 impl Config {
     /// Checks the values.
-    ///
-    /// # Errors
-    /// [`Misfit`] for the first that can't be used.
     pub fn check(&self) -> Result<(), Misfit> {
         let all = Section("");
         all.within("instance", self.instance, 0..=INSTANCES / TASKS_PER_STAGE_MAX - 1)?;

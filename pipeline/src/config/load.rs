@@ -24,9 +24,6 @@ impl Config {
     }
 
     /// The same with this environment.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
     pub fn load_with(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,

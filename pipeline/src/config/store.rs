@@ -35,9 +35,6 @@ impl StoreSection {
     }
 
     /// Checks the values; `section` is their place in the configuration.
-    ///
-    /// # Errors
-    /// [`Misfit`] for the first that can't be used.
     pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
         const FORM: &str = "sqlite:PATH, mysql://user:password@host:port/database or postgres://… of the same form";
         let addresses =

@@ -62,12 +62,12 @@ fn tell(health: &Health, component: &'static str, address: &str, state: State) {
 }
 
 /// Whether the log answers, and takes what it is given.
-pub async fn log(log: &dyn Log) -> State {
+pub async fn log(log: Arc<dyn Log>) -> State {
     failed_unless(log.probe().await)
 }
 
-/// Whether the store can be read and written; tells `serving`, too.
-pub async fn store(store: &dyn Store, serving: &watch::Sender<bool>) -> State {
+/// Whether the store can be read and written; tells the sender, too.
+pub async fn store((store, serving): (Arc<dyn Store>, Arc<watch::Sender<bool>>)) -> State {
     let answer = timeout(ANSWER_TIME_MAX, store.probe()).await;
     let works = matches!(answer, Ok(Ok(())));
     serving.send_if_modified(|serving| std::mem::replace(serving, works) != works);
@@ -78,14 +78,14 @@ pub async fn store(store: &dyn Store, serving: &watch::Sender<bool>) -> State {
 }
 
 /// Whether the copies of the store can be read.
-pub async fn replicas(store: &dyn Store) -> State {
+pub async fn replicas(store: Arc<dyn Store>) -> State {
     let away = store.probe_replicas().await;
     let reasons: Vec<_> = away.iter().map(|error| causes(error)).collect();
     if reasons.is_empty() { State::Ready } else { State::Degraded(reasons.join("; ")) }
 }
 
 /// Whether the cache answers.
-pub async fn cache(cache: &dyn Cache) -> State {
+pub async fn cache(cache: Arc<dyn Cache>) -> State {
     match cache.probe().await {
         Ok(()) => State::Ready,
         Err(error) => State::Degraded(cause(&error)),
@@ -103,12 +103,12 @@ pub async fn repo(channel: Channel) -> State {
 }
 
 /// Whether the gateway holds its slot.
-pub fn slot(lost: &CancellationToken) -> State {
+pub async fn slot(lost: CancellationToken) -> State {
     if lost.is_cancelled() { State::Failed("the lease of the gateway's slot was lost".into()) } else { State::Ready }
 }
 
 /// Whether messages are taken: not while too many wait before the store.
-pub fn backlog(backlog: &Backlog) -> State {
+pub async fn backlog(backlog: Arc<Backlog>) -> State {
     match backlog.records() {
         (records, max) if records > max => {
             State::Failed(format!("{records} records wait before the store, more than {max}: what is sent is refused"))

@@ -26,16 +26,7 @@ pub enum PairingError {
         "{store} belongs to another log: it was filled from log {filled_from}, and {log} is log {is}, made anew or of \
          another installation. {remedy}"
     )]
-    Foreign {
-        store: String,
-        /// The id that it has noted.
-        filled_from: String,
-        log: String,
-        /// The log's id.
-        is: String,
-        /// What to do.
-        remedy: String,
-    },
+    Foreign { store: String, filled_from: String, log: String, is: String, remedy: String },
     /// The log does not know what it has.
     #[error(
         "{store} is ahead of {log}: it has message {message} ({conversation} seq {seq}), and the log {knows}. The log was \
@@ -50,7 +41,6 @@ pub enum PairingError {
         seq: Seq,
         /// What the log has of the conversation.
         knows: String,
-        /// What to do.
         remedy: String,
     },
     /// It lacks what it had.

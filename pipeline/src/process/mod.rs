@@ -8,6 +8,7 @@ mod repo;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
+use std::sync::Arc;
 
 use futures::FutureExt;
 use schemas::causes::causes;
@@ -18,8 +19,8 @@ use self::error::start_error;
 use self::gateway::GatewayAt;
 use self::repo::{Kept, RepoAt};
 use crate::config::Config;
-use crate::health::watch::{At, Watched};
-use crate::health::{Health, State};
+use crate::health::watch::Watch;
+use crate::health::{Health, State, ask};
 use crate::log::OpenLog;
 use crate::role::Role;
 use crate::stop::stop_signal;
@@ -62,9 +63,6 @@ pub struct Process {
 
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
-    ///
-    /// # Errors
-    /// [`ProcessError`].
     pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
         let mut base = Base::open(config, roles).await?;
         let kept = config.repo.open(&base).await?;
@@ -104,26 +102,35 @@ impl Process {
 
 /// Watches what the process depends on, and waits until it is ready.
 async fn watch(base: &mut Base<'_>, kept: Option<Kept>, repo: RepoAt, gateway: Option<GatewayAt>) {
-    let config = base.config;
+    let (config, log_name) = (base.config, crate::log::name(base.config));
+    let mut watch = Watch::new(base.health.clone());
+    watch.component("log", log_name.clone(), base.log.clone(), ask::log);
+    if let Some(Kept { store, cache, works }) = kept {
+        if let Some(address) = store::replicas(config) {
+            watch.component("replicas", address, store.clone(), ask::replicas);
+        }
+        if let Some(address) = cache::address(config) {
+            watch.component("cache", address, cache, ask::cache);
+        }
+        watch.component("store", store::name(config), (store, Arc::new(works)), ask::store);
+    }
     // A repo in this process has a state of its own, and that of its store.
     let asks_repo = [Role::Gateway, Role::of(&FAN_OUT), Role::of(&LARGE_GROUP)].into_iter().any(|role| base.runs(role));
-    let serves_clients = gateway.is_some();
-    let watched = Watched {
-        log: At(base.log.clone(), crate::log::name(config)),
-        replicas: kept.as_ref().and_then(|kept| Some(At(kept.store.clone(), store::replicas(config)?))),
-        cache: kept.as_ref().and_then(|kept| Some(At(kept.cache.clone(), cache::address(config)?))),
-        store: kept.map(|kept| At((kept.store, kept.works), store::name(config))),
-        repo: (repo.own.is_none() && asks_repo).then(|| At(repo.channel, format!("grpc://{}", repo.address))),
-        slot_lost: gateway.map(|gateway| gateway.slot_lost),
-        backlog: serves_clients.then(|| base.backlog.clone()),
-        groups: if serves_clients { topology::groups(config.stages.fuse_dedupe_and_id_assign) } else { Vec::new() },
-    };
-    if let OpenLog::Embedded(_) = base.open {
-        health::watch::stages_are_there(&*base.log, &watched.groups).await;
+    if repo.own.is_none() && asks_repo {
+        watch.component("repo", format!("grpc://{}", repo.address), repo.channel, ask::repo);
     }
-    let watching = watched.watch(&base.health);
-    base.supervisor
-        .start(Layer::Edge, "health", |stop| stop.run_until_cancelled_owned(watching).map(|_| Ok::<_, Infallible>(())));
+    if let Some(GatewayAt { slot_lost, .. }) = gateway {
+        watch.component("slot", log_name.clone(), slot_lost, ask::slot);
+        watch.component("chain-lag", log_name.clone(), base.backlog.clone(), ask::backlog);
+        let groups = topology::groups(config.stages.fuse_dedupe_and_id_assign);
+        if let OpenLog::Embedded(_) = base.open {
+            health::watch::stages_are_there(&*base.log, &groups).await;
+        }
+        watch.groups(base.log.clone(), log_name, groups);
+    }
+    base.supervisor.start(Layer::Edge, "health", |stop| {
+        stop.run_until_cancelled_owned(watch.run()).map(|_| Ok::<_, Infallible>(()))
+    });
     base.health.set(PROCESS, State::Ready);
     health::watch::ready(&base.health).await;
 }

@@ -6,7 +6,6 @@ use topics::log::LogError;
 /// Why a task ended without being stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
-    /// The log failed.
     #[error("stage {stage} stops: the log failed")]
     Log {
         stage: &'static str,
@@ -17,12 +16,7 @@ pub enum RunError {
     #[error(
         "another process ({by}) runs as instance {instance}, so this one stops: give each process an --instance of its own"
     )]
-    InstanceTaken {
-        /// The instance that both were given.
-        instance: u16,
-        by: String,
-    },
-    /// The stage can't go on.
+    InstanceTaken { instance: u16, by: String },
     #[error("stage {stage} stops")]
     Stage {
         stage: &'static str,
@@ -43,13 +37,7 @@ pub enum RunError {
          deployment/scripts/kafka-tool.sh consumer-groups --reset-offsets); or, where the \
          stages were fused until now, keep them fused"
     )]
-    PositionLost {
-        stage: &'static str,
-        group: &'static str,
-        /// The input topic.
-        topic: &'static str,
-        partition: u32,
-    },
+    PositionLost { stage: &'static str, group: &'static str, topic: &'static str, partition: u32 },
     /// The changelog holds bytes that are no record.
     #[error("stage {stage} stops: {topic} partition {partition} offset {offset} is no record of its changelog")]
     Changelog {

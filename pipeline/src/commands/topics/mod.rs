@@ -11,9 +11,6 @@ use crate::log::OpenLog;
 use crate::telemetry;
 
 /// Does what was asked.
-///
-/// # Errors
-/// When the log can't be opened or read, or nobody reads the output.
 pub async fn topics(args: TopicsArgs) -> Result<(), CommandError> {
     telemetry::start_tool_logs();
     let config = args.log.config()?;
