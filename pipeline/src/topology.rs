@@ -23,8 +23,8 @@ use crate::runner::{Changelog, Emit, InputTopic, same_partition};
 /// ```
 pub static STAGES: [&dyn Row; 5] = [&DEDUPE, &ID_ASSIGN, &PERSIST, &FAN_OUT, &LARGE_GROUP];
 
-/// The same chain with dedupe and id-assign in one task: one topic and one hop less.
-static FUSED: [&dyn Row; 4] = [&Fused { first: &DEDUPE, second: &ID_ASSIGN }, &PERSIST, &FAN_OUT, &LARGE_GROUP];
+/// The first two in one task: one topic and one hop less.
+static DEDUPE_AND_ID_ASSIGN: Fused<Dedupe, IdAssign> = Fused { first: &DEDUPE, second: &ID_ASSIGN };
 
 pub static DEDUPE: Place<Dedupe> = Place {
     about: "The stage that drops repeats",
@@ -92,9 +92,12 @@ fn dispatched() -> Emit<Dispatch> {
     })
 }
 
-/// What runs as tasks, in the order of the chain: each stage by itself, or dedupe and id-assign together.
-pub fn tasks(fused: bool) -> &'static [&'static dyn Row] {
-    if fused { &FUSED } else { &STAGES }
+/// What runs as tasks, in the order of the chain: each stage by itself, or the first two together.
+pub fn tasks(fused: bool) -> Vec<&'static dyn Row> {
+    let (mut tasks, apart): (Vec<&dyn Row>, _) =
+        if fused { (vec![&DEDUPE_AND_ID_ASSIGN], &STAGES[2..]) } else { (Vec::new(), &STAGES[..]) };
+    tasks.extend(apart);
+    tasks
 }
 
 /// The groups that must have a member somewhere, each with the topic that it reads.

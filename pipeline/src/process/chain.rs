@@ -27,8 +27,8 @@ impl StagesConfig {
         store: Option<Arc<dyn Store>>,
         members: MembershipSource,
     ) -> Result<(), ProcessError> {
-        let rows = topology::tasks(self.fuse_dedupe_and_id_assign).iter();
-        let rows: Vec<_> = rows.filter(|row| base.runs(Role::of(**row))).collect();
+        let mut rows = topology::tasks(self.fuse_dedupe_and_id_assign);
+        rows.retain(|row| base.runs(Role::of(*row)));
         if rows.is_empty() {
             return Ok(());
         }
