@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::base::Base;
 use super::error::{ProcessError, start_error};
-use super::repo::RepoAt;
+use super::repo::RepoEndpoint;
 use crate::config::GatewaySection;
 use crate::coordination::{Local, watch_slot};
 use crate::listen::listen;
@@ -17,7 +17,7 @@ use crate::role::Role;
 use crate::supervisor::Layer;
 
 /// A gateway that was started.
-pub(super) struct GatewayAt {
+pub(super) struct RunningGateway {
     /// Where it answers HTTP.
     pub(super) http: SocketAddr,
     /// Cancelled when the lease of its slot is lost.
@@ -31,9 +31,9 @@ impl GatewaySection {
     pub(super) async fn start(
         &self,
         base: &mut Base<'_>,
-        repo: &RepoAt,
+        repo: &RepoEndpoint,
         changes: &broadcast::Sender<PresenceChange>,
-    ) -> Result<Option<GatewayAt>, ProcessError> {
+    ) -> Result<Option<RunningGateway>, ProcessError> {
         if !base.runs(Role::Gateway) {
             return Ok(None);
         }
@@ -65,6 +65,6 @@ impl GatewaySection {
                 never = watch => match never {},
             }
         });
-        Ok(Some(GatewayAt { http, slot_lost }))
+        Ok(Some(RunningGateway { http, slot_lost }))
     }
 }

@@ -16,8 +16,8 @@ use tokio::time::Instant;
 
 use self::base::{Base, PROCESS};
 use self::error::start_error;
-use self::gateway::GatewayAt;
-use self::repo::{Kept, RepoAt};
+use self::gateway::RunningGateway;
+use self::repo::{OpenStore, RepoEndpoint};
 use crate::config::Config;
 use crate::health::watch::Watch;
 use crate::health::{Health, State, ask};
@@ -65,16 +65,16 @@ impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
     pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
         let mut base = Base::open(config, roles).await?;
-        let kept = config.repo.open(&base).await?;
+        let opened = config.repo.open(&base).await?;
         base.watch_backlog();
-        let repo = config.repo.start(&mut base, kept.as_ref()).await?;
+        let repo = config.repo.start(&mut base, opened.as_ref()).await?;
         base.hold_instance();
         let changes = base.follow_presence().await;
-        let store = kept.as_ref().map(|kept| kept.store.clone());
+        let store = opened.as_ref().map(|opened| opened.store.clone());
         config.stages.start(&mut base, store, members::from_repo(repo.channel.clone())).await?;
         let gateway = config.gateway.start(&mut base, &repo, &changes).await?;
         let (http, grpc) = (gateway.as_ref().map(|gateway| gateway.http), repo.own);
-        watch(&mut base, kept, repo, gateway).await;
+        watch(&mut base, opened, repo, gateway).await;
         let Base { supervisor, health, open: log, .. } = base;
         Ok(Self { supervisor, health, log, http, grpc })
     }
@@ -101,11 +101,11 @@ impl Process {
 }
 
 /// Watches what the process depends on, and waits until it is ready.
-async fn watch(base: &mut Base<'_>, kept: Option<Kept>, repo: RepoAt, gateway: Option<GatewayAt>) {
+async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoint, gateway: Option<RunningGateway>) {
     let (config, log_name) = (base.config, crate::log::name(base.config));
     let mut watch = Watch::new(base.health.clone());
     watch.component("log", log_name.clone(), base.log.clone(), ask::log);
-    if let Some(Kept { store, cache, works }) = kept {
+    if let Some(OpenStore { store, cache, works }) = opened {
         if let Some(address) = store::replicas(config) {
             watch.component("replicas", address, store.clone(), ask::replicas);
         }
@@ -119,7 +119,7 @@ async fn watch(base: &mut Base<'_>, kept: Option<Kept>, repo: RepoAt, gateway: O
     if repo.own.is_none() && asks_repo {
         watch.component("repo", format!("grpc://{}", repo.address), repo.channel, ask::repo);
     }
-    if let Some(GatewayAt { slot_lost, .. }) = gateway {
+    if let Some(RunningGateway { slot_lost, .. }) = gateway {
         watch.component("slot", log_name.clone(), slot_lost, ask::slot);
         watch.component("chain-lag", log_name.clone(), base.backlog.clone(), ask::backlog);
         let groups = topology::groups(config.stages.fuse_dedupe_and_id_assign);

@@ -23,7 +23,7 @@ use crate::{cache, pairing, store};
 const REPO: &str = "repo";
 
 /// The open store.
-pub(super) struct Kept {
+pub(super) struct OpenStore {
     pub(super) store: Arc<dyn Store>,
     pub(super) cache: Arc<dyn Cache>,
     /// Tells the repo whether the store works.
@@ -31,7 +31,7 @@ pub(super) struct Kept {
 }
 
 /// How this process reaches the repo.
-pub(super) struct RepoAt {
+pub(super) struct RepoEndpoint {
     /// Where its own answers gRPC.
     pub(super) own: Option<SocketAddr>,
     pub(super) address: String,
@@ -42,23 +42,27 @@ pub(super) struct RepoAt {
 
 impl RepoSection {
     /// Opens the store, where a role needs it: the others need not wait for it when it is away.
-    pub(super) async fn open(&self, base: &Base<'_>) -> Result<Option<Kept>, ProcessError> {
+    pub(super) async fn open(&self, base: &Base<'_>) -> Result<Option<OpenStore>, ProcessError> {
         if !base.runs(Role::Repo) && !base.runs(Role::Stage(Persist::NAME)) {
             return Ok(None);
         }
         let store = store::open(base.config).await.map_err(start_error("the store"))?;
         pairing::check(&*base.log, &*store, base.config).await.map_err(start_error("the store"))?;
         let (store, cache) = cache::before(store, base.config).map_err(start_error("the cache"))?;
-        Ok(Some(Kept { store, cache, works: watch::Sender::new(true) }))
+        Ok(Some(OpenStore { store, cache, works: watch::Sender::new(true) }))
     }
 
     /// Starts the repo, if it is this process's, and says how it is reached.
-    pub(super) async fn start(&self, base: &mut Base<'_>, kept: Option<&Kept>) -> Result<RepoAt, ProcessError> {
+    pub(super) async fn start(
+        &self,
+        base: &mut Base<'_>,
+        opened: Option<&OpenStore>,
+    ) -> Result<RepoEndpoint, ProcessError> {
         let key_file = base.config.data_dir.join("signing.key");
         let signing_key = keys::load_or_create(&key_file).map_err(start_error("sign-in"))?;
         let verifying_key = signing_key.verifying_key();
-        let own = match kept.filter(|_| base.runs(Role::Repo)) {
-            Some(kept) => Some(self.serve(base, kept, signing_key).await?),
+        let own = match opened.filter(|_| base.runs(Role::Repo)) {
+            Some(opened) => Some(self.serve(base, opened, signing_key).await?),
             None => None,
         };
         let address = match own {
@@ -71,21 +75,21 @@ impl RepoSection {
         };
         // Its name is resolved again with every connection.
         let endpoint = Endpoint::from_shared(format!("http://{address}")).map_err(start_error(REPO))?;
-        Ok(RepoAt { own, address, channel: endpoint.connect_lazy(), verifying_key })
+        Ok(RepoEndpoint { own, address, channel: endpoint.connect_lazy(), verifying_key })
     }
 
     async fn serve(
         &self,
         base: &mut Base<'_>,
-        kept: &Kept,
+        opened: &OpenStore,
         signing_key: SigningKey,
     ) -> Result<SocketAddr, ProcessError> {
         let (listener, at) = listen(&self.listen, "--grpc").await?;
         let group_changed = Arc::new(Notify::new());
         let online = base.presence.clone();
         let parts = RepoParts {
-            store: kept.store.clone(),
-            cache: kept.cache.clone(),
+            store: opened.store.clone(),
+            cache: opened.cache.clone(),
             log: base.log.clone(),
             is_online: Arc::new(move |user| stages::presence::read(&online).is_online(user)),
             signing_key: Arc::new(signing_key),
@@ -93,12 +97,12 @@ impl RepoSection {
             config: self.limits.clone(),
             drain_timeout: base.config.grace_of_a_step(),
             instance: base.config.first_instance_id(),
-            serving: kept.works.subscribe(),
+            serving: opened.works.subscribe(),
             group_changed: group_changed.clone(),
             backlog: base.backlog.clone(),
         };
         base.supervisor.start(Layer::Repo, REPO, |stop| stages::repo::serve(parts, listener, stop));
-        let (store, log, clock) = (kept.store.clone(), base.log.clone(), base.clock.clone());
+        let (store, log, clock) = (opened.store.clone(), base.log.clone(), base.clock.clone());
         let relay = |stop| outbox::relay(store, log, clock, group_changed, stop);
         base.supervisor.start(Layer::Chain, "outbox", relay);
         Ok(at)
