@@ -56,39 +56,37 @@ impl<S: Stage> Place<S> {
     }
 }
 
-/// A row, whichever stage it is of.
-pub trait Row: Sync {
-    /// The name of the stage, its role and its consumer group.
-    fn name(&self) -> &'static str;
-    fn about(&self) -> &'static str;
+/// What a row says, whichever stage it is of.
+pub struct Columns {
+    /// Of the stage, its role and its consumer group.
+    pub name: &'static str,
+    pub about: &'static str,
     /// The topic that it reads.
-    fn input(&self) -> &'static TopicSpec;
-    fn is_before_store(&self) -> bool;
-    /// What the outputs are stamped with.
-    fn hop(&self) -> Hop;
-    /// Starts its tasks in this process.
-    fn start(&self, parts: &Parts, tasks: &mut StageTasks);
+    pub input: &'static TopicSpec,
+    pub hop: Hop,
+    pub before_store: bool,
 }
 
-impl<S: Stage> Row for Place<S> {
-    fn name(&self) -> &'static str {
-        S::NAME
-    }
+/// A row, whichever stage it is of.
+pub trait Row: Sync {
+    fn columns(&self) -> Columns;
 
-    fn about(&self) -> &'static str {
-        self.about
+    /// Starts its tasks in this process.
+    fn start(&self, parts: &Parts, tasks: &mut StageTasks);
+
+    fn name(&self) -> &'static str {
+        self.columns().name
     }
 
     fn input(&self) -> &'static TopicSpec {
-        self.reads.spec
+        self.columns().input
     }
+}
 
-    fn is_before_store(&self) -> bool {
-        self.before_store
-    }
-
-    fn hop(&self) -> Hop {
-        self.hop
+impl<S: Stage> Row for Place<S> {
+    fn columns(&self) -> Columns {
+        let &Self { about, reads, hop, before_store, .. } = self;
+        Columns { name: S::NAME, about, input: reads.spec, hop, before_store }
     }
 
     fn start(&self, parts: &Parts, tasks: &mut StageTasks) {
@@ -104,24 +102,8 @@ pub struct Fused<A: Stage, B: Stage> {
 }
 
 impl<A: Stage, B: Stage<In = A::Out> + Synchronous> Row for Fused<A, B> {
-    fn name(&self) -> &'static str {
-        self.first.name()
-    }
-
-    fn about(&self) -> &'static str {
-        self.first.about
-    }
-
-    fn input(&self) -> &'static TopicSpec {
-        self.first.input()
-    }
-
-    fn is_before_store(&self) -> bool {
-        self.first.before_store
-    }
-
-    fn hop(&self) -> Hop {
-        self.second.hop
+    fn columns(&self) -> Columns {
+        Columns { hop: self.second.hop, ..self.first.columns() }
     }
 
     fn start(&self, parts: &Parts, tasks: &mut StageTasks) {

@@ -40,7 +40,9 @@ impl Role {
         match self {
             Self::Gateway => "HTTP and WebSocket",
             Self::Repo => "Users, groups and messages over gRPC",
-            Self::Stage(name) => STAGES.iter().find(|stage| stage.name() == name).map_or("", |stage| stage.about()),
+            Self::Stage(name) => {
+                STAGES.iter().find(|stage| stage.name() == name).map_or("", |stage| stage.columns().about)
+            }
         }
     }
 

@@ -112,11 +112,11 @@ pub fn readers_of(topic: &TopicSpec) -> Vec<&'static str> {
 
 /// Every hop, in the order of the chain.
 pub fn hops() -> [Hop; STAGES.len()] {
-    STAGES.map(Row::hop)
+    STAGES.map(|stage| stage.columns().hop)
 }
 
 /// The groups and topics whose lag together says whether the chain keeps up.
 pub fn lag_that_refuses() -> Vec<LagWatch> {
-    let watched = STAGES.iter().filter(|stage| stage.is_before_store());
+    let watched = STAGES.iter().filter(|stage| stage.columns().before_store);
     watched.map(|stage| LagWatch { group: stage.name(), topic: stage.input() }).collect()
 }
