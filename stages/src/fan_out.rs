@@ -73,7 +73,7 @@ impl Stage for FanOut {
 
     fn restore(&mut self, _partition: u32, _changes: Vec<()>) {}
 
-    /// Forgets the memberships of all partitions: changes of groups do not tell which.
+    /// Drops the memberships of all partitions: they are not kept by partition.
     fn revoked(&mut self, _partition: u32) {
         self.members.clear();
     }
@@ -106,7 +106,7 @@ impl Stage for FanOut {
             let receipt = message.kind == Kind::ReadMark;
             let to = Sending { presence: &presence, source, headers: &headers };
             match message.conversation_id {
-                // Nobody's marks are shown there.
+                // Read marks are not shown in the world conversation.
                 ConversationId::World if receipt => {}
                 ConversationId::World => {
                     to.each(live.iter().map(|&(slot, epoch)| (slot, epoch, Vec::new())), message, &mut out.records);
@@ -139,7 +139,7 @@ impl fmt::Debug for FanOut {
     }
 }
 
-/// Whether a message goes to those who are online.
+/// Whether a message is delivered to online users.
 fn is_sent(message: &Sequenced) -> bool {
     message.kind.rules().broadcast
 }
@@ -153,7 +153,7 @@ fn to_group(
     out: &mut Vec<Output<Dispatch>>,
 ) -> Result<(), StageError> {
     let before = members.get(group)?.page(0);
-    // Those who leave see that they do, and the sender's other sockets what they said.
+    // Leavers see the event that removes them, and the sender's other sockets see the message.
     let mut also = vec![message.sender_id];
     let mut users = Arc::clone(&before);
     if !members.get(group)?.is_large()

@@ -1,10 +1,10 @@
 //! Gives each message its identity: a unique id, and the next seq of its conversation.
 //!
 //! Seqs are 1, 2, 3 … without a gap; kinds that count as unread also get the next ordinal. Outputs,
-//! position and the [`Head`]s of the conversations are committed at once, so an identity that was
-//! seen is never given again and one that was not seen leaves no gap.
+//! position and the [`Head`]s of the conversations are committed at once, so a visible identity is never assigned
+//! again, and an aborted one leaves no gap.
 //!
-//! One stage an instance id: two with the same one would make the same ids.
+//! Each stage needs an instance id of its own: two with the same one would make the same ids.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -104,8 +104,7 @@ impl IdAssign {
         Ok(record.identified(MessageId(id), Seq(newest.seq), newest.ordinal, newest.created_at))
     }
 
-    /// A record that has no place of its own. What it marks as read lies at most at the newest place there is:
-    /// nobody has read what was not said.
+    /// A record without a seq. A read mark is capped at the newest seq: nobody has read what was not sent.
     fn without_place(&self, partition: u32, record: Upstream, cx: &Context) -> Result<Sequenced, StageError> {
         let Some(heads) = self.partitions.get(&partition) else {
             return Err(StageError::not_assigned(Self::NAME, partition));
@@ -145,7 +144,7 @@ impl Stage for IdAssign {
         for head in changes {
             let message_id = head.message_id.0;
             self.snowflake.observe(message_id);
-            // Not before any creation time that was given out: an id's time is never behind the clock's.
+            // At least every creation time so far: an id's time is never before the clock's.
             let created_at = time_of(message_id);
             let newest = Newest { seq: head.seq_id.0, ordinal: head.ordinal, message_id, created_at, batch: 0 };
             heads.insert(head.conversation_id, newest);

@@ -88,7 +88,6 @@ pub enum StageError {
     /// Going on would break a guarantee: a person has to look.
     #[error("{what}")]
     Fatal {
-        /// What is wrong.
         what: String,
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -101,7 +100,7 @@ impl StageError {
         Self::Retry { what: what.into(), source: Some(source.into()) }
     }
 
-    /// A record of a partition that the stage was never assigned: a mistake of who gave it.
+    /// A record of a partition that the stage was never assigned: a bug of the caller.
     pub(crate) fn not_assigned(stage: &str, partition: u32) -> Self {
         let what = format!("{stage} was given a record of partition {partition}, which is not assigned to it");
         Self::Fatal { what, source: None }
@@ -117,17 +116,17 @@ pub trait Stage: Send + 'static {
     /// The changes of its state.
     type Change: Send + 'static;
 
-    /// Its name: of its role, its consumer group, in logs and metrics.
+    /// Its name, and that of its role and consumer group; logs and metrics have it.
     const NAME: &'static str;
 
-    /// Takes over a partition whose changes so far, in the order they were committed, come in
-    /// batches through [`restore`](Self::restore). Starts from nothing.
+    /// Takes over a partition, with empty state. Its changes so far follow through [`restore`](Self::restore), in
+    /// batches, in the order of their commits.
     fn assigned(&mut self, partition: u32);
 
     /// More of a partition's former changes.
     fn restore(&mut self, partition: u32, changes: Vec<Self::Change>);
 
-    /// Gives up a partition and all state of it.
+    /// Gives up a partition and drops its state.
     fn revoked(&mut self, partition: u32);
 
     /// Does the batch's I/O: writes it, or loads what the stage does not have, in one call. May be called again with
@@ -141,8 +140,8 @@ pub trait Stage: Send + 'static {
     }
 
     /// Makes outputs and changes from a batch. State changes are pending until
-    /// [`committed`](Self::committed). The batch is moved in, since most stages pass records on; a runner
-    /// that works it again reads it again. After an error `out` is thrown away and
+    /// [`committed`](Self::committed). The batch is moved in, since most stages pass records on; a retry
+    /// decodes it again. After an error `out` is dropped and
     /// [`aborted`](Self::aborted) is called. The same batch, state and context give the same outputs.
     ///
     /// # Errors
@@ -160,7 +159,7 @@ pub trait Stage: Send + 'static {
     /// The last batch is not committed: forget its changes.
     fn aborted(&mut self);
 
-    /// This stage and then another in one task: the same stages, one hop less.
+    /// This stage and then another in one task: one topic and one hop less.
     fn then<B>(self, next: B) -> Then<Self, B>
     where
         Self: Sized,
@@ -183,9 +182,7 @@ pub struct Then<A, B> {
 /// A change of either of two fused stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Either<A, B> {
-    /// Of the first.
     First(A),
-    /// Of the second.
     Second(B),
 }
 

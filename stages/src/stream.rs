@@ -1,15 +1,15 @@
 //! Stages over streams of batches: `batches.stage(Dedupe::new(window_ms)).stage(IdAssign::new(0))` is a stream of what
-//! both make. For whoever has no log to commit to: tests, benchmarks, a replay that is thrown away.
+//! both make. For use without a log: tests, benchmarks, the sandbox of a replay.
 
 use futures::{Stream, StreamExt, stream};
 
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
 
-/// Records that are worked at once.
+/// Records that are processed together.
 #[derive(Debug)]
 pub struct Batch<T> {
     pub records: Vec<Input<T>>,
-    /// What the stages may know of the world meanwhile.
+    /// What the stages may know of their surroundings.
     pub context: Context,
 }
 
@@ -21,7 +21,7 @@ pub struct Made<T, C> {
     pub context: Context,
 }
 
-/// The next stage's batch. The changes are left out: who needs those of both stages has [`Stage::then`].
+/// The next stage's batch. The changes are dropped: [`Stage::then`] keeps those of both stages.
 impl<T, C> From<Made<T, C>> for Batch<T> {
     fn from(Made { outputs, context }: Made<T, C>) -> Self {
         Self { records: outputs.records.into_iter().map(Output::into).collect(), context }
@@ -31,7 +31,7 @@ impl<T, C> From<Made<T, C>> for Batch<T> {
 /// Works a batch: [`Stage::prepare`], then [`Stage::process`]. What it changed is pending.
 ///
 /// # Errors
-/// The stage's own; it was then told that the batch is aborted.
+/// The stage's own; the batch was then aborted.
 pub async fn work<S: Stage>(stage: &mut S, batch: Batch<S::In>) -> Result<Made<S::Out, S::Change>, StageError> {
     let Batch { records, context } = batch;
     let mut outputs = Outputs::default();

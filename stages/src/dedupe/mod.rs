@@ -1,8 +1,8 @@
 //! Drops what a client sent again, so that each message appears once.
 //!
-//! A client repeats a message until it is acknowledged; the pair (sender, clientMsgId) of a
-//! conversation names it. What came within the window is a repeat. Time is the log-append time of
-//! the input topic: the same for every reader and every replay, whatever clocks do.
+//! A client repeats a message until it is acknowledged; (conversation, sender, clientMsgId) names it.
+//! A copy within the window is a repeat. Time is the log-append time of the input topic, which is the
+//! same for every reader and every replay.
 //!
 //! The changelog gets one [`DedupeWindow`] a partition a batch, with the keys that were added; none where
 //! nothing was passed on.
@@ -123,7 +123,7 @@ fn key_of(record: &Upstream) -> Option<u128> {
             place.copy_from_slice(id);
             xxh3_128(&bytes[..FIXED_BYTES + id.len()])
         }
-        // Longer than a client may send: made by the system itself.
+        // Longer than a client may send: the system made it.
         None => xxh3_128(&[&bytes[..FIXED_BYTES], id].concat()),
     };
     Some(hash)
