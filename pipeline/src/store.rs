@@ -77,10 +77,8 @@ pub fn file(config: &Config) -> Option<PathBuf> {
 /// A store that a tool can't look at.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// There is none.
     #[error(transparent)]
     Absent(#[from] Absent),
-    /// It can't be reached or used.
     #[error(transparent)]
     Store(#[from] StoreError),
 }

@@ -11,7 +11,6 @@ use crate::log_lines::{Flush, LogLines};
 /// Telemetry that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The log filter is not one.
     #[error(
         "telemetry.filter {filter:?} is not a filter: {}. Use a level such as info, or levels by module such as info,topics=debug",
         schemas::causes::causes(.source)

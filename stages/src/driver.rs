@@ -85,11 +85,6 @@ impl<S: Stage<Change: Clone>> Driver<S> {
         self.next_fate = fate;
     }
 
-    /// The commit of the next batch fails.
-    pub fn abort_next(&mut self) {
-        self.next_fate(Fate::Abort);
-    }
-
     /// Works a batch. Returns its outputs and changes, committed or not.
     ///
     /// # Errors

@@ -212,7 +212,7 @@ impl Checkpoint {
             Ok(bytes) => {
                 let saved: Saved = serde_json::from_slice(&bytes)
                     .map_err(|e| format!("{} is damaged ({e}): remove it, or use --from-start", path.display()))?;
-                output::note("going on where a former run was stopped; --from-start begins anew");
+                output::note("continuing where a former run was stopped; --from-start starts over");
                 saved.positions
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),

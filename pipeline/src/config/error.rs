@@ -45,10 +45,8 @@ pub enum ConfigError {
         key: Option<String>,
         reason: String,
     },
-    /// The file has a key that does not exist.
     #[error("{} sets {key}, which is no setting: the nearest one is {nearest}", path.display())]
     UnknownKey { path: PathBuf, key: String, nearest: String },
-    /// A variable looks like a setting and is none.
     #[error("the variable {name} is no setting: the nearest one is {nearest}")]
     UnknownVariable { name: String, nearest: String },
     /// A value is not of the kind that the setting has.
@@ -61,7 +59,6 @@ pub enum ConfigError {
         /// What it must be.
         reason: String,
     },
-    /// A value can't be used, by itself or beside another.
     #[error("{} is {} ({origin}); it must be {}", misfit.key, misfit.value, misfit.allowed)]
     Misfit { misfit: Misfit, origin: Origin },
 }

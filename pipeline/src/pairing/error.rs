@@ -18,16 +18,13 @@ pub enum PairingError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The new id has no encoding.
     #[error("the log's id can't be written")]
     Encode(#[from] AvroError),
-    /// It was filled from another log.
     #[error(
-        "{store} belongs to another log: it was filled from log {filled_from}, and {log} is log {is}, made anew or of \
+        "{store} belongs to another log: it was filled from log {filled_from}, and {log} is log {is}, a new one or of \
          another installation. {remedy}"
     )]
     Foreign { store: String, filled_from: String, log: String, is: String, remedy: String },
-    /// The log does not know what it has.
     #[error(
         "{store} is ahead of {log}: it has message {message} ({conversation} seq {seq}), and the log {knows}. The log was \
          removed, restored from an older copy, or is of another installation; going on would give that place to another \
@@ -43,7 +40,6 @@ pub enum PairingError {
         knows: String,
         remedy: String,
     },
-    /// It lacks what it had.
     #[error(
         "{store} does not have message {message} ({conversation} seq {seq}), which was stored before: it was removed, cut \
          short or restored from an older copy, or is another store. Users and groups are in a backup only; `gochat \
@@ -72,7 +68,7 @@ pub(super) fn remedy(config: &Config) -> String {
     };
     format!(
         "To keep the store, use the log that it belongs to: {log}. To keep the log, name the store that belongs to it in \
-         repo.store.url, or an empty one, and write the messages into it with `gochat rebuild store`. To begin anew, \
+         repo.store.url, or an empty one, and write the messages into it with `gochat rebuild store`. To start over, \
          empty both: {no_log}, and {no_store}"
     )
 }

@@ -22,10 +22,8 @@ pub enum ProcessError {
         #[source]
         source: PartError,
     },
-    /// A part ended while it should run.
     #[error("stopping, since a part has ended")]
     Part(#[source] Ended),
-    /// Records wait where the chosen wiring does not read.
     #[error(
         "{records} records wait in {topic} for a task of its own: start once with \
          GOCHAT__STAGES__FUSE_DEDUPE_AND_ID_ASSIGN=false until they are gone, then fuse the stages"

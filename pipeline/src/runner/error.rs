@@ -12,7 +12,6 @@ pub enum RunError {
         #[source]
         source: LogError,
     },
-    /// Another process has the instance of this one.
     #[error(
         "another process ({by}) runs as instance {instance}, so this one stops: give each process an --instance of its own"
     )]
@@ -23,14 +22,12 @@ pub enum RunError {
         #[source]
         source: StageError,
     },
-    /// What the stage made does not fit its schema.
     #[error("stage {stage} stops: it made a record that can't be written")]
     Encode {
         stage: &'static str,
         #[source]
         source: schemas::avro::AvroError,
     },
-    /// The group's position is gone although the stage has state.
     #[error(
         "stage {stage} stops: group {group} has no position in {topic} partition {partition}, but its changelog is not \
          empty. Starting over would give old messages new identities: set the group's position by hand (on Kafka with \
@@ -38,7 +35,6 @@ pub enum RunError {
          stages were fused until now, keep them fused"
     )]
     PositionLost { stage: &'static str, group: &'static str, topic: &'static str, partition: u32 },
-    /// The changelog holds bytes that are no record.
     #[error("stage {stage} stops: {topic} partition {partition} offset {offset} is no record of its changelog")]
     Changelog {
         stage: &'static str,
