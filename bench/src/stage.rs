@@ -1,14 +1,18 @@
 //! One stage alone: batches in, outputs counted and dropped, no log.
 
+use std::cell::Cell;
+use std::pin::pin;
 use std::time::Duration;
 
-use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
+use futures::{TryStreamExt, stream};
+use stages::stage::{Context, Input, Source, Stage, StageError};
+use stages::stream::{Batch, StageExt};
 use topics::headers::{Headers, HopTimes};
 
 use crate::usage::{Stopwatch, Took};
 
 /// What a stage did with a stream of batches.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Copy)]
 pub struct Figures {
     pub records: u64,
     pub outputs: u64,
@@ -22,22 +26,33 @@ pub struct Figures {
 /// # Errors
 /// The stage's own.
 pub async fn measure<S: Stage>(
-    stage: &mut S,
+    stage: S,
     batches: impl Iterator<Item = Vec<Input<S::In>>>,
 ) -> Result<Figures, StageError> {
-    let mut figures = Figures::default();
-    for batch in batches {
-        let now_ms = batch.last().map_or(0, |input| input.source.time_ms);
-        figures.records += batch.len() as u64;
+    // What it took to make the batches, which is taken off again.
+    let (making, records) = (Cell::new(Took::default()), Cell::new(0));
+    let mut batches = batches;
+    let timed = std::iter::from_fn(|| {
         let watch = Stopwatch::start();
-        stage.prepare(&batch).await?;
-        let mut out = Outputs::default();
-        stage.process(batch, &mut out, &Context { now_ms, ids_not_after_ms: None })?;
-        stage.committed();
-        figures.took += watch.took();
-        figures.outputs += out.records.len() as u64;
+        let batch = batches.next().map(|records| Batch { context: context_of(&records), records });
+        making.update(|mut took| {
+            took += watch.took();
+            took
+        });
+        batch.inspect(|batch| records.set(records.get() + batch.records.len() as u64))
+    });
+    let watch = Stopwatch::start();
+    let mut made = pin!(stream::iter(timed.map(Ok::<_, StageError>)).stage(stage));
+    let mut outputs = 0;
+    while let Some(made) = made.try_next().await? {
+        outputs += made.outputs.records.len() as u64;
     }
-    Ok(figures)
+    Ok(Figures { records: records.get(), outputs, took: watch.took() - making.get() })
+}
+
+/// As of the batch's last record.
+fn context_of<T>(records: &[Input<T>]) -> Context {
+    Context { now_ms: records.last().map_or(0, |input| input.source.time_ms), ids_not_after_ms: None }
 }
 
 /// Records as batches of one partition, `rate` of them a second from `start_ms` on.

@@ -98,7 +98,6 @@ impl Contest {
     /// What made one of them stop.
     pub async fn write(&mut self, messages: u64, batch: usize) -> Result<Sides, StoreBenchError> {
         let (mut ours, mut theirs) = (self.workload.messages(), self.workload.messages().map(elsewhere));
-        let mut stage = Persist::new(self.store.clone());
         let mut sides = Sides::default();
         for turn in 0..TURNS {
             let share = messages * (turn + 1) / TURNS - messages * turn / TURNS;
@@ -108,7 +107,7 @@ impl Contest {
                     Side::Store => {
                         let numbered = ours.by_ref().map(|message| self.numbers.give(message));
                         let batches = Batches::new(numbered, share, batch, 1, START_MS, messages);
-                        sides.store += measure(&mut stage, batches).await?.took;
+                        sides.store += measure(Persist::new(self.store.clone()), batches).await?.took;
                     }
                 }
             }

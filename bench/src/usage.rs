@@ -37,6 +37,15 @@ impl std::ops::AddAssign for Took {
     }
 }
 
+/// Without a part of it.
+impl std::ops::Sub for Took {
+    type Output = Self;
+
+    fn sub(self, part: Self) -> Self {
+        Self { wall: self.wall.saturating_sub(part.wall), cpu: self.cpu.saturating_sub(part.cpu) }
+    }
+}
+
 impl Took {
     /// How many of `n` things were done in a second.
     pub fn per_second(&self, n: u64) -> f64 {

@@ -1,8 +1,8 @@
-//! What a tool says when it is pointed at a directory without an installation.
+//! The error of a tool whose directory holds no installation.
 
 use std::path::{Path, PathBuf};
 
-/// What a tool looks for is not there.
+/// The log or the store is not there.
 #[derive(Debug, thiserror::Error)]
 #[error("no {what} in {}: pass --data or --config", shown(.dir))]
 pub struct Absent {
@@ -11,7 +11,7 @@ pub struct Absent {
     pub dir: PathBuf,
 }
 
-/// A directory as people write it, so that a relative one is seen to be one.
+/// A directory as people write it: a relative one begins with `./`.
 fn shown(dir: &Path) -> String {
     Path::new(".").join(dir).display().to_string()
 }

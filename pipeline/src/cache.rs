@@ -1,4 +1,4 @@
-//! What stands before the store: a guard, and the cache that is configured.
+//! The layers before the store: a guard, and the configured cache.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,8 +11,7 @@ use stages::repo::store::Store;
 use crate::config::{Config, LogKind};
 use crate::database_url::DatabaseUrl;
 
-/// For how long a user may be shown as they were, where each process has a cache of its own: it does
-/// not hear of changes that went through another.
+/// How stale a user may be where each process has a cache of its own, which misses changes made through another.
 const UNSHARED_USER_LIFETIME: Duration = Duration::from_secs(5);
 
 /// A store and what stands before it.

@@ -2,12 +2,13 @@
 
 use std::path::PathBuf;
 
-use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap::{Args, Parser, Subcommand};
 
 use crate::commands::check::{CHECK_EXAMPLES, CheckArgs};
 use crate::commands::rebuild::RebuildCommand;
 use crate::commands::topics::args::TopicsArgs;
 use crate::config::Address;
+use crate::role::Role;
 
 /// An instant-messaging backend as a stream-processing pipeline.
 #[derive(Debug, Parser)]
@@ -46,7 +47,7 @@ pub enum Command {
     /// Look at topics and store, and say of each guarantee whether it holds.
     #[command(after_help = CHECK_EXAMPLES)]
     Check(CheckArgs),
-    /// Make views of the log anew.
+    /// Rebuild views of the log.
     #[command(subcommand)]
     Rebuild(RebuildCommand),
     /// Print the completions of this command line for a shell.
@@ -76,7 +77,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<Address>,
     /// What to run here, separated by commas [default: all]. On Kafka the rest runs in other processes.
-    #[arg(long, value_name = "ROLES", value_delimiter = ',')]
+    #[arg(long, value_name = "ROLES", value_parser = Role::parser(), value_delimiter = ',')]
     pub roles: Vec<Role>,
     /// Number of this process among those that share a log [default: 0]; each has its own.
     #[arg(long, value_name = "N")]
@@ -92,23 +93,4 @@ pub struct CompletionsArgs {
     /// Which shell.
     #[arg(value_enum)]
     pub shell: clap_complete::Shell,
-}
-
-/// A part of GoChat that a process runs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, ValueEnum)]
-pub enum Role {
-    /// HTTP and WebSocket.
-    Gateway,
-    /// Users, groups and messages over gRPC.
-    Repo,
-    /// The stage that drops repeats.
-    Dedupe,
-    /// The stage that gives identities.
-    IdAssign,
-    /// The stage that writes to the repo.
-    Persist,
-    /// The stage that finds who is online where.
-    FanOut,
-    /// The same for large groups, page by page.
-    LargeGroup,
 }

@@ -1,7 +1,7 @@
 //! Who serves a gateway slot: the process with its newest epoch.
 //!
-//! Epochs are kept beside the data, and told by the presence topic. So a process on another machine, with
-//! a clock that is behind, gets a newer one too; and whoever is replaced hears of it.
+//! Epochs are kept beside the data and published on the presence topic. So a process on another machine whose clock is
+//! behind gets a newer epoch too, and the process that it replaces sees it.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ pub struct Local {
     dir: PathBuf,
 }
 
-/// A lease that could not be had.
+/// A lease could not be taken.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "the lease file {path} can't be used: {source}. Check that it belongs to this user, and that the disk has room"
@@ -34,15 +34,12 @@ impl Local {
         Self { dir: dir.into() }
     }
 
-    /// A new epoch of a gateway slot: above every former one of this directory and above `newest`, whatever
-    /// the clock did.
-    ///
-    /// # Errors
-    /// When the lease file can't be read or written.
+    /// A new epoch of a gateway slot: above every earlier one of this directory and above `newest`, even when the clock
+    /// went back.
     pub fn lease_slot(&self, slot: u32, newest: Option<i64>, clock: &Clock) -> Result<i64, LeaseError> {
         let path = self.dir.join(format!("slot-{slot}.epoch"));
         let lease = || {
-            // Processes on Kafka share the directory: of two that start at once each gets its own epoch.
+            // Processes on Kafka share the directory: the lock gives two that start at once different epochs.
             let dir = std::fs::File::open(&self.dir)?;
             dir.lock()?;
             let former = match std::fs::read_to_string(&path) {
@@ -58,7 +55,7 @@ impl Local {
     }
 }
 
-/// Cancels the lease once the presence topic tells a newer epoch of its slot; never returns.
+/// Cancels the lease once the presence topic has a newer epoch of its slot; never returns.
 pub async fn watch_slot(
     lease: SlotLease,
     presence: SharedPresence,

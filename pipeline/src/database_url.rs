@@ -1,4 +1,4 @@
-//! The address of a database, whose password is shown to nobody.
+//! The address of a database, whose password is never shown.
 
 use std::fmt;
 use std::path::PathBuf;
@@ -36,7 +36,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// What it must be, when it leads elsewhere because of a sign in its name or password.
+    /// What it must be, where a special character in its user or password makes it another address.
     pub fn mistake(&self) -> Option<&'static str> {
         match self.database() {
             Some(Database::Sqlite(_)) => None,
@@ -45,9 +45,6 @@ impl DatabaseUrl {
     }
 
     /// The address of a server, as an argument of a command.
-    ///
-    /// # Errors
-    /// What it must be.
     pub fn of_server(text: &str) -> Result<Self, &'static str> {
         let url = Self(text.to_owned());
         if let Some(must_be) = url.mistake() {
@@ -61,7 +58,7 @@ impl DatabaseUrl {
         }
     }
 
-    /// All of it, the password too: for connecting only.
+    /// All of it with the password: for connecting only.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -21,7 +21,7 @@ pub enum OpenError {
     /// Nobody runs a broker there yet.
     #[error("{0}; deployment/scripts/start-infra.sh starts one on this machine")]
     NoBroker(LogError),
-    /// There is none to look at.
+    /// There is no log.
     #[error(transparent)]
     Absent(#[from] Absent),
     /// This binary was built without it.
@@ -39,7 +39,7 @@ impl From<LogError> for OpenError {
     }
 }
 
-/// How operators know the log that is configured: its directory, or the brokers.
+/// The configured log as operators know it: its directory, or the brokers.
 pub fn name(config: &Config) -> String {
     match config.log.kind {
         LogKind::Embedded => config.data_dir.join("log").display().to_string(),
@@ -47,7 +47,7 @@ pub fn name(config: &Config) -> String {
     }
 }
 
-/// How long a tool waits for brokers: whoever started it sits before it.
+/// How long a tool waits for brokers: a person is waiting for it.
 #[cfg(feature = "kafka")]
 const ATTACH_MAX: std::time::Duration = std::time::Duration::from_secs(10);
 
@@ -62,9 +62,6 @@ pub enum OpenLog {
 
 impl OpenLog {
     /// Opens what `config` says. On Kafka this waits for a broker, for `connect_seconds` at most.
-    ///
-    /// # Errors
-    /// [`OpenError`].
     pub async fn open(config: &Config, clock: Clock) -> Result<Self, OpenError> {
         match config.log.kind {
             LogKind::Embedded => {
@@ -78,11 +75,8 @@ impl OpenLog {
         }
     }
 
-    /// Opens what is there, as it is laid out, for a tool that reads: the embedded log beside the process
-    /// that writes it. Makes nothing, and waits for brokers no longer than [`ATTACH_MAX`].
-    ///
-    /// # Errors
-    /// [`OpenError`], also when there is no log.
+    /// Opens an existing log for a tool that reads, also while a process writes the embedded log. Creates nothing, and
+    /// waits for brokers no longer than [`ATTACH_MAX`].
     pub async fn attach(config: &Config) -> Result<Self, OpenError> {
         match config.log.kind {
             LogKind::Embedded => {
@@ -133,8 +127,8 @@ impl OpenLog {
         Err(OpenError::NotBuiltIn)
     }
 
-    /// How long dedupe remembers a message, by the window that the log was made for and clients are told. A log that
-    /// is only read, and was made before that was recorded, goes by the configuration.
+    /// How long dedupe remembers a message: by the window that the log was made for, which clients are told. A log that is
+    /// only read, and older than that record, goes by the configuration.
     pub fn dedupe_memory(&self, config: &Config) -> Duration {
         dedupe_memory(match self {
             Self::Embedded(log) => log.dedupe_window().unwrap_or(config.resend_window()),
@@ -143,7 +137,6 @@ impl OpenLog {
         })
     }
 
-    /// The log itself.
     pub fn log(&self) -> Arc<dyn Log> {
         match self {
             Self::Embedded(log) => log.clone(),
@@ -152,7 +145,7 @@ impl OpenLog {
         }
     }
 
-    /// Writes what is queued and lets go of it.
+    /// Writes what is queued and closes it.
     pub async fn close(self) {
         match self {
             Self::Embedded(log) => log.close().await,

@@ -1,6 +1,6 @@
 //! Log lines on their way out: a bounded buffer, and one thread that writes what is in it.
 //!
-//! Whoever logs never waits for whoever reads, and never fails: where nobody reads any more, the disk is
+//! Logging never waits for the reader, and never fails: where nobody reads any more, the disk is
 //! full or the reader is too slow, lines are lost, and counted in `gochat_log_lines_lost_total`.
 
 use std::fs::File;
@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use tracing_subscriber::fmt::MakeWriter;
 
-/// Lines that wait to be written; over it they are lost.
+/// Most bytes that wait to be written; more are lost.
 const BUFFER_BYTES_MAX: usize = 1 << 20;
 /// How long the end of a process waits for what is in the buffer.
 const FLUSH_TIME_MAX: Duration = Duration::from_secs(1);
@@ -43,9 +43,6 @@ pub struct Flush(LogLines);
 
 impl LogLines {
     /// Lines for stdout, and what flushes them.
-    ///
-    /// # Errors
-    /// When the system gives no thread.
     pub fn to_stdout() -> io::Result<(Self, Flush)> {
         Self::to(File::from(io::stdout().as_fd().try_clone_to_owned()?))
     }
@@ -78,7 +75,7 @@ impl Shared {
                 Ok(()) => {
                     works = true;
                     if lost > 0 {
-                        tracing::warn!(lines = lost, "log lines were lost: whoever reads them is too slow");
+                        tracing::warn!(lines = lost, "log lines were lost: their reader is too slow");
                     }
                 }
                 Err(error) => {
@@ -132,7 +129,7 @@ impl Drop for Flush {
     fn drop(&mut self) {
         let Shared { changed, .. } = &*self.0.0;
         let waits = |buffer: &mut Buffer| buffer.writing || !buffer.waiting.is_empty();
-        // A reader that does not read is not waited for any longer.
+        // Do not wait longer for a reader that does not read.
         drop(changed.wait_timeout_while(self.0.0.lock(), FLUSH_TIME_MAX, waits));
     }
 }

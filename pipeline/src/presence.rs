@@ -13,14 +13,11 @@ use topics::catalogue::PRESENCE;
 use topics::dead_letter::{self, Reason, dead_letter};
 use topics::log::{Log, LogError, Outgoing, PartitionBatch, StartAt};
 
-/// Changes that a gateway has not taken in yet; one that is further behind looks at all it wants to know.
+/// Changes queued for a gateway; one that falls further behind reads the whole table again.
 pub const CHANGES_MAX: usize = 4_096;
 
-/// Reads presence from its start and goes on until `shutdown`; tells `caught_up` once the table
-/// holds all that was known when it began, and `changes` what becomes other in it.
-///
-/// # Errors
-/// When the log can't be read.
+/// Reads presence from its start until `shutdown`. Tells `caught_up` once the table holds everything that was on the
+/// topic at the start, and sends each change of the table to `changes`.
 pub async fn follow(
     log: Arc<dyn Log>,
     presence: SharedPresence,
@@ -39,7 +36,7 @@ pub async fn follow(
     loop {
         let reached = ends.iter().all(|&(partition, end)| reader.position(partition).is_none_or(|at| at >= end));
         if reached && let Some(caught_up) = caught_up.take() {
-            // Nobody may wait for it any more: the process is stopping.
+            // Without a receiver the process is stopping.
             let _ = caught_up.send(());
         }
         let batch = tokio::select! {
@@ -47,7 +44,7 @@ pub async fn follow(
             batch = reader.try_next() => batch?,
         };
         let Some(batch) = batch else { return Ok(()) };
-        // What lay there at the start was met by an earlier run.
+        // An earlier run has set aside what was there at the start.
         let known = ends.iter().find(|(partition, _)| *partition == batch.partition).map_or(0, |(_, end)| *end);
         let mut dead = apply(&presence, &changes, &batch);
         dead.retain(|(offset, _)| *offset >= known);
@@ -56,7 +53,7 @@ pub async fn follow(
     }
 }
 
-/// Applies what a batch tells; returns the dead letters of what is no record, with their offsets.
+/// Applies a batch; returns dead letters for bytes that are no record, with their offsets.
 fn apply(
     presence: &SharedPresence,
     changes: &broadcast::Sender<PresenceChange>,
@@ -72,7 +69,7 @@ fn apply(
                     Change::User(user) => PresenceChange::User(user),
                     Change::Slots => PresenceChange::Slots,
                 };
-                // Without a gateway here nobody wants to know.
+                // Without a gateway in this process there is no receiver.
                 let _ = changes.send(change);
             }
             Err(e) => {

@@ -1,13 +1,10 @@
-//! Which store is configured; opens it, and waits for its server when that is away.
+//! Opens the configured store, and waits for its server while that is down.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::causes::cause;
-use schemas::setting::{Misfit, Section};
-use serde::{Deserialize, Serialize};
-use stages::repo::ServerConfig;
 use stages::repo::mysql::MySqlStore;
 use stages::repo::postgres::PostgresStore;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
@@ -15,80 +12,13 @@ use stages::repo::store::{Class, Store, StoreError};
 use tokio::time::{Instant, sleep};
 
 use crate::absent::Absent;
-use crate::config::Config;
+use crate::config::{Config, StoreSection};
 use crate::database_url::{Database, DatabaseUrl};
 
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct StoreSection {
-    /// `sqlite:PATH`, `mysql://user:password@host:port/database` (MariaDB too) or
-    /// `postgres://user:password@host:port/database`. Without: SQLite in `data_dir`.
-    pub url: Option<DatabaseUrl>,
-    /// Copies of a server's database that follow it, and may be read instead.
-    pub replicas: Vec<DatabaseUrl>,
-    /// How long a start waits for a database that is away, in seconds.
-    pub wait_seconds: u64,
-    /// Connections to servers, and their time limits.
-    pub server: ServerConfig,
-}
-
-impl Default for StoreSection {
-    fn default() -> Self {
-        Self { url: None, replicas: Vec::new(), wait_seconds: 60, server: ServerConfig::default() }
-    }
-}
-
-impl StoreSection {
-    /// How long a start waits for a database that is away.
-    pub fn wait(&self) -> Duration {
-        Duration::from_secs(self.wait_seconds)
-    }
-
-    /// Judges the values; `section` is where they stand in the configuration.
-    ///
-    /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
-        const FORM: &str = "sqlite:PATH, mysql://user:password@host:port/database or postgres://… of the same form";
-        let addresses =
-            self.url.iter().map(|url| ("url", url)).chain(self.replicas.iter().map(|url| ("replicas", url)));
-        for (key, url) in addresses {
-            if let Some(must_be) = url.mistake() {
-                return Err(section.misfit(key, url, must_be));
-            }
-        }
-        let database = match &self.url {
-            None => None,
-            Some(url) => match url.database() {
-                None => return Err(section.misfit("url", url, FORM)),
-                known => known,
-            },
-        };
-        let replica_form = match database {
-            None | Some(Database::Sqlite(_)) => "absent: a file has no replicas",
-            Some(Database::MySql) => "of the form mysql://user:password@host:port/database, as the primary",
-            Some(Database::Postgres) => "of the form postgres://user:password@host:port/database, as the primary",
-        };
-        let fits = |replica: &DatabaseUrl| match replica.database() {
-            None | Some(Database::Sqlite(_)) => false,
-            known => known == database,
-        };
-        if let Some(replica) = self.replicas.iter().find(|replica| !fits(replica)) {
-            return Err(section.misfit("replicas", replica, replica_form));
-        }
-        section.within("wait_seconds", self.wait_seconds, 0..=3_600)?;
-        self.server.check(Section(&section.key("server")))
-    }
-}
-
-/// A database that is away is looked for again after this time.
+/// A database that is down is tried again after this time.
 const NEXT_TRY: Duration = Duration::from_secs(3);
 
-/// Opens it, and brings its tables up to date. A database that is away is waited for, up to
-/// `repo.store.wait_seconds`.
-///
-/// # Errors
-/// [`StoreError`] when it can't be reached or used.
+/// Opens it and migrates its tables. Waits for a database that is down, for `repo.store.wait_seconds` at most.
 pub async fn open(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     let began = Instant::now();
     let deadline = began + config.repo.store.wait();
@@ -130,6 +60,12 @@ pub fn name(config: &Config) -> String {
     }
 }
 
+/// Where the copies of the store are, if there are any.
+pub fn replicas(config: &Config) -> Option<String> {
+    let names: Vec<_> = config.repo.store.replicas.iter().map(ToString::to_string).collect();
+    (!names.is_empty()).then(|| names.join(", "))
+}
+
 /// The file, where the store is one.
 pub fn file(config: &Config) -> Option<PathBuf> {
     match Place::of(config) {
@@ -141,10 +77,8 @@ pub fn file(config: &Config) -> Option<PathBuf> {
 /// A store that a tool can't look at.
 #[derive(Debug, thiserror::Error)]
 pub enum AttachError {
-    /// There is none.
     #[error(transparent)]
     Absent(#[from] Absent),
-    /// It can't be reached or used.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
@@ -157,11 +91,8 @@ pub fn is_there(config: &Config) -> bool {
     }
 }
 
-/// Opens what is there for a tool that reads: SQLite beside the process that writes it, or a server. Makes
-/// and changes nothing, and does not wait.
-///
-/// # Errors
-/// [`AttachError`] when it is not there, or can't be reached.
+/// Opens an existing store for a tool that reads: SQLite, also while a process writes it, or a server. Creates and
+/// changes nothing, and does not wait.
 pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, AttachError> {
     let server = &config.repo.store.server;
     match Place::of(config) {
@@ -175,7 +106,7 @@ pub async fn attach(config: &Config) -> Result<Arc<dyn Store>, AttachError> {
     }
 }
 
-/// How many tasks of persist a process may have with profit. A file has one writer at a time: two tasks take
+/// How many tasks of persist in one process make it faster. A file has one writer at a time: two tasks take
 /// turns, and each message waits for a commit of the other besides its own. A server commits for several at
 /// once.
 pub fn persist_tasks_max(config: &Config) -> u16 {
@@ -218,27 +149,6 @@ async fn open_once(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
 mod tests {
     use super::*;
 
-    fn check(url: &str, replicas: &[&str]) -> Result<(), String> {
-        let replicas = replicas.iter().map(|&url| url.to_owned().into()).collect();
-        let section = StoreSection { url: Some(url.to_owned().into()), replicas, ..StoreSection::default() };
-        section.check(Section("repo.store")).map_err(|error| error.to_string())
-    }
-
-    #[test]
-    fn an_address_that_leads_nowhere_is_refused_without_its_password() {
-        let refusal = check("oracle://ann:secret@db/chat", &[]).unwrap_err();
-        assert!(refusal.starts_with("repo.store.url is oracle://ann:***@db/chat"), "{refusal}");
-        assert!(check("/var/lib/repo.db", &[]).is_err());
-    }
-
-    #[test]
-    fn replicas_are_of_the_primary_s_kind() {
-        assert_eq!(check("postgres://a@b/c", &["postgres://a@d/c", "postgresql://a@e/c"]), Ok(()));
-        assert_eq!(check("mysql://a@b/c", &["mariadb://a@d/c"]), Ok(()));
-        let refusal = check("postgres://a@b/c", &["mysql://a:secret@d/c"]).unwrap_err();
-        assert!(refusal.starts_with("repo.store.replicas is mysql://a:***@d/c"), "{refusal}");
-        assert!(check("sqlite:repo.db", &["sqlite:other.db"]).is_err());
-    }
     #[test]
     fn persist_is_one_task_where_the_store_has_one_writer() {
         let of = |url: Option<&str>| {

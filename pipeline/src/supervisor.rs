@@ -1,13 +1,14 @@
-//! The parts of a process: each a task with a name, watched for its end, stopped in order.
+//! The parts of a process: each a task with a name, watched for its end, stopped layer by layer.
 
-use std::collections::BTreeSet;
+use std::collections::BTreeMap;
 use std::future::Future;
 
+use schemas::causes::causes;
 use tokio::task::JoinSet;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use crate::health::{Health, State};
-use schemas::causes::causes;
 
 /// Why a part ended, when it was not told to.
 pub type PartError = Box<dyn std::error::Error + Send + Sync>;
@@ -15,39 +16,61 @@ pub type PartError = Box<dyn std::error::Error + Send + Sync>;
 /// A part that ended by itself or with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum Ended {
-    /// With an error.
     #[error("{part} failed")]
     Failed {
         part: &'static str,
         #[source]
         source: PartError,
     },
-    /// Without one, though nobody told it to.
+    /// Without an error, though nobody told it to.
     #[error("{part} ended by itself")]
     ByItself { part: &'static str },
+}
+
+/// When a part stops: layers stop one after another, in this order.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Layer {
+    /// What takes in: first.
+    Edge,
+    /// What works on it.
+    Chain,
+    /// What the others use until they have stopped.
+    Repo,
+}
+
+impl Layer {
+    const ALL: [Self; 3] = [Self::Edge, Self::Chain, Self::Repo];
 }
 
 /// The running parts of a process.
 pub struct Supervisor {
     health: Health,
     running: JoinSet<(&'static str, Result<(), PartError>)>,
-    names: BTreeSet<&'static str>,
+    parts: BTreeMap<&'static str, Layer>,
+    stops: [CancellationToken; Layer::ALL.len()],
 }
 
 impl Supervisor {
     /// Without parts yet; their state is told to `health`.
     pub fn new(health: Health) -> Self {
-        Self { health, running: JoinSet::new(), names: BTreeSet::new() }
+        Self { health, running: JoinSet::new(), parts: BTreeMap::new(), stops: Default::default() }
     }
 
-    /// Starts a part. Names are unique in a process.
-    pub fn start<E: Into<PartError>>(
+    /// Cancelled when a layer shall stop.
+    pub fn stop_of(&self, layer: Layer) -> CancellationToken {
+        self.stops[layer as usize].clone()
+    }
+
+    /// Starts a part, which ends once the token that it is given is cancelled. Names are unique in a process.
+    pub fn start<E: Into<PartError>, F: Future<Output = Result<(), E>> + Send + 'static>(
         &mut self,
+        layer: Layer,
         part: &'static str,
-        work: impl Future<Output = Result<(), E>> + Send + 'static,
+        work: impl FnOnce(CancellationToken) -> F,
     ) {
-        self.names.insert(part);
+        self.parts.insert(part, layer);
         self.health.set(part, State::Ready);
+        let work = work(self.stop_of(layer));
         self.running.spawn(async move { (part, work.await.map_err(Into::into)) });
     }
 
@@ -61,15 +84,24 @@ impl Supervisor {
         }
     }
 
-    /// Waits for parts that were told to stop, no longer than `deadline`.
+    /// Stops the layers, one after another; what has not ended at `deadline` is abandoned.
     ///
     /// # Errors
-    /// The first error that one of them ended with.
-    pub async fn stopped(&mut self, parts: &[&'static str], deadline: Instant) -> Result<(), Ended> {
+    /// The first error that a part ended with.
+    pub async fn stop(&mut self, deadline: Instant) -> Result<(), Ended> {
         let mut outcome = Ok(());
-        while parts.iter().any(|part| self.names.contains(part)) {
+        for layer in Layer::ALL {
+            self.stops[layer as usize].cancel();
+            outcome = outcome.and(self.stopped(layer, deadline).await);
+        }
+        outcome
+    }
+
+    async fn stopped(&mut self, layer: Layer, deadline: Instant) -> Result<(), Ended> {
+        let mut outcome = Ok(());
+        while self.parts.values().any(|of| *of == layer) {
             let Ok(ended) = tokio::time::timeout_at(deadline, self.join()).await else {
-                let late: Vec<_> = parts.iter().filter(|part| self.names.contains(*part)).collect();
+                let late: Vec<_> = self.parts.iter().filter(|(_, of)| **of == layer).map(|(part, _)| part).collect();
                 tracing::warn!(?late, "grace time is over: abandoned; what they had not committed is worked again");
                 return outcome;
             };
@@ -85,7 +117,7 @@ impl Supervisor {
     async fn join(&mut self) -> Option<(&'static str, Result<(), PartError>)> {
         let ended = self.running.join_next().await?;
         let (part, outcome) = ended.unwrap_or_else(|e| std::panic::resume_unwind(e.into_panic()));
-        self.names.remove(part);
+        self.parts.remove(part);
         let reason = outcome.as_ref().err().map_or_else(|| "stopped".to_owned(), |e| causes(&**e));
         self.health.set(part, State::Failed(reason));
         Some((part, outcome))

@@ -11,25 +11,20 @@ use crate::log_lines::{Flush, LogLines};
 /// Telemetry that could not be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// The log filter is not one.
     #[error(
         "telemetry.filter {filter:?} is not a filter: {}. Use a level such as info, or levels by module such as info,topics=debug",
         schemas::causes::causes(.source)
     )]
     Filter {
-        /// What was given.
         filter: String,
         #[source]
         source: tracing_subscriber::filter::ParseError,
     },
-    /// Nothing writes the log.
     #[error("the thread that writes the log could not be started")]
     Writer {
-        /// What the system says.
         #[source]
         source: std::io::Error,
     },
-    /// Metrics could not be set up.
     #[error("metrics could not be set up")]
     Metrics {
         #[source]
@@ -37,16 +32,13 @@ pub enum TelemetryError {
     },
 }
 
-/// Pools of connections warn of each connection that broke, and of each call that waited for one. That the store is away
-/// is told once, by whoever watches it; how long calls wait, metrics tell. The client of Kafka says of a consumer that
-/// was fenced that it can't be closed. The configured filter may ask for more.
+/// Connection pools warn of each broken connection and of each call that waited for one. The health watch logs once that
+/// the store is down, and metrics show how long calls wait. The Kafka client reports that a fenced consumer can't be
+/// closed. The configured filter may ask for more.
 const QUIET_LIBRARIES: &str = "sqlx_core::pool=error,sqlx::pool=error,rdkafka::consumer::base_consumer=off";
 
 /// Starts logging, once a process: JSON lines to stdout, or for people on a terminal. What it returns flushes
 /// the log when it is dropped.
-///
-/// # Errors
-/// [`TelemetryError::Filter`] and [`TelemetryError::Writer`].
 pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
     let unusable = |source| TelemetryError::Filter { filter: config.filter.clone(), source };
     EnvFilter::try_new(&config.filter).map_err(unusable)?;
@@ -63,15 +55,15 @@ pub fn start_logs(config: &TelemetryConfig) -> Result<Flush, TelemetryError> {
     Ok(flush)
 }
 
-/// What a tool logs. That a broker is away it says itself, once: librdkafka would repeat it, and so would the
-/// wait for one.
+/// What a tool logs. The tool itself reports once that a broker is down: librdkafka and the wait for a broker would
+/// repeat it.
 const TOOL_FILTER: &str = "warn,librdkafka=off,topics::kafka::setup=error";
 
 /// Starts logging of a tool, once a process: warnings and errors to stderr, since stdout is its result.
 pub fn start_tool_logs() {
     let subscriber =
         tracing_subscriber::fmt().with_env_filter(EnvFilter::new(TOOL_FILTER)).with_writer(std::io::stderr);
-    // Otherwise what can't be written to stderr would be told there, and end in a panic.
+    // Otherwise a failed write to stderr would be reported on stderr, and panic.
     let subscriber = subscriber.log_internal_errors(false);
     // A second start in one process (tests) keeps the first subscriber.
     let _ = subscriber.with_ansi(std::io::stderr().is_terminal()).try_init();
@@ -83,9 +75,6 @@ const SECONDS: &[f64] = &[0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.
 const COUNTS: &[f64] = &[1.0, 4.0, 16.0, 64.0, 256.0, 1_024.0, 4_096.0, 16_384.0];
 
 /// Starts metrics, once a process, and returns what renders them for Prometheus.
-///
-/// # Errors
-/// [`TelemetryError::Metrics`] when they were started before.
 pub fn start_metrics() -> Result<PrometheusHandle, TelemetryError> {
     let failed = |source| TelemetryError::Metrics { source };
     PrometheusBuilder::new()

@@ -8,7 +8,7 @@ use std::collections::HashMap;
 use schemas::ids::{ConversationId, UserId};
 use schemas::kind::Kind;
 use schemas::records::Upstream;
-use stages::driver::Driver;
+use stages::driver::{Driver, Fate};
 use stages::stage::{Context, Input, Output, Outputs, Stage, StageError};
 
 /// What the stage makes, and what it writes to its changelog: the words of a conversation so far.
@@ -31,9 +31,7 @@ impl Stage for WordCount {
     type Out = Total;
     type Change = Total;
 
-    fn name(&self) -> &'static str {
-        "word-count"
-    }
+    const NAME: &'static str = "word-count";
 
     fn assigned(&mut self, partition: u32) {
         self.totals.insert(partition, HashMap::new());
@@ -98,7 +96,7 @@ async fn main() -> Result<(), StageError> {
     assert_eq!(totals.last().map(|total| total.words), Some(3));
 
     // The commit fails: the batch counts for nothing, and comes again.
-    driver.abort_next();
+    driver.next_fate(Fate::Abort);
     driver.feed_values(0, [said("how are you")]).await?;
     let totals = driver.feed_values(0, [said("how are you")]).await?;
     assert_eq!(totals.last().map(|total| total.words), Some(6));

@@ -1,4 +1,4 @@
-//! What leaves fan-out and large-group: deliveries to gateways, and tasks.
+//! The outputs of fan-out and large-group: deliveries to gateways, and tasks.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use topics::headers::Headers;
 use crate::presence::Presence;
 use crate::stage::{Output, Source};
 
-/// A record of either of the two topics behind fan-out and large-group.
+/// A record for one of the two topics that fan-out and large-group write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dispatch {
     /// For a gateway.
@@ -21,7 +21,7 @@ pub enum Dispatch {
     Task(GroupTask),
 }
 
-/// Which of some users are on which slot, silent slots too.
+/// The slots of some users, silent slots too.
 #[derive(Debug, Default)]
 pub(crate) struct Audience {
     slots: Vec<OnSlot>,
@@ -55,14 +55,14 @@ impl Audience {
         to.each(live.map(|on| (on.slot, on.epoch, on.users)), message, out);
     }
 
-    /// As [`send`](Self::send), to be sent to again.
+    /// As [`send`](Self::send), and keeps the audience.
     pub(crate) fn send_again(&self, to: &Sending<'_>, message: Sequenced, out: &mut Vec<Output<Dispatch>>) {
         let live = self.slots.iter().filter(|on| to.presence.is_live(on.slot, on.epoch));
         to.each(live.map(|on| (on.slot, on.epoch, on.users.clone())), message, out);
     }
 }
 
-/// An audience and the members that it was found for.
+/// An audience, and the members that it was computed from.
 #[derive(Debug)]
 pub(crate) struct AudienceOf {
     pub(crate) members: Arc<Vec<UserId>>,
@@ -96,5 +96,14 @@ impl Sending<'_> {
 
     pub(crate) fn output(&self, value: Dispatch) -> Output<Dispatch> {
         Output { source: self.source, headers: self.headers.clone(), value }
+    }
+}
+
+/// Adds users to a list that is sorted by id, without duplicates.
+pub(crate) fn include(users: &mut Vec<UserId>, more: &[UserId]) {
+    for user in more {
+        if let Err(at) = users.binary_search(user) {
+            users.insert(at, *user);
+        }
     }
 }

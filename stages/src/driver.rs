@@ -1,8 +1,8 @@
-//! Drives a stage alone, without a log: for tests of stages and of what is built from them.
+//! Drives a stage alone, without a log, for tests.
 //!
 //! It does what the runner does: prepares, processes, then commits or aborts, and keeps the
-//! changelog of each partition. A crash forgets the stage and all that was not committed, and
-//! restores a new one from the changelog.
+//! changelog of each partition. A crash drops the stage and everything uncommitted, and
+//! restores a new stage from the changelog.
 
 use std::collections::BTreeMap;
 use std::mem;
@@ -11,6 +11,7 @@ use topics::clock::Clock;
 use topics::headers::Headers;
 
 use crate::stage::{Context, Input, Outputs, Source, Stage, StageError};
+use crate::stream::{Batch, work};
 
 /// What happens to a batch once it is processed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,7 +37,7 @@ pub struct Driver<S: Stage> {
 }
 
 impl<S: Stage<Change: Clone>> Driver<S> {
-    /// Drives what `build` makes, with the partitions 0 up to but not with `partitions` assigned.
+    /// Drives what `build` makes, with the partitions `[0, partitions)` assigned.
     /// `build` is called again after each crash.
     pub fn new(partitions: u32, now_ms: i64, mut build: impl FnMut() -> S + Send + 'static) -> Self {
         let mut stage = build();
@@ -84,23 +85,13 @@ impl<S: Stage<Change: Clone>> Driver<S> {
         self.next_fate = fate;
     }
 
-    /// The commit of the next batch fails.
-    pub fn abort_next(&mut self) {
-        self.next_fate(Fate::Abort);
-    }
-
-    /// Works a batch. Returns what was made of it, whether or not that was committed.
+    /// Works a batch. Returns its outputs and changes, committed or not.
     ///
     /// # Errors
-    /// What the stage says; it was then told that the batch is aborted.
+    /// The stage's own; the batch was then aborted.
     pub async fn feed(&mut self, batch: Vec<Input<S::In>>) -> Result<Outputs<S::Out, S::Change>, StageError> {
-        let mut out = Outputs::default();
-        let cx = Context { now_ms: self.clock.now_ms(), ids_not_after_ms: self.ids_not_after_ms };
-        self.stage.prepare(&batch).await?;
-        if let Err(error) = self.stage.process(batch, &mut out, &cx) {
-            self.stage.aborted();
-            return Err(error);
-        }
+        let context = Context { now_ms: self.clock.now_ms(), ids_not_after_ms: self.ids_not_after_ms };
+        let out = work(&mut self.stage, Batch { records: batch, context }).await?.outputs;
         match mem::replace(&mut self.next_fate, Fate::Commit) {
             Fate::Commit => {
                 for (partition, change) in &out.changes {
@@ -128,13 +119,12 @@ impl<S: Stage<Change: Clone>> Driver<S> {
         Ok(out.records.into_iter().map(|output| output.value).collect())
     }
 
-    /// The process dies and comes again: a new stage, restored from the changelog.
+    /// The process dies and restarts: a new stage, restored from the changelog.
     pub fn crash(&mut self) {
         self.crash_restoring(self.changelog.clone());
     }
 
-    /// As [`crash`](Self::crash), for a stage that is restored from elsewhere: each partition's
-    /// changes are given, in order.
+    /// As [`crash`](Self::crash), but restored from these changes of each partition, in order.
     pub fn crash_restoring(&mut self, changes: BTreeMap<u32, Vec<S::Change>>) {
         self.stage = (self.build)();
         let partitions: Vec<u32> = self.changelog.keys().copied().collect();

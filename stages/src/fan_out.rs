@@ -5,8 +5,8 @@
 //! for large-group. `world`: one delivery for each live slot, to everybody there. Read marks go where they are
 //! shown: not to larger groups, nor to `world`.
 //!
-//! The stage has no changelog: memberships are loaded from the repo and kept right by the events that
-//! pass, and a repeated delivery is recognised by its seq.
+//! The stage has no changelog: it loads memberships from the repo and applies the events that pass, and gateways
+//! recognise a repeated delivery by its seq.
 //!
 //! [`SMALL_GROUP_MEMBERS_MAX`]: crate::membership::SMALL_GROUP_MEMBERS_MAX
 
@@ -18,13 +18,12 @@ use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
 use schemas::records::{GroupTask, Sequenced};
 
-use crate::dispatch::{Audience, AudienceOf, Dispatch, Sending};
+use crate::dispatch::{Audience, AudienceOf, Dispatch, Sending, include};
 use crate::membership::{LargeGroups, Limits, MemberChange, Members, MembershipSource, Need, Passing};
 use crate::presence::{Presence, SharedPresence, read};
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
 
-/// Groups whose audience is remembered at most, as long as nobody comes or goes: it is found anew
-/// otherwise.
+/// Most groups whose audience is cached. A change of presence empties the cache.
 const AUDIENCE_GROUPS_MAX: usize = 10_000;
 
 /// What an installation may choose.
@@ -49,7 +48,7 @@ struct Audiences {
 }
 
 impl FanOut {
-    /// A stage that reads `presence`, which somebody else keeps, and asks `members` for groups.
+    /// A stage that reads `presence`, which its caller keeps up to date, and asks `members` for groups.
     pub fn new(presence: SharedPresence, members: MembershipSource, config: Config) -> Self {
         let members = Members::new(members, config.cache, LargeGroups::Marked);
         Self { presence, members, audiences: Audiences::default() }
@@ -66,9 +65,7 @@ impl Stage for FanOut {
     type Out = Dispatch;
     type Change = ();
 
-    fn name(&self) -> &'static str {
-        "fan-out"
-    }
+    const NAME: &str = "fan-out";
 
     fn assigned(&mut self, _partition: u32) {
         self.members.clear();
@@ -76,7 +73,7 @@ impl Stage for FanOut {
 
     fn restore(&mut self, _partition: u32, _changes: Vec<()>) {}
 
-    /// Forgets the memberships of all partitions: changes of groups do not tell which.
+    /// Drops the memberships of all partitions: they are not kept by partition.
     fn revoked(&mut self, _partition: u32) {
         self.members.clear();
     }
@@ -109,7 +106,7 @@ impl Stage for FanOut {
             let receipt = message.kind == Kind::ReadMark;
             let to = Sending { presence: &presence, source, headers: &headers };
             match message.conversation_id {
-                // Nobody's marks are shown there.
+                // Read marks are not shown in the world conversation.
                 ConversationId::World if receipt => {}
                 ConversationId::World => {
                     to.each(live.iter().map(|&(slot, epoch)| (slot, epoch, Vec::new())), message, &mut out.records);
@@ -142,18 +139,9 @@ impl fmt::Debug for FanOut {
     }
 }
 
-/// Whether a message goes to those who are online.
+/// Whether a message is delivered to online users.
 fn is_sent(message: &Sequenced) -> bool {
     message.kind.rules().broadcast
-}
-
-/// Adds users to a list that is by id, each once.
-pub(crate) fn include(users: &mut Vec<UserId>, more: &[UserId]) {
-    for user in more {
-        if let Err(at) = users.binary_search(user) {
-            users.insert(at, *user);
-        }
-    }
 }
 
 fn to_group(
@@ -165,7 +153,7 @@ fn to_group(
     out: &mut Vec<Output<Dispatch>>,
 ) -> Result<(), StageError> {
     let before = members.get(group)?.page(0);
-    // Those who leave see that they do, and the sender's other sockets what they said.
+    // Leavers see the event that removes them, and the sender's other sockets see the message.
     let mut also = vec![message.sender_id];
     let mut users = Arc::clone(&before);
     if !members.get(group)?.is_large()

@@ -1,10 +1,10 @@
 //! Gives each message its identity: a unique id, and the next seq of its conversation.
 //!
 //! Seqs are 1, 2, 3 … without a gap; kinds that count as unread also get the next ordinal. Outputs,
-//! position and the [`Head`]s of the conversations are committed at once, so an identity that was
-//! seen is never given again and one that was not seen leaves no gap.
+//! position and the [`Head`]s of the conversations are committed at once, so a visible identity is never assigned
+//! again, and an aborted one leaves no gap.
 //!
-//! One stage an instance id: two with the same one would make the same ids.
+//! Each stage needs an instance id of its own: two with the same one would make the same ids.
 
 use std::collections::BTreeMap;
 use std::collections::HashMap;
@@ -15,18 +15,17 @@ use schemas::kind::Rules;
 use schemas::records::{Head, Sequenced, Upstream};
 use schemas::snowflake::{LeaseEnds, Snowflake, time_of};
 
-use crate::dedupe::not_assigned;
 use crate::stage::{Context, Input, Output, Outputs, Stage, StageError, Synchronous};
 
 #[derive(Debug)]
 pub struct IdAssign {
     snowflake: Snowflake,
-    /// As it was before the batch at hand.
+    /// As it was before the current batch.
     snowflake_before: Snowflake,
     partitions: BTreeMap<u32, HashMap<ConversationId, Newest>>,
-    /// What the batch at hand changed, in the order of first change.
+    /// What the current batch changed, in the order of first change.
     changed: Vec<Changed>,
-    /// The number of the batch at hand.
+    /// The number of the current batch.
     batch: u64,
 }
 
@@ -78,7 +77,7 @@ impl IdAssign {
         cx: &Context,
     ) -> Result<Sequenced, StageError> {
         let Some(heads) = self.partitions.get_mut(&partition) else {
-            return Err(not_assigned("id-assign", partition));
+            return Err(StageError::not_assigned(Self::NAME, partition));
         };
         let id = self.snowflake.next(cx.now_ms, cx.ids_not_after_ms).map_err(lease_ends)?;
         let conversation = record.conversation_id;
@@ -105,11 +104,10 @@ impl IdAssign {
         Ok(record.identified(MessageId(id), Seq(newest.seq), newest.ordinal, newest.created_at))
     }
 
-    /// A record that has no place of its own. What it marks as read lies at most at the newest place there is:
-    /// nobody has read what was not said.
+    /// A record without a seq. A read mark is capped at the newest seq: nobody has read what was not sent.
     fn without_place(&self, partition: u32, record: Upstream, cx: &Context) -> Result<Sequenced, StageError> {
         let Some(heads) = self.partitions.get(&partition) else {
-            return Err(not_assigned("id-assign", partition));
+            return Err(StageError::not_assigned(Self::NAME, partition));
         };
         let newest = Seq(heads.get(&record.conversation_id).map_or(0, |newest| newest.seq));
         let target_seq = record.target_seq.map(|seq| seq.min(newest));
@@ -135,9 +133,7 @@ impl Stage for IdAssign {
     type Out = Sequenced;
     type Change = Head;
 
-    fn name(&self) -> &'static str {
-        "id-assign"
-    }
+    const NAME: &str = "id-assign";
 
     fn assigned(&mut self, partition: u32) {
         self.partitions.insert(partition, HashMap::new());
@@ -148,7 +144,7 @@ impl Stage for IdAssign {
         for head in changes {
             let message_id = head.message_id.0;
             self.snowflake.observe(message_id);
-            // Not before any creation time that was given out: an id's time is never behind the clock's.
+            // At least every creation time so far: an id's time is never before the clock's.
             let created_at = time_of(message_id);
             let newest = Newest { seq: head.seq_id.0, ordinal: head.ordinal, message_id, created_at, batch: 0 };
             heads.insert(head.conversation_id, newest);

@@ -1,16 +1,16 @@
 //! Fans a message out to a large group, one page of its members at a time.
 //!
 //! A task is one page of one message. Working it emits the page's deliveries and the task of the next
-//! page, which goes to the end of the queue: groups take turns, a crash goes on at the page it was
-//! at, and nobody waits for a group of a million.
+//! page, which goes to the end of the queue: groups take turns, work continues at the same page
+//! after a crash, and no group waits for a group of a million.
 //!
-//! The page of a user is hash(user) mod P. P is chosen at page 0 from the number of members and stays
-//! as it is while the group has tasks in flight, so that a member's messages, which are then all on
-//! one page, keep their order.
+//! The page of a user is hash(user) mod P. P is chosen at page 0 from the number of members and is
+//! fixed while the group has tasks in flight: all messages of a member are then on one page, and keep
+//! their order.
 //!
 //! The changelog is the INPUT topic itself: before it starts a partition, the runner restores this
-//! stage from the tasks between the committed position and the end of `group-tasks`, by which it
-//! knows the P that is in flight. [`Stage::process`] emits no changes.
+//! stage from the tasks between the committed position and the end of `group-tasks`, which carry
+//! the P in flight. [`Stage::process`] emits no changes.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt;
@@ -18,9 +18,7 @@ use std::fmt;
 use schemas::ids::{GroupId, UserId};
 use schemas::records::{GroupTask, Sequenced};
 
-use crate::dedupe::not_assigned;
-use crate::dispatch::{Audience, Dispatch, Sending};
-use crate::fan_out::include;
+use crate::dispatch::{Audience, Dispatch, Sending, include};
 use crate::membership::{LargeGroups, Limits, MemberChange, Members, MembershipSource, Need, Passing, page_of};
 use crate::presence::{SharedPresence, read};
 use crate::stage::{Context, Input, Outputs, Stage, StageError};
@@ -46,11 +44,11 @@ pub struct LargeGroup {
     members: Members,
     page_members: usize,
     partitions: BTreeMap<u32, HashMap<GroupId, InFlight>>,
-    /// What the batch at hand changed, as it was before each change.
+    /// What the current batch changed, as it was before each change.
     before: Vec<Before>,
 }
 
-/// A group with messages whose first page is worked and whose last is not.
+/// A group with messages whose first page is done and whose last page is not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct InFlight {
     pages: usize,
@@ -65,7 +63,7 @@ struct Before {
 }
 
 impl LargeGroup {
-    /// A stage that reads `presence`, which somebody else keeps, and asks `members` for groups.
+    /// A stage that reads `presence`, which its caller keeps up to date, and asks `members` for groups.
     pub fn new(presence: SharedPresence, members: MembershipSource, config: Config) -> Self {
         Self {
             presence,
@@ -87,7 +85,7 @@ impl LargeGroup {
 
     fn set_in_flight(&mut self, partition: u32, group: GroupId, now: Option<InFlight>) -> Result<(), StageError> {
         let Some(groups) = self.partitions.get_mut(&partition) else {
-            return Err(not_assigned("large-group", partition));
+            return Err(StageError::not_assigned(Self::NAME, partition));
         };
         let in_flight = match now {
             Some(now) => groups.insert(group, now),
@@ -97,7 +95,7 @@ impl LargeGroup {
         Ok(())
     }
 
-    /// P of a message whose first page comes now.
+    /// P of a message at its first page.
     fn pages_for(&mut self, partition: u32, group: GroupId) -> Result<usize, StageError> {
         match self.in_flight(partition, group) {
             Some(in_flight) => Ok(in_flight.pages),
@@ -105,7 +103,7 @@ impl LargeGroup {
         }
     }
 
-    /// Notes that a page was worked.
+    /// Records that a page is done.
     fn worked(&mut self, partition: u32, group: GroupId, page: usize, pages: usize) -> Result<(), StageError> {
         let known = self.in_flight(partition, group);
         let messages = known.map_or(0, |in_flight| in_flight.messages);
@@ -147,9 +145,7 @@ impl Stage for LargeGroup {
     type Out = Dispatch;
     type Change = GroupTask;
 
-    fn name(&self) -> &'static str {
-        "large-group"
-    }
+    const NAME: &str = "large-group";
 
     fn assigned(&mut self, partition: u32) {
         self.partitions.insert(partition, HashMap::new());
@@ -160,7 +156,7 @@ impl Stage for LargeGroup {
     fn restore(&mut self, partition: u32, changes: Vec<GroupTask>) {
         let groups = self.partitions.entry(partition).or_default();
         for task in changes {
-            // Page 0 has not begun: it will find P, or choose it.
+            // A task of page 0 has not begun: P is found, or chosen, when it is worked.
             if let Ok(Place { pages, page: 1.. }) = Place::of(&task) {
                 groups.entry(task.group_id).or_insert(InFlight { pages, messages: 0 }).messages += 1;
             }
@@ -239,7 +235,7 @@ impl fmt::Debug for LargeGroup {
     }
 }
 
-/// Page `page` of `pages`; `pages` is 0 where it is still to be chosen.
+/// Page `page` of `pages`; `pages` is 0 until it is chosen.
 #[derive(Debug, Clone, Copy)]
 struct Place {
     page: usize,
@@ -258,7 +254,7 @@ impl Place {
         }
     }
 
-    /// The task of the page behind this one.
+    /// The task of the next page.
     fn next(self, task: &GroupTask) -> Result<Option<GroupTask>, StageError> {
         if self.page + 1 == self.pages {
             return Ok(None);

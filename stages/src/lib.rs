@@ -16,3 +16,4 @@ pub mod persist;
 pub mod presence;
 pub mod repo;
 pub mod stage;
+pub mod stream;

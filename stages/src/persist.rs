@@ -1,13 +1,13 @@
-//! The persist stage: every message of the chain is in the store before anybody is told of it.
+//! The persist stage: every message is in the store before anybody hears of it.
 //!
 //! A batch is written in one transaction (and then remembered, where the store is a
-//! [`CachedStore`](crate::repo::cached::CachedStore)), then passed on whole, repeats included: whoever comes next
-//! recognises a repeat by (conversation, seq), and would miss what was written just before a crash
-//! if it were held back.
+//! [`CachedStore`](crate::repo::cached::CachedStore)), then passed on whole, repeats included: the next stage
+//! recognises a repeat by (conversation, seq). Held back, a message that was written just before a crash
+//! would never arrive.
 //!
-//! Read marks have no seq to recognise a repeat by. Only those that the store raised are passed on, as high as they
-//! are there: nobody is told of a mark that changed nothing, or went back. A mark that was raised just before a
-//! crash is not told of; it is in the store.
+//! Read marks have no seq to recognise a repeat by. Only marks that the store raised are passed on, with the value that
+//! the store has: a mark that changed nothing, or went back, is dropped. So is a mark that was raised just before a
+//! crash; it is in the store.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -23,9 +23,9 @@ use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
 /// Writes sequenced messages to a store and passes them on.
 pub struct Persist {
     sink: Arc<dyn MessageSink>,
-    /// Marks that were raised and whose passing is not committed. An attempt that is made again raises nothing.
+    /// Marks that the store raised and that were not committed downstream. A retry raises nothing again.
     raised: HashMap<(ConversationId, UserId), Seq>,
-    /// Those of them that the batch at hand passes on.
+    /// Those of them in the current batch.
     passed: HashSet<(ConversationId, UserId)>,
 }
 
@@ -35,7 +35,7 @@ impl Persist {
         Self { sink, raised: HashMap::new(), passed: HashSet::new() }
     }
 
-    /// A mark as the store has it, where it is the first of the batch that reaches what was raised.
+    /// The mark with the store's value, if it is the first of the batch that reaches it.
     fn risen(&mut self, mark: Sequenced) -> Option<Sequenced> {
         let key = (mark.conversation_id, mark.sender_id);
         let seq = *self.raised.get(&key)?;
@@ -49,16 +49,14 @@ impl Stage for Persist {
     type Out = Sequenced;
     type Change = ();
 
-    fn name(&self) -> &'static str {
-        "persist"
-    }
+    const NAME: &str = "persist";
 
     fn assigned(&mut self, _partition: u32) {}
 
     fn restore(&mut self, _partition: u32, _changes: Vec<()>) {}
 
     fn revoked(&mut self, _partition: u32) {
-        // What of it was raised is told by nobody: the next owner raises nothing by it.
+        // The next owner raises nothing by these marks, so nobody passes them on; the store has them.
         self.raised.clear();
     }
 

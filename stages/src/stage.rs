@@ -1,7 +1,7 @@
 //! What a stage is.
 //!
-//! The life of a batch: [`prepare`](Stage::prepare) loads what is missing (the only part that may
-//! wait), [`process`](Stage::process) makes outputs and changes of state from it, synchronously and
+//! The life of a batch: [`prepare`](Stage::prepare) does its I/O (the only part that may wait);
+//! [`process`](Stage::process) makes outputs and changes of state from it, synchronously and
 //! deterministically; then the runner commits outputs, changes and input positions at once and calls
 //! [`committed`](Stage::committed), or [`aborted`](Stage::aborted), after which state must be as if
 //! the batch had never come.
@@ -41,6 +41,13 @@ pub struct Output<T> {
     pub value: T,
 }
 
+/// Handed on to the next stage.
+impl<T> From<Output<T>> for Input<T> {
+    fn from(Output { source, headers, value }: Output<T>) -> Self {
+        Self { source, headers, value }
+    }
+}
+
 /// What a stage makes of a batch.
 #[derive(Debug)]
 pub struct Outputs<O, C> {
@@ -56,7 +63,7 @@ impl<O, C> Default for Outputs<O, C> {
     }
 }
 
-/// What a stage may know of the world while it works on a batch.
+/// What a stage may know of its surroundings while it works on a batch.
 #[derive(Debug, Clone, Copy)]
 pub struct Context {
     /// The wall clock, ms since 1970 UTC.
@@ -66,14 +73,14 @@ pub struct Context {
     pub ids_not_after_ms: Option<i64>,
 }
 
-/// Why a stage can't work on a batch, and what to do about it. There is no third way: what a stage
-/// could refuse was refused before the client got its ack.
+/// Why a stage can't work on a batch, and what to do about it. A stage refuses no record: admission did so before the
+/// client got its ack.
 #[derive(Debug, thiserror::Error)]
 pub enum StageError {
-    /// Something it needs is away: wait, and give it the same batch again.
+    /// A service it needs is down: wait, and give it the same batch again.
     #[error("{what}")]
     Retry {
-        /// What is away, and what to do if it stays so.
+        /// What is down, and what to do if it stays down.
         what: String,
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -81,7 +88,6 @@ pub enum StageError {
     /// Going on would break a guarantee: a person has to look.
     #[error("{what}")]
     Fatal {
-        /// What is wrong.
         what: String,
         #[source]
         source: Option<Box<dyn std::error::Error + Send + Sync>>,
@@ -89,9 +95,15 @@ pub enum StageError {
 }
 
 impl StageError {
-    /// A passing failure with its cause.
+    /// A transient failure with its cause.
     pub fn retry(what: impl Into<String>, source: impl Into<Box<dyn std::error::Error + Send + Sync>>) -> Self {
         Self::Retry { what: what.into(), source: Some(source.into()) }
+    }
+
+    /// A record of a partition that the stage was never assigned: a bug of the caller.
+    pub(crate) fn not_assigned(stage: &str, partition: u32) -> Self {
+        let what = format!("{stage} was given a record of partition {partition}, which is not assigned to it");
+        Self::Fatal { what, source: None }
     }
 }
 
@@ -104,20 +116,20 @@ pub trait Stage: Send + 'static {
     /// The changes of its state.
     type Change: Send + 'static;
 
-    /// The name in configuration, logs and metrics.
-    fn name(&self) -> &'static str;
+    /// Its name, and that of its role and consumer group; logs and metrics have it.
+    const NAME: &'static str;
 
-    /// Takes over a partition whose changes so far, in the order they were committed, come in
-    /// batches through [`restore`](Self::restore). Starts from nothing.
+    /// Takes over a partition, with empty state. Its changes so far follow through [`restore`](Self::restore), in
+    /// batches, in the order of their commits.
     fn assigned(&mut self, partition: u32);
 
     /// More of a partition's former changes.
     fn restore(&mut self, partition: u32, changes: Vec<Self::Change>);
 
-    /// Gives up a partition and all state of it.
+    /// Gives up a partition and drops its state.
     fn revoked(&mut self, partition: u32);
 
-    /// Loads what the batch needs and the stage does not have, in one call. May be called again with
+    /// Does the batch's I/O: writes it, or loads what the stage does not have, in one call. May be called again with
     /// the same batch, so it must be idempotent.
     ///
     /// # Errors
@@ -128,8 +140,8 @@ pub trait Stage: Send + 'static {
     }
 
     /// Makes outputs and changes from a batch. State changes are pending until
-    /// [`committed`](Self::committed). The batch is moved in, since most stages pass records on; a runner
-    /// that works it again reads it again. After an error `out` is thrown away and
+    /// [`committed`](Self::committed). The batch is moved in, since most stages pass records on; a retry
+    /// decodes it again. After an error `out` is dropped and
     /// [`aborted`](Self::aborted) is called. The same batch, state and context give the same outputs.
     ///
     /// # Errors
@@ -141,13 +153,13 @@ pub trait Stage: Send + 'static {
         cx: &Context,
     ) -> Result<(), StageError>;
 
-    /// What the last batch changed is committed: keep it.
+    /// The last batch is committed: keep its changes.
     fn committed(&mut self);
 
-    /// What the last batch changed is not committed: forget it.
+    /// The last batch is not committed: forget its changes.
     fn aborted(&mut self);
 
-    /// This stage and then another in one task: the same stages, one hop less.
+    /// This stage and then another in one task: one topic and one hop less.
     fn then<B>(self, next: B) -> Then<Self, B>
     where
         Self: Sized,
@@ -170,9 +182,7 @@ pub struct Then<A, B> {
 /// A change of either of two fused stages.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Either<A, B> {
-    /// Of the first.
     First(A),
-    /// Of the second.
     Second(B),
 }
 
@@ -185,9 +195,7 @@ where
     type Out = B::Out;
     type Change = Either<A::Change, B::Change>;
 
-    fn name(&self) -> &'static str {
-        self.first.name()
-    }
+    const NAME: &'static str = A::NAME;
 
     fn assigned(&mut self, partition: u32) {
         self.first.assigned(partition);
@@ -223,11 +231,7 @@ where
     ) -> Result<(), StageError> {
         let mut between = Outputs::default();
         self.first.process(batch, &mut between, cx)?;
-        let handed: Vec<_> = between
-            .records
-            .into_iter()
-            .map(|Output { source, headers, value }| Input { source, headers, value })
-            .collect();
+        let handed = between.records.into_iter().map(Output::into).collect();
         let mut last = Outputs::default();
         self.second.process(handed, &mut last, cx)?;
         out.records.append(&mut last.records);

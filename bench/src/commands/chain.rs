@@ -10,7 +10,6 @@ use crate::report::Report;
 use crate::threads::{NamedThreads, ThreadTimes, ThreadsTook};
 use crate::usage::{Stopwatch, Took};
 use crate::workload::Workload;
-use clap::ValueEnum;
 use schemas::avro::PresenceEvent;
 use schemas::ids::GroupId;
 use schemas::records::Presence;
@@ -24,12 +23,11 @@ use super::CommandError;
 use super::baseline::{self, feed};
 use super::installation::{BENCHED_SLOTS, BenchedStore};
 use crate::args::ChainBenchArgs;
-use pipeline::cli::Role;
 use pipeline::commands::output;
 use pipeline::log::OpenLog;
-use pipeline::runner::{RunnerConfig, Surroundings};
+use pipeline::runner::{RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, StageRole};
+use pipeline::topology;
 
 /// One message in so many goes to the group of 1,000.
 const LARGE_GROUP_EVERY: u64 = 1_000;
@@ -95,12 +93,11 @@ async fn through_the_stages(
     let presence = SharedPresence::default();
     everybody_online(&presence, workload, clock.now_ms());
     let config = RunnerConfig { batch_records_max: args.batch, ..RunnerConfig::default() };
-    let around = Surroundings { log: log.clone(), clock, config, instance: "bench".into() };
+    let context = TaskContext { log: log.clone(), clock, config, instance: "bench".into() };
     let stop = CancellationToken::new();
-    let mut tasks = StageTasks::new(around, args.tasks, stop.clone());
+    let mut tasks = StageTasks::new(context, args.tasks, stop.clone());
     let parts = topology::Parts {
         dedupe_window_ms: 600_000,
-        fused: !args.unfused,
         first_instance: 0,
         store: Some(store.open().await?),
         persist_tasks_max: store.persist_tasks_max(),
@@ -109,15 +106,13 @@ async fn through_the_stages(
         large_group: stages::large_group::Config::default(),
     };
     let mut threads = Vec::new();
-    for role in Role::value_variants() {
-        let Some(stage) = StageRole::of(*role) else { continue };
+    for task in topology::tasks(!args.unfused) {
         if args.profile {
-            let name = role.to_possible_value().map(|role| role.get_name().to_owned());
-            threads.push(NamedThreads::start(&name.unwrap_or_default(), usize::from(args.tasks))?);
+            threads.push(NamedThreads::start(task.name(), usize::from(args.tasks))?);
         }
         // Tasks are started where this thread has entered.
         let _entered = threads.last().map(|threads| threads.handle().enter());
-        topology::start(stage, &parts, &mut tasks);
+        task.start(&parts, &mut tasks);
     }
     let mut delivered = Watch::start(&log).await?;
     let warm_up = args.warm_up_messages();

@@ -9,7 +9,7 @@ mod sockets;
 mod stage;
 mod store;
 
-use pipeline::commands::stop_signal;
+use pipeline::stop::stop_signal;
 
 use crate::args::Command;
 

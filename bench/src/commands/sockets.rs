@@ -15,9 +15,8 @@ use crate::latency::{Latencies, Latency};
 use crate::report::Report;
 use crate::talk::{ARRIVE_MAX, Outcome, Plan, talk};
 use crate::threads::NamedThreads;
-use clap::ValueEnum;
 use futures::TryStreamExt;
-use pipeline::topology::StageRole;
+use pipeline::topology::{self, PERSIST};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
@@ -26,10 +25,10 @@ use topics::log::Log;
 
 use super::CommandError;
 use crate::args::SocketsBenchArgs;
-use pipeline::cli::Role;
 use pipeline::commands::output;
 use pipeline::config::Config;
 use pipeline::process::Process;
+use pipeline::role::Role;
 
 /// Threads of the clients.
 const CLIENT_THREADS: usize = 2;
@@ -83,7 +82,7 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
     open_up(&mut config);
     config.check()?;
     output::note("starting an installation …");
-    let process = Process::start(&config, Role::value_variants()).await?;
+    let process = Process::start(&config, &Role::all().collect::<Vec<_>>()).await?;
     let address = format!("http://{}", process.http.ok_or("the gateway has no address")?);
     let log = process.log.log();
     let stop = CancellationToken::new();
@@ -194,7 +193,7 @@ fn report(args: &SocketsBenchArgs, measured: &Measured) -> Result<(), output::Ou
 fn hops(measured: &Measured) -> Latencies {
     let Measured { plan, outcome, start_ms, hops } = measured;
     let since_start = |ms: i64| Duration::from_millis(u64::try_from(ms - start_ms).unwrap_or(0));
-    let all = StageRole::ALL.map(StageRole::hop);
+    let all = topology::hops();
     let mut admitted = Latency::default();
     let mut stages = [const { None::<Latency> }; HOPS_MAX];
     let mut socket = Latency::default();
@@ -222,6 +221,6 @@ fn hops(measured: &Measured) -> Latencies {
 
 /// A hop is stamped when the stage has worked on the record, before the commit, which belongs to the next.
 fn named(hop: Hop) -> String {
-    let stored = if hop == StageRole::Persist.hop() { "stored, " } else { "" };
+    let stored = if hop == PERSIST.hop { "stored, " } else { "" };
     format!("{stored}worked by {}", hop.name())
 }

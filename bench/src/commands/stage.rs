@@ -84,7 +84,7 @@ async fn dedupe(args: &StageBenchArgs) -> Result<Figures, CommandError> {
         };
         stage.restore(u32::try_from(record % u64::from(PARTITIONS))?, vec![change]);
     }
-    Ok(measure(&mut stage, batches(workload().messages(), args)).await?)
+    Ok(measure(stage, batches(workload().messages(), args)).await?)
 }
 
 async fn id_assign(args: &StageBenchArgs) -> Result<Figures, CommandError> {
@@ -100,18 +100,18 @@ async fn id_assign(args: &StageBenchArgs) -> Result<Figures, CommandError> {
         });
         stage.restore(partition, heads.skip(partition as usize).step_by(PARTITIONS as usize).collect());
     }
-    Ok(measure(&mut stage, batches(workload.messages(), args)).await?)
+    Ok(measure(stage, batches(workload.messages(), args)).await?)
 }
 
 async fn fan_out(args: &StageBenchArgs, addressed: fn(Upstream) -> Upstream) -> Result<Figures, CommandError> {
     let presence = online(workload().users());
-    let mut stage = assigned(FanOut::new(presence, groups_of(GROUP_MEMBERS), fan_out::Config::default()));
-    Ok(measure(&mut stage, batches(sequenced(workload().messages().map(addressed)), args)).await?)
+    let stage = assigned(FanOut::new(presence, groups_of(GROUP_MEMBERS), fan_out::Config::default()));
+    Ok(measure(stage, batches(sequenced(workload().messages().map(addressed)), args)).await?)
 }
 
 async fn large_group(args: &StageBenchArgs) -> Result<Figures, CommandError> {
     let presence = online((0..LARGE_GROUP_MEMBERS).map(|n| UserId(FIRST_MEMBER + n)));
-    let mut stage = assigned(LargeGroup::new(presence, groups_of(LARGE_GROUP_MEMBERS), large_group::Config::default()));
+    let stage = assigned(LargeGroup::new(presence, groups_of(LARGE_GROUP_MEMBERS), large_group::Config::default()));
     let pages = i32::try_from(LARGE_GROUP_MEMBERS / 500)?;
     let tasks = sequenced(workload().messages()).zip((0..pages).cycle()).map(move |(message, page)| GroupTask {
         group_id: GroupId(1),
@@ -119,7 +119,7 @@ async fn large_group(args: &StageBenchArgs) -> Result<Figures, CommandError> {
         pages: if page == 0 { 0 } else { pages },
         message: Sequenced { conversation_id: ConversationId::Group(GroupId(1)), ..message },
     });
-    Ok(measure(&mut stage, batches(tasks, args)).await?)
+    Ok(measure(stage, batches(tasks, args)).await?)
 }
 
 fn pair(message: Upstream) -> Upstream {

@@ -7,14 +7,15 @@ use schemas::avro::Record;
 use schemas::ids::{ConversationId, Seq};
 use schemas::records::{Head, Sequenced};
 use stages::invariants::Invariant;
-use topics::catalogue::{HEADS, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
+use topics::catalogue::{HEADS, PERSISTED, SEQUENCED, TopicSpec};
 use topics::log::{Incoming, Log, LogError, StartAt};
 use topics::scan::Scan;
 
 use super::findings::{Findings, Location};
 use super::identities::{Fit, Identities, Identity, Met};
+use super::scope::{Positions, Scope};
 use super::upstream::Origins;
-use super::{Positions, Scope};
+use crate::topology::{DEDUPE, ID_ASSIGN, PERSIST};
 
 /// Where a scan of a topic starts, and whether that is its very beginning.
 async fn start(
@@ -29,7 +30,7 @@ async fn start(
     Ok((scan, whole))
 }
 
-/// Looks at a partition. The positions were taken before: what lies below them has been worked on.
+/// Audits a partition. The positions were taken before: everything below them has been processed.
 pub async fn look(
     log: &dyn Log,
     partition: u32,
@@ -45,11 +46,11 @@ pub async fn look(
         log,
         partition,
         scope.from(),
-        positions.of("dedupe", &UPSTREAM.spec, partition).unwrap_or(0),
+        positions.of(&DEDUPE, partition).unwrap_or(0),
         scope.dedupe_window_ms,
     )
     .await?;
-    let persisted_to = positions.of("persist", &SEQUENCED.spec, partition).unwrap_or(0);
+    let persisted_to = positions.of(&PERSIST, partition).unwrap_or(0);
     let mut messages = Messages { partition, whole, persisted_to, identities, findings };
     while let Some(batch) = sequenced.next().await? {
         let newest_ms = batch.records.last().map_or(i64::MIN, |record| record.time_ms);
@@ -61,12 +62,12 @@ pub async fn look(
         }
     }
     let before_heads = newest_seqs(messages.identities, partition);
-    let id_assign = positions.of("id-assign", &topics::catalogue::ACCEPTED.spec, partition);
+    let id_assign = positions.of(&ID_ASSIGN, partition);
     origins.finish(log, id_assign, whole, messages.findings).await?;
 
     let heads = read_heads(log, partition).await?;
     let (mut persisted, persisted_whole) = start(log, &PERSISTED.spec, partition, scope).await?;
-    // What came meanwhile: what heads and persisted tell of it is known then.
+    // Read what was appended meanwhile, before heads and persisted messages are compared with it.
     sequenced.extend_to(log.bounds(&SEQUENCED.spec, partition).await?.end);
     while let Some(batch) = sequenced.next().await? {
         batch.records.iter().for_each(|record| {

@@ -12,9 +12,9 @@ use topics::log::{Log, LogError};
 use topics::partition::partition_of;
 use topics::scan::Scan;
 
-use super::Scope;
 use super::findings::{Findings, Location};
 use super::identities::{Fit, Identities, Identity};
+use super::scope::Scope;
 
 /// Recipients, by conversation, that are followed on one slot; further ones are not judged.
 const FOLLOWED_MAX: usize = 1_000_000;

@@ -12,20 +12,20 @@ use topics::catalogue::TopicSpec;
 /// Where a counterexample lies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Location {
-    /// A record of a topic.
-    Record { topic: &'static TopicSpec, partition: u32, offset: u64 },
+    Record {
+        topic: &'static TopicSpec,
+        partition: u32,
+        offset: u64,
+    },
     /// A message of the store, of which the topics hold no record any more.
     Stored {
         conversation: ConversationId,
-        /// Its position there.
         seq: Seq,
     },
-    /// A topic as a whole.
     Topic(&'static TopicSpec),
 }
 
 impl Location {
-    /// A record of a topic.
     pub fn record(topic: &'static TopicSpec, partition: u32, offset: u64) -> Self {
         Self::Record { topic, partition, offset }
     }
@@ -59,7 +59,6 @@ impl fmt::Display for Location {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Counterexample {
     pub location: Location,
-    /// What, in words.
     pub what: String,
 }
 
@@ -70,13 +69,11 @@ pub struct Verdict {
     pub looked_at: u64,
     /// How many contradict it.
     pub violations: u64,
-    /// The first of them.
     pub first: Option<Counterexample>,
     /// Why there was nothing, or less than there might be, to look at.
     pub notes: Vec<String>,
 }
 
-/// What was found of all invariants.
 #[derive(Debug, Clone)]
 pub struct Findings(BTreeMap<Invariant, Verdict>);
 
@@ -92,7 +89,6 @@ impl Findings {
         self.of_mut(invariant).looked_at += count;
     }
 
-    /// Something contradicts an invariant.
     pub fn broken(&mut self, invariant: Invariant, location: Location, what: String) {
         let verdict = self.of_mut(invariant);
         verdict.violations += 1;
@@ -112,7 +108,6 @@ impl Findings {
         }
     }
 
-    /// By invariant, in their order.
     pub fn verdicts(&self) -> impl Iterator<Item = (Invariant, &Verdict)> {
         self.0.iter().map(|(invariant, verdict)| (*invariant, verdict))
     }

@@ -11,7 +11,6 @@ use schemas::records::Sequenced;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Identity<'a> {
     pub message_id: MessageId,
-    /// Who said it.
     pub sender: UserId,
     /// What its sender calls it.
     pub client_msg_id: &'a str,
@@ -34,9 +33,7 @@ impl<'a> Identity<'a> {
 /// Where a message was met.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Met {
-    /// In the store.
     Stored = 1,
-    /// In `persisted-messages`.
     Persisted = 2,
 }
 
@@ -99,11 +96,10 @@ pub struct Conversation {
     pub in_persisted: Option<(Seq, Seq)>,
 }
 
-/// A forged seq must not cost memory: a gap that is wider begins anew behind it.
+/// A forged seq must not cost memory: after a wider gap counting starts over.
 const GAP_MAX: i64 = 100_000;
 
 impl Conversation {
-    /// The newest seq.
     pub fn last(&self) -> Seq {
         Seq(self.first.0 + self.marks.len() as i64 - 1)
     }
@@ -113,7 +109,7 @@ impl Conversation {
         self.partition
     }
 
-    /// Seqs up to and with `to` that were not met there.
+    /// The seqs in `[first, to]` that were not met there.
     pub fn not_met(&self, from: Seq, to: Seq, met: Met) -> impl Iterator<Item = Seq> + '_ {
         let first = self.first.0;
         (from.0.max(first)..=to.0.min(self.last().0))
@@ -124,7 +120,7 @@ impl Conversation {
             .map(Seq)
     }
 
-    /// How many messages up to and with `to` are known.
+    /// How many messages with a seq of at most `to` are known.
     pub fn judged_below(&self, to: Seq) -> u64 {
         u64::try_from(to.0.min(self.last().0) - self.first.0 + 1).unwrap_or(0)
     }

@@ -6,8 +6,8 @@ use topics::log::{Log, LogError, StartAt};
 use topics::scan::Scan;
 
 use super::findings::{Findings, Location};
-use super::{Positions, Scope};
-use crate::topology::StageRole;
+use super::scope::{Positions, Scope};
+use crate::topology::STAGES;
 
 /// Looks at each group of the chain.
 pub async fn look(
@@ -16,8 +16,8 @@ pub async fn look(
     positions: &Positions,
     findings: &mut Findings,
 ) -> Result<(), LogError> {
-    for (group, topic) in StageRole::ALL.map(StageRole::reads) {
-        let rows = positions.rows(group, topic);
+    for stage in STAGES {
+        let (group, topic, rows) = (stage.name(), stage.input(), positions.rows(stage));
         let waiting: u64 = rows.iter().map(|row| row.records).sum();
         findings.looked_at(Invariant::Bound, 1);
         if waiting > scope.lag_records_max {

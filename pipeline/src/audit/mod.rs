@@ -13,81 +13,27 @@ mod deliveries;
 mod findings;
 mod identities;
 mod lag;
+mod scope;
 mod store;
 mod upstream;
 
 use std::collections::HashMap;
 
 use stages::invariants::Invariant;
-use stages::repo::store::{Store, StoreError};
-use topics::catalogue::{SEQUENCED, TopicSpec};
-use topics::log::{Bounds, Log, LogError, PartitionLag, StartAt};
+use stages::repo::store::Store;
+use topics::catalogue::SEQUENCED;
+use topics::log::{Bounds, Log, LogError};
 
 pub use self::findings::{Counterexample, Findings, Location, Verdict};
 use self::identities::Identities;
+use self::scope::Positions;
+pub use self::scope::{AuditError, Scope};
 use self::store::StoreAudit;
-use crate::topology::StageRole;
 
 /// Messages of `sequenced-messages` that are held at once, by default: 256 MiB.
 pub const IDENTITIES_MAX: u64 = 32 << 20;
 
-/// What is looked at, and by which limits.
-#[derive(Debug, Clone)]
-pub struct Scope {
-    /// Now, ms since 1970 UTC.
-    pub now_ms: i64,
-    /// Only what came at this time or later, ms since 1970 UTC; `None`: everything that is kept.
-    pub since_ms: Option<i64>,
-    /// The window within which copies are one message.
-    pub dedupe_window_ms: i64,
-    /// Records that may wait for a group, over all partitions.
-    pub lag_records_max: u64,
-    /// Messages of `sequenced-messages` held at once.
-    pub identities_max: u64,
-}
-
-impl Scope {
-    fn from(&self) -> StartAt {
-        self.since_ms.map_or(StartAt::Earliest, StartAt::Time)
-    }
-}
-
-/// Something could not be looked at.
-#[derive(Debug, thiserror::Error)]
-pub enum AuditError {
-    /// Of the topics.
-    #[error("the topics can't be looked at")]
-    Log(#[from] LogError),
-    /// Of the store.
-    #[error("the store can't be looked at")]
-    Store(#[from] StoreError),
-}
-
-/// Committed positions of the chain's groups, at one moment.
-struct Positions(HashMap<(&'static str, &'static str), Vec<PartitionLag>>);
-
-impl Positions {
-    async fn take(log: &dyn Log) -> Result<Self, LogError> {
-        let mut positions = HashMap::new();
-        for (group, topic) in StageRole::ALL.map(StageRole::reads) {
-            positions.insert((group, topic.name), log.lag(group, topic).await?);
-        }
-        Ok(Self(positions))
-    }
-
-    fn rows(&self, group: &'static str, topic: &TopicSpec) -> &[PartitionLag] {
-        self.0.get(&(group, topic.name)).map_or(&[], Vec::as_slice)
-    }
-
-    fn of(&self, group: &'static str, topic: &TopicSpec, partition: u32) -> Option<u64> {
-        self.rows(group, topic).iter().find(|row| row.partition == partition)?.committed
-    }
-}
-
 /// Looks at everything once. `progress` hears what is being looked at.
-///
-/// # Errors
-/// [`AuditError`] when the topics or the store can't be read.
 pub async fn audit(
     log: &dyn Log,
     store: &dyn Store,

@@ -20,7 +20,7 @@ use topics::scan::Scan;
 
 use super::findings::{Findings, Location};
 use super::identities::{Fit, Identities, Identity, Met};
-use super::{AuditError, Scope};
+use super::scope::{AuditError, Scope};
 
 /// Messages in one page.
 const PAGE_MESSAGES: usize = 5_000;
@@ -41,13 +41,11 @@ pub struct StoreAudit<'a> {
     /// Where records are looked up again, for their offsets.
     pub log: &'a dyn Log,
     pub store: &'a dyn Store,
-    /// What is looked at.
     pub scope: &'a Scope,
     /// The partitions of this pass, and whether nothing of their `sequenced-messages` was dropped.
     pub partitions: &'a HashMap<u32, bool>,
     /// What `sequenced-messages` holds of them.
     pub identities: &'a mut Identities,
-    /// What is found.
     pub findings: &'a mut Findings,
 }
 

@@ -19,7 +19,7 @@ use topics::scan::Scan;
 
 use super::findings::{Findings, Location};
 
-/// A message is appended behind the record it is made of, but maybe by a broker whose clock is behind.
+/// A message is appended after the record that it is made of, but maybe by a broker whose clock is behind.
 const CLOCKS_APART_MS_MAX: i64 = 60_000;
 
 /// What a client calls one message, hashed.
@@ -89,13 +89,13 @@ impl Origins {
         })
     }
 
-    /// Takes in what was said up to a time, with a margin for clocks.
+    /// Reads upstream up to a time, with a margin for clocks.
     pub async fn read_until(&mut self, time_ms: i64, findings: &mut Findings) -> Result<(), LogError> {
         while self.read_to_ms < time_ms.saturating_add(CLOCKS_APART_MS_MAX) {
             let Some(batch) = self.scan.next().await? else { return Ok(()) };
             for record in batch.records {
                 self.read_to_ms = self.read_to_ms.max(record.time_ms);
-                // Other bytes were never acknowledged to anybody.
+                // Other bytes were never acknowledged.
                 if let Ok(said) = Upstream::decode(&record.value) {
                     self.said(&said, record.offset, record.time_ms, findings);
                 }
@@ -124,7 +124,7 @@ impl Origins {
         self.window.insert(key, time_ms);
         self.window_order.push_back((time_ms, key));
         let first_ms = *self.first_ms.get_or_insert(time_ms);
-        // Near the start of what is kept it may be a repeat of what is not.
+        // Near the oldest record it may be a repeat of a record that was dropped.
         let judged = self.whole || time_ms - first_ms > self.window_ms;
         self.waiting.entry(key).or_default().push_back(Waiting { offset, judged });
     }
@@ -144,7 +144,7 @@ impl Origins {
             Some(origin) => {
                 self.first_matched.get_or_insert(origin.offset);
             }
-            // What it was made of may have been dropped, until a first one was found.
+            // Its record of upstream may have been dropped, as long as no match was found.
             None if !self.whole && self.first_matched.is_none() => {}
             None => {
                 if let Some(made) = self.made.get(&key) {
@@ -208,7 +208,7 @@ impl Origins {
     }
 }
 
-/// What dedupe has passed on and id-assign has not taken up.
+/// What dedupe has output and id-assign has not read.
 async fn between_the_stages(log: &dyn Log, partition: u32, id_assign: Option<u64>) -> Result<HashSet<Key>, LogError> {
     let topic = &ACCEPTED.spec;
     let end = log.bounds(topic, partition).await?.end;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::commands::CommandError;
+use crate::commands::error::CommandError;
 use crate::config::{Config, LogKind};
 
 /// Which installation.
@@ -27,9 +27,6 @@ pub struct LogArgs {
 
 impl LogArgs {
     /// The configuration, with what was said on the command line.
-    ///
-    /// # Errors
-    /// [`crate::config::ConfigError`], or arguments that contradict each other.
     pub fn config(&self) -> Result<Config, CommandError> {
         let mut loaded = Config::load(self.config.as_deref())?;
         let kind = match (self.log, &self.brokers) {
@@ -45,17 +42,11 @@ impl LogArgs {
 }
 
 /// A pause between two looks: a [`length_of_time`], but not none.
-///
-/// # Errors
-/// What it may be.
 pub fn pause(text: &str) -> Result<Duration, String> {
     length_of_time(text).and_then(|pause| if pause.is_zero() { Err("it is 1s at least".into()) } else { Ok(pause) })
 }
 
 /// `90s`, `30m`, `2h`, `7d`.
-///
-/// # Errors
-/// What it may be.
 pub fn length_of_time(text: &str) -> Result<Duration, String> {
     let read = || {
         let unit_seconds = match text.chars().last()? {

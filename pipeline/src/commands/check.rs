@@ -1,4 +1,4 @@
-//! `gochat check`: the auditor, once or for ever.
+//! `gochat check`: the auditor, once or forever.
 
 use std::collections::HashSet;
 use std::process::ExitCode;
@@ -13,11 +13,14 @@ use topics::clock::Clock;
 use topics::log::Log;
 
 use super::args::{LogArgs, length_of_time, pause};
-use super::{CommandError, explained, output, stop_signal};
+use super::error::{CommandError, explained};
+use super::output;
 use crate::audit::{Findings, IDENTITIES_MAX, Scope, audit};
 use crate::config::{Address, Config};
+use crate::listen::listen;
 use crate::log::OpenLog;
-use crate::{process, store, telemetry};
+use crate::stop::stop_signal;
+use crate::{store, telemetry};
 
 /// Examples of `gochat check --help`.
 pub const CHECK_EXAMPLES: &str = "Examples:
@@ -28,7 +31,7 @@ pub const CHECK_EXAMPLES: &str = "Examples:
 
 Exit code: 0 everything that was looked at holds, 1 something is broken, 2 it could not be looked at.";
 
-/// Violations that a check for ever remembers, so as to tell each once.
+/// Violations that `--follow` remembers, so as to print each once.
 const TOLD_MAX: usize = 10_000;
 
 /// Arguments of `check`.
@@ -74,7 +77,7 @@ pub enum Outcome {
     Broken,
 }
 
-/// The exit code of an outcome; an error is told, and is 2.
+/// The exit code of an outcome; an error is printed, and is 2.
 pub fn exit_code(outcome: Result<Outcome, CommandError>) -> ExitCode {
     match outcome {
         Ok(Outcome::Holds) => ExitCode::SUCCESS,
@@ -88,9 +91,6 @@ pub fn exit_code(outcome: Result<Outcome, CommandError>) -> ExitCode {
 }
 
 /// Looks, and says what was found.
-///
-/// # Errors
-/// When the topics or the store can't be looked at.
 pub async fn check(args: CheckArgs) -> Result<Outcome, CommandError> {
     telemetry::start_tool_logs();
     let config = args.log.config()?;
@@ -118,7 +118,7 @@ async fn look(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArg
     Ok(audit(log, store, &scope, |what| output::note(format_args!("looking at {what} …"))).await?)
 }
 
-/// What is judged by.
+/// By what the findings are judged.
 struct Limits {
     dedupe_memory: Duration,
     lag_records_max: u64,
@@ -126,7 +126,7 @@ struct Limits {
 }
 
 impl Limits {
-    /// The window is that of this log, whose clients were told of it, whatever is configured here.
+    /// The window is that of the log, not of this configuration: clients were told the log's.
     fn of(config: &Config, open: &OpenLog, args: &CheckArgs) -> Self {
         let lag_records_max = args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2));
         let dedupe_memory = open.dedupe_memory(config);
@@ -147,9 +147,6 @@ impl Limits {
 }
 
 /// Prints findings for people, or as JSON.
-///
-/// # Errors
-/// When nobody reads them.
 pub fn print(findings: &Findings, json: bool) -> Result<(), CommandError> {
     if json {
         return Ok(output::line(serde_json::to_string_pretty(&findings.to_json())?)?);
@@ -181,13 +178,13 @@ pub fn print(findings: &Findings, json: bool) -> Result<(), CommandError> {
     Ok(())
 }
 
-/// Looks for ever at what came of late. A look that fails is told, and tried again.
+/// Audits recent records again and again. A failed audit is reported, and tried again.
 async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArgs) -> Result<Outcome, CommandError> {
     const SINCE: Duration = Duration::from_secs(3_600);
     let serving = match &args.metrics {
         Some(address) => {
-            let listener = process::listen(address, "--metrics").await?;
-            output::note(format_args!("metrics at http://{}/metrics", listener.local_addr()?));
+            let (listener, at) = listen(address, "--metrics").await?;
+            output::note(format_args!("metrics at http://{at}/metrics"));
             Some((listener, telemetry::start_metrics()?))
         }
         None => None,

@@ -2,27 +2,24 @@
 
 pub mod args;
 pub mod check;
+mod error;
 pub mod output;
 pub mod rebuild;
 pub mod rebuild_cache;
-mod stop;
 pub mod topics;
 
 use std::process::ExitCode;
 
-use clap::{CommandFactory, ValueEnum};
-use schemas::causes::causes;
+use clap::CommandFactory;
 use tokio::time::Instant;
 
+pub use self::error::{CommandError, explained};
 use self::rebuild::RebuildCommand;
-pub use self::stop::stop_signal;
-use crate::cli::{Cli, Command, CompletionsArgs, Role, RunArgs};
+use crate::cli::{Cli, Command, CompletionsArgs, RunArgs};
 use crate::config::{Config, LogKind};
 use crate::log_lines::Flush;
+use crate::role::Role;
 use crate::{process, telemetry};
-
-/// What went wrong, with its causes.
-pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
 
 /// Does what the command line asks for.
 ///
@@ -51,7 +48,7 @@ pub fn execute(cli: Cli) -> Result<ExitCode, CommandError> {
     }
 }
 
-/// Prints what the command line itself answers with: help, the version, or what is wrong with it.
+/// Prints clap's own answer: help, the version, or what is wrong with the command line.
 pub fn answer(told: &clap::Error) -> ExitCode {
     match told.print() {
         Ok(()) => ExitCode::from(u8::try_from(told.exit_code()).unwrap_or(u8::MAX)),
@@ -61,11 +58,6 @@ pub fn answer(told: &clap::Error) -> ExitCode {
             ExitCode::FAILURE
         }
     }
-}
-
-/// An error and its causes on one line, each once, as the user is told: by every command, and by a start that fails.
-pub fn explained(error: &CommandError) -> String {
-    format!("gochat: {}", causes(&**error))
 }
 
 fn completions(args: &CompletionsArgs) -> Result<(), CommandError> {
@@ -89,10 +81,10 @@ async fn run(args: RunArgs, started: Instant, log: &mut Option<Flush>) -> Result
     Ok(process::run(config, &roles, started).await?)
 }
 
-/// What runs here; refused when it could get in the way of other processes.
+/// The roles of this process; refused when they could collide with another process.
 fn roles(config: &Config, named: &[Role], instance: Option<u16>, slot: Option<u32>) -> Result<Vec<Role>, CommandError> {
     if named.is_empty() {
-        return Ok(Role::value_variants().to_vec());
+        return Ok(Role::all().collect());
     }
     match config.log.kind {
         LogKind::Embedded => {

@@ -1,13 +1,13 @@
 //! What commands write: results to stdout, as lines and tables, and notes to stderr. A reader of the results
-//! that goes away (`| head`) ends the command without a word; see [`is_gone`].
+//! that goes away (`| head`) ends the command silently; see [`is_gone`].
 
 use std::io::{self, Write};
 
 use schemas::time::rfc3339;
 
-use super::CommandError;
+use super::error::CommandError;
 
-/// The exit code of a command whose reader has gone: what shells tell of a program that SIGPIPE has ended.
+/// The exit code of a command whose reader has gone: what shells report for a program that SIGPIPE has ended.
 pub const GONE: u8 = 128 + 13;
 
 /// A result that could not be written.
@@ -16,14 +16,11 @@ pub const GONE: u8 = 128 + 13;
 pub struct OutputError(#[from] io::Error);
 
 /// Writes a line to stdout.
-///
-/// # Errors
-/// When nobody reads it any more, or it has no room.
 pub fn line(text: impl std::fmt::Display) -> Result<(), OutputError> {
     Ok(writeln!(io::stdout().lock(), "{text}")?)
 }
 
-/// Writes a line to stderr, for whom it may concern: where nobody reads it, nothing is lost.
+/// Writes a line to stderr, and ignores that nobody may read it.
 pub fn note(text: impl std::fmt::Display) {
     let _ = writeln!(io::stderr().lock(), "{text}");
 }

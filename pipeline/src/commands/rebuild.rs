@@ -1,8 +1,8 @@
-//! `gochat rebuild`: makes views of the log anew from what the log holds.
+//! `gochat rebuild`: rebuilds views of the log from its records.
 //!
-//! Messages are written to the store as persist does it: what is there already is left as it is, so that
-//! it may run beside a running process, and again. How far it is stands in a file beside the data, so that
-//! a run that was stopped goes on; at the end the auditor compares both.
+//! It writes messages to the store as persist does, and leaves those that are there as they are: it can run beside a
+//! running process, and again. A file beside the data holds its progress, so that a run that was stopped can continue.
+//! At the end the auditor compares both.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -23,14 +23,16 @@ use topics::scan::Scan;
 
 use super::args::LogArgs;
 use super::check::{Outcome, print};
+use super::error::CommandError;
+use super::output;
 use super::rebuild_cache::RebuildCacheArgs;
-use super::{CommandError, output, stop_signal};
 use crate::absent::Absent;
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
 use crate::log::OpenLog;
+use crate::stop::stop_signal;
 use crate::{pairing, store, telemetry};
 
-/// What to make anew.
+/// What to rebuild.
 #[derive(Debug, Subcommand)]
 pub enum RebuildCommand {
     /// The messages in the store, from sequenced-messages as far as it reaches back.
@@ -67,17 +69,14 @@ pub struct RebuildStoreArgs {
 
 /// Records in one transaction of the store.
 const BATCH_RECORDS_MAX: usize = 4_000;
-/// How often it is said how far it is.
+/// Time between two lines of progress.
 const PROGRESS_EVERY: Duration = Duration::from_secs(2);
 
-/// Makes the messages in the store anew.
-///
-/// # Errors
-/// When the log can't be read, or the store not be written.
+/// Rebuilds the messages in the store.
 pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     telemetry::start_tool_logs();
     let mut config = args.log.config()?;
-    // Whoever started it sits before it, and can start it again.
+    // A person is waiting for it, and can start it again.
     config.repo.store.wait_seconds = 0;
     let open = OpenLog::attach(&config).await?;
     if !config.data_dir.is_dir() {
@@ -132,7 +131,7 @@ struct Rebuild<'a> {
     store: &'a dyn Store,
     checkpoint: Checkpoint,
     written: u64,
-    /// Conversations whose first message that is kept is not their first.
+    /// Conversations whose first message is no longer in the log.
     cut: u64,
     reported: Instant,
 }
@@ -187,13 +186,13 @@ impl Rebuild<'_> {
     }
 }
 
-/// The messages of records that are stored; other bytes were set aside by persist, too.
+/// The messages that persist stores. Bytes that are no record are skipped: persist sets them aside too.
 fn stored(records: &[Incoming]) -> Vec<Sequenced> {
     let messages = records.iter().filter_map(|record| Sequenced::decode(&record.value).ok());
     messages.filter(|message| message.kind.rules().stored).collect()
 }
 
-/// How far a run is, in a file beside the data.
+/// The progress of a run, in a file beside the data.
 #[derive(Debug)]
 struct Checkpoint {
     path: PathBuf,
@@ -213,7 +212,7 @@ impl Checkpoint {
             Ok(bytes) => {
                 let saved: Saved = serde_json::from_slice(&bytes)
                     .map_err(|e| format!("{} is damaged ({e}): remove it, or use --from-start", path.display()))?;
-                output::note("going on where a former run was stopped; --from-start begins anew");
+                output::note("continuing where a former run was stopped; --from-start starts over");
                 saved.positions
             }
             Err(e) if e.kind() == io::ErrorKind::NotFound => BTreeMap::new(),

@@ -13,8 +13,10 @@ use stages::repo::cache::{Cache, CacheKind, Lifetimes};
 use stages::repo::store::Store;
 use tokio::time::Instant;
 
-use crate::commands::{CommandError, output, stop_signal};
+use crate::commands::error::CommandError;
+use crate::commands::output;
 use crate::config::Config;
+use crate::stop::stop_signal;
 use crate::{store, telemetry};
 
 /// Arguments of `rebuild cache`.
@@ -30,15 +32,12 @@ pub struct RebuildCacheArgs {
 
 /// Messages that are read and kept at once.
 const PAGE_MESSAGES: usize = 2_000;
-/// Nobody waits for a page here.
+/// A rebuild may wait longer for a page than a user.
 const CALL_TIMEOUT_MS: u64 = 10_000;
 /// Time between two lines of progress.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Removes what the cache holds, then keeps the newest messages of every conversation.
-///
-/// # Errors
-/// When the cache is not on Redis, or it or the store does not answer; running it again starts over.
 pub async fn rebuild_cache(args: RebuildCacheArgs) -> Result<(), CommandError> {
     telemetry::start_tool_logs();
     let mut loaded = Config::load(args.config.as_deref())?;

@@ -22,9 +22,6 @@ pub struct InvalidAddress(String);
 
 impl Address {
     /// The addresses that the host has at this moment.
-    ///
-    /// # Errors
-    /// When its name does not resolve.
     pub async fn resolve(&self) -> io::Result<Vec<SocketAddr>> {
         let found: Vec<_> = tokio::net::lookup_host((self.host.as_str(), self.port)).await?.collect();
         if found.is_empty() { Err(io::Error::other("the name has no address")) } else { Ok(found) }

@@ -1,5 +1,4 @@
-//! The judgement of the whole configuration: each section by the crate that it belongs to, then what must fit
-//! together across sections.
+//! Checks the whole configuration: each section by its own crate, then what must fit together across sections.
 
 use schemas::setting::{Misfit, Section};
 use schemas::snowflake::INSTANCES;
@@ -14,14 +13,11 @@ const PARTITIONS_MAX: u32 = 1_024;
 /// Bytes of a batch whose outputs, with changelogs and recipients, the embedded log takes in one commit.
 const EMBEDDED_BATCH_BYTES_MAX: usize = CALL_BYTES_MAX / 4;
 
-/// A gateway is taken for dead after three heartbeats that did not come.
+/// A gateway counts as dead after three missed heartbeats.
 const _: () = assert!(3 * gateway::HEARTBEAT_EVERY.as_millis() <= SLOT_SILENT_MS_MAX.cast_unsigned() as u128);
 
 impl Config {
-    /// Judges the values.
-    ///
-    /// # Errors
-    /// [`Misfit`] for the first that can't be used.
+    /// Checks the values.
     pub fn check(&self) -> Result<(), Misfit> {
         let all = Section("");
         all.within("instance", self.instance, 0..=INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
@@ -36,7 +32,7 @@ impl Config {
         Section("gateway").within("slot", self.gateway.slot, 0..=self.log.gateway_slots - 1).map_err(|misfit| {
             Misfit { allowed: format!("below log.gateway_slots, which is {}", self.log.gateway_slots), ..misfit }
         })?;
-        // The inner time limit ends first: nobody works on what nobody waits for.
+        // The inner time limit is shorter than the outer one.
         let request = ("repo.limits.request_timeout_ms", self.repo.limits.request_timeout_ms);
         let read = ("repo.guard.read_timeout_ms", self.repo.guard.read_timeout_ms);
         let write = ("repo.guard.write_timeout_ms", self.repo.guard.write_timeout_ms);

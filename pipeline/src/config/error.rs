@@ -8,13 +8,9 @@ use schemas::setting::Misfit;
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Origin {
-    /// Nobody has set it.
     Default,
-    /// The configuration file.
     File(PathBuf),
-    /// A variable of the environment.
     Variable(String),
-    /// An option of the command line.
     Option(&'static str),
 }
 
@@ -32,69 +28,37 @@ impl fmt::Display for Origin {
 /// A configuration that can't be used.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// The file is not there.
     #[error("there is no configuration file {}: leave --config out to run with the defaults", path.display())]
-    Missing {
-        /// Its path.
-        path: PathBuf,
-    },
-    /// The file can't be read.
+    Missing { path: PathBuf },
     #[error("the configuration file {} can't be read", path.display())]
     Unreadable {
-        /// Its path.
         path: PathBuf,
-        /// What the system says.
         #[source]
         source: std::io::Error,
     },
-    /// The file is not TOML.
     #[error("{} line {line}{}: {reason}", path.display(), key.as_ref().map(|key| format!(", {key}")).unwrap_or_default())]
     Toml {
-        /// Its path.
         path: PathBuf,
-        /// Where it ends to be TOML, from 1.
+        /// The line of the error, from 1.
         line: usize,
         /// What is set in that line, if something is.
         key: Option<String>,
-        /// Why.
         reason: String,
     },
-    /// The file has a key that does not exist.
     #[error("{} sets {key}, which is no setting: the nearest one is {nearest}", path.display())]
-    UnknownKey {
-        /// The file.
-        path: PathBuf,
-        /// The key, with its sections.
-        key: String,
-        /// One that exists.
-        nearest: String,
-    },
-    /// A variable looks like a setting and is none.
+    UnknownKey { path: PathBuf, key: String, nearest: String },
     #[error("the variable {name} is no setting: the nearest one is {nearest}")]
-    UnknownVariable {
-        /// Its name.
-        name: String,
-        /// One that exists.
-        nearest: String,
-    },
+    UnknownVariable { name: String, nearest: String },
     /// A value is not of the kind that the setting has.
     #[error("{key} is {value} ({origin}): {reason}")]
     Form {
-        /// The key, with its sections.
         key: String,
-        /// What it is, without secrets.
+        /// Without secrets.
         value: String,
-        /// Where it comes from.
         origin: Origin,
         /// What it must be.
         reason: String,
     },
-    /// A value can't be used, by itself or beside another.
     #[error("{} is {} ({origin}); it must be {}", misfit.key, misfit.value, misfit.allowed)]
-    Misfit {
-        /// Which, and what it may be.
-        misfit: Misfit,
-        /// Where it comes from.
-        origin: Origin,
-    },
+    Misfit { misfit: Misfit, origin: Origin },
 }

@@ -7,7 +7,7 @@ use super::Config;
 use super::error::{ConfigError, Origin};
 use super::layers::{Layers, Origins};
 
-/// A configuration that was read and is not judged yet.
+/// A configuration that was read and is not checked yet.
 #[derive(Debug)]
 pub struct Loaded {
     config: Config,
@@ -24,9 +24,6 @@ impl Config {
     }
 
     /// The same with this environment.
-    ///
-    /// # Errors
-    /// [`ConfigError`].
     pub fn load_with(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (OsString, OsString)>,

@@ -8,7 +8,8 @@ mod address;
 mod check;
 mod error;
 mod layers;
-mod load;
+pub mod load;
+mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -22,9 +23,8 @@ use topics::catalogue::{DEDUPE_WINDOW_DEFAULT, Layout};
 
 pub use self::address::{Address, InvalidAddress};
 pub use self::error::{ConfigError, Origin};
-pub use self::load::Loaded;
+pub use self::store::StoreSection;
 use crate::runner::RunnerConfig;
-use crate::store::StoreSection;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -266,7 +266,7 @@ impl Config {
         self.grace() / 3
     }
 
-    /// Where this process finds the repo when it is another's.
+    /// Where this process finds the repo of another process.
     pub fn repo_address(&self) -> &Address {
         self.repo.address.as_ref().unwrap_or(&self.repo.listen)
     }

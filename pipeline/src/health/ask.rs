@@ -1,5 +1,5 @@
-//! Asks what a process depends on how it is, once a second, and tells in one line of the log when it goes away, where
-//! it is and why; and in one when it is back. Whoever uses it meanwhile fails, waits or tries again in silence.
+//! Probes each dependency of a process once a second. Logs one line when it goes down, with its address and the cause,
+//! and one when it is back. Its callers meanwhile fail, wait or retry without logging.
 
 use std::collections::BTreeMap;
 use std::error::Error;
@@ -24,15 +24,15 @@ use schemas::causes::{cause, causes};
 
 /// How often each is asked.
 const ASK_EVERY: Duration = Duration::from_secs(1);
-/// How long an answer is waited for. Log, store and cache give up before, and say why.
+/// How long a probe may take. Log, store and cache give up earlier, and say why.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(4);
 /// Why a group has failed.
 const NO_PROCESS: &str = "no process runs it";
-/// How long a group may be without a member before that is told: at a start, and after the brokers were away, to join
+/// How long a group may be without a member before that is logged: at a start, and after the brokers were down, joining
 /// takes some seconds.
 const STAGES_COME_WITHIN: Duration = Duration::from_secs(15);
 
-/// Asks one component for ever. `address` says where it is.
+/// Probes one component forever.
 pub async fn component<F: Future<Output = State>>(
     health: Health,
     component: &'static str,
@@ -54,7 +54,7 @@ fn tell(health: &Health, component: &'static str, address: &str, state: State) {
     match (state, change.after_ms) {
         (State::Failed(cause), _) => tracing::warn!(component, address, cause, "{component} does not work"),
         (State::Degraded(cause), _) => {
-            tracing::warn!(component, address, cause, "{component} is missing: it costs speed alone")
+            tracing::warn!(component, address, cause, "{component} is down: this costs speed only")
         }
         (State::Ready, Some(away_ms)) => tracing::info!(component, address, away_ms, "{component} works again"),
         (State::Ready, None) => {}
@@ -62,12 +62,12 @@ fn tell(health: &Health, component: &'static str, address: &str, state: State) {
 }
 
 /// Whether the log answers, and takes what it is given.
-pub async fn log(log: &dyn Log) -> State {
+pub async fn log(log: Arc<dyn Log>) -> State {
     failed_unless(log.probe().await)
 }
 
-/// Whether the store can be read and written; tells `serving`, too.
-pub async fn store(store: &dyn Probe, serving: &watch::Sender<bool>) -> State {
+/// Whether the store can be read and written; tells the sender, too.
+pub async fn store((store, serving): (Arc<dyn Probe>, Arc<watch::Sender<bool>>)) -> State {
     let answer = timeout(ANSWER_TIME_MAX, store.probe()).await;
     let works = matches!(answer, Ok(Ok(())));
     serving.send_if_modified(|serving| std::mem::replace(serving, works) != works);
@@ -78,14 +78,14 @@ pub async fn store(store: &dyn Probe, serving: &watch::Sender<bool>) -> State {
 }
 
 /// Whether the copies of the store can be read.
-pub async fn replicas(store: &dyn Probe) -> State {
+pub async fn replicas(store: Arc<dyn Probe>) -> State {
     let away = store.probe_replicas().await;
     let reasons: Vec<_> = away.iter().map(|error| causes(error)).collect();
     if reasons.is_empty() { State::Ready } else { State::Degraded(reasons.join("; ")) }
 }
 
 /// Whether the cache answers.
-pub async fn cache(cache: &dyn Cache) -> State {
+pub async fn cache(cache: Arc<dyn Cache>) -> State {
     match cache.probe().await {
         Ok(()) => State::Ready,
         Err(error) => State::Degraded(cause(&error)),
@@ -103,12 +103,12 @@ pub async fn repo(channel: Channel) -> State {
 }
 
 /// Whether the gateway holds its slot.
-pub fn slot(lost: &CancellationToken) -> State {
+pub async fn slot(lost: CancellationToken) -> State {
     if lost.is_cancelled() { State::Failed("the lease of the gateway's slot was lost".into()) } else { State::Ready }
 }
 
 /// Whether messages are taken: not while too many wait before the store.
-pub fn backlog(backlog: &Backlog) -> State {
+pub async fn backlog(backlog: Arc<Backlog>) -> State {
     match backlog.records() {
         (records, max) if records > max => {
             State::Failed(format!("{records} records wait before the store, more than {max}: what is sent is refused"))
@@ -124,7 +124,7 @@ fn failed_unless<E: Error + 'static>(answer: Result<(), E>) -> State {
     }
 }
 
-/// Asks for ever whether each group has a member somewhere.
+/// Asks forever whether each group has a member in some process.
 pub async fn groups(
     health: Health,
     log: Arc<dyn Log>,
@@ -136,7 +136,7 @@ pub async fn groups(
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        // While the log does not answer, what was known last stays.
+        // While the log does not answer, the last known state stays.
         let Ok(Ok(members)) = timeout(ANSWER_TIME_MAX, log.members(&groups)).await else { continue };
         for (&(group, _), count) in groups.iter().zip(members) {
             if count > 0 {

@@ -1,7 +1,7 @@
-//! How each component of a process is: its own parts, as the supervisor tells, and what it depends on, as
-//! [`watch`] finds out. Whoever asks for the health reads what is known; nobody is asked because of it.
+//! The state of each component of a process: its own parts, as the supervisor reports, and its dependencies, as
+//! [`watch`] finds out. A health request reads what is known and asks nobody.
 
-mod ask;
+pub mod ask;
 pub mod watch;
 
 use std::collections::BTreeMap;
@@ -12,11 +12,11 @@ use schemas::time::rfc3339;
 use serde::Serialize;
 use topics::clock::Clock;
 
-/// How a component is.
+/// The state of a component.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum State {
     Ready,
-    /// It costs speed, and nothing else; and why.
+    /// It is down, which costs speed only; and why.
     Degraded(String),
     /// Clients can't be served; and why.
     Failed(String),
@@ -39,10 +39,10 @@ impl State {
     }
 }
 
-/// A component that is in another state than before.
+/// A component has changed its state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Change {
-    /// For how long it was as it was, in ms. `None`: nothing was known of it.
+    /// How long the former state lasted, in ms. `None`: there was none.
     pub after_ms: Option<i64>,
 }
 
@@ -57,7 +57,7 @@ pub struct Health {
 struct Component {
     state: State,
     since_ms: i64,
-    /// What is unknown has failed for now.
+    /// Until the first answer the state is failed.
     known: bool,
 }
 
@@ -73,19 +73,19 @@ struct Line<'a> {
 }
 
 impl Health {
-    /// Without components yet; the clock tells since when each is as it is.
+    /// Without components yet; the clock dates each change.
     pub fn new(clock: Clock) -> Self {
         Self { clock, components: Arc::default() }
     }
 
-    /// A component of which nothing is known yet, and why.
+    /// A component without a first answer yet, and why.
     pub fn expect(&self, component: &'static str, why: &str) {
         let (state, since_ms) = (State::Failed(why.to_owned()), self.clock.now_ms());
         let unknown = Component { state: state.clone(), since_ms, known: false };
         self.components().entry(component).or_insert(unknown).state = state;
     }
 
-    /// A component is in this state. Says so when it is another one than before, whatever the reasons.
+    /// Sets the state of a component. Returns the change when its kind is another one than before.
     pub fn set(&self, component: &'static str, state: State) -> Option<Change> {
         let now = self.clock.now_ms();
         let mut components = self.components();

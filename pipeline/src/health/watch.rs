@@ -1,109 +1,54 @@
-//! What a process watches: what it depends on, and, where clients come in, the stages of the whole installation.
+//! What a process watches: each component is asked in a loop of its own.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use futures::FutureExt;
 use futures::future::{BoxFuture, join_all};
-use stages::repo::cache::Cache;
-use stages::repo::store::Probe;
-use tokio::sync::watch;
 use tokio::time::{sleep, timeout};
-use tokio_util::sync::CancellationToken;
-use tonic::transport::Channel;
-use topics::backlog::Backlog;
 use topics::catalogue::TopicSpec;
 use topics::log::Log;
 
-use super::{Health, ask};
+use super::{Health, State, ask};
 
-/// Something watched, and its address, as operators know it.
-pub struct At<T>(pub T, pub String);
-
-/// A store, and who is told whether it works.
-pub type ToldStore = (Arc<dyn Probe>, watch::Sender<bool>);
+/// Consumer groups, each with the topic that it reads.
+pub type Groups = Vec<(&'static str, &'static TopicSpec)>;
 
 /// All that a process watches.
-pub struct Watched {
-    pub log: At<Arc<dyn Log>>,
-    /// The store, and who is told whether it works.
-    pub store: Option<At<ToldStore>>,
-    /// The copies of the store.
-    pub replicas: Option<At<Arc<dyn Probe>>>,
-    /// The cache, where it is a service.
-    pub cache: Option<At<Arc<dyn Cache>>>,
-    /// The repo, as its callers reach it.
-    pub repo: Option<At<Channel>>,
-    /// Cancelled when the lease of the gateway's slot is lost.
-    pub slot_lost: Option<CancellationToken>,
-    /// How far the chain is behind.
-    pub backlog: Option<Arc<Backlog>>,
-    /// The groups that must have a member somewhere, each with the topic that it reads.
-    pub groups: Vec<(&'static str, &'static TopicSpec)>,
+pub struct Watch {
+    health: Health,
+    all: Vec<BoxFuture<'static, ()>>,
 }
 
-const LOG: &str = "log";
-const STORE: &str = "store";
-const REPLICAS: &str = "replicas";
-const CACHE: &str = "cache";
-const REPO: &str = "repo";
-const SLOT: &str = "slot";
-const CHAIN_LAG: &str = "chain-lag";
+impl Watch {
+    /// Without components yet; answers go to `health`.
+    pub fn new(health: Health) -> Self {
+        Self { health, all: Vec::new() }
+    }
 
-impl Watched {
-    /// Watches for ever. What is watched is expected from this call on, before anything is known of it.
-    pub fn watch(self, health: &Health) -> impl Future<Output = ()> + Send + 'static + use<> {
-        let Self { log: At(log, log_address), store, replicas, cache, repo, slot_lost, backlog, groups } = self;
-        let mut all: Vec<BoxFuture<'static, ()>> = Vec::new();
-        let mut component = |name, address, ask: Ask| {
-            health.expect(name, "not asked yet");
-            all.push(ask::component(health.clone(), name, address, ask).boxed());
-        };
-        let asked = log.clone();
-        component(LOG, log_address.clone(), ask_of(asked, |log| async move { ask::log(&*log).await }));
-        if let Some(At((store, serving), address)) = store {
-            let asked = (store, Arc::new(serving));
-            component(
-                STORE,
-                address,
-                ask_of(asked, |(store, serving)| async move { ask::store(&*store, &serving).await }),
-            );
-        }
-        if let Some(At(store, address)) = replicas {
-            component(REPLICAS, address, ask_of(store, |store| async move { ask::replicas(&*store).await }));
-        }
-        if let Some(At(cache, address)) = cache {
-            component(CACHE, address, ask_of(cache, |cache| async move { ask::cache(&*cache).await }));
-        }
-        if let Some(At(channel, address)) = repo {
-            component(REPO, address, ask_of(channel, ask::repo));
-        }
-        if let Some(lost) = slot_lost {
-            component(SLOT, log_address.clone(), ask_of(lost, |lost| async move { ask::slot(&lost) }));
-        }
-        if let Some(backlog) = backlog {
-            let ask = ask_of(backlog, |backlog| async move { ask::backlog(&backlog) });
-            component(CHAIN_LAG, log_address.clone(), ask);
-        }
-        groups.iter().for_each(|(group, _)| health.expect(group, "not asked yet"));
-        if !groups.is_empty() {
-            all.push(ask::groups(health.clone(), log, log_address, groups).boxed());
-        }
-        join_all(all).map(drop)
+    /// A component at this address, as operators know it. It is expected from now on, before its first answer.
+    pub fn component<T, F>(&mut self, name: &'static str, address: String, asked: T, ask: fn(T) -> F)
+    where
+        T: Clone + Send + 'static,
+        F: Future<Output = State> + Send + 'static,
+    {
+        self.health.expect(name, "not asked yet");
+        self.all.push(ask::component(self.health.clone(), name, address, move || ask(asked.clone())).boxed());
+    }
+
+    /// The groups that must have a member in some process.
+    pub fn groups(&mut self, log: Arc<dyn Log>, address: String, groups: Groups) {
+        groups.iter().for_each(|(group, _)| self.health.expect(group, "not asked yet"));
+        self.all.push(ask::groups(self.health.clone(), log, address, groups).boxed());
+    }
+
+    /// Watches forever.
+    pub async fn run(self) {
+        join_all(self.all).await;
     }
 }
 
-type Ask = Box<dyn FnMut() -> BoxFuture<'static, super::State> + Send>;
-
-fn ask_of<T, F>(asked: T, ask: impl Fn(T) -> F + Send + 'static) -> Ask
-where
-    T: Clone + Send + 'static,
-    F: Future<Output = super::State> + Send + 'static,
-{
-    Box::new(move || ask(asked.clone()).boxed())
-}
-
-/// Waits until each group has a member, where they are all in this process, and come at once.
+/// Waits until each group has a member, where all stages run in this process and start within a second.
 pub async fn stages_are_there(log: &dyn Log, groups: &[(&'static str, &'static TopicSpec)]) {
     const LOOK_EVERY: Duration = Duration::from_millis(2);
     const TIME_MAX: Duration = Duration::from_secs(1);
@@ -112,7 +57,7 @@ pub async fn stages_are_there(log: &dyn Log, groups: &[(&'static str, &'static T
             sleep(LOOK_EVERY).await;
         }
     };
-    // Those that do not come are told of later.
+    // The watch logs those that are still missing later.
     let _ = timeout(TIME_MAX, there).await;
 }
 

@@ -18,25 +18,13 @@ pub enum PairingError {
     },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The new id has no encoding.
     #[error("the log's id can't be written")]
     Encode(#[from] AvroError),
-    /// It was filled from another log.
     #[error(
-        "{store} belongs to another log: it was filled from log {filled_from}, and {log} is log {is}, made anew or of \
+        "{store} belongs to another log: it was filled from log {filled_from}, and {log} is log {is}, a new one or of \
          another installation. {remedy}"
     )]
-    Foreign {
-        store: String,
-        /// The id that it has noted.
-        filled_from: String,
-        log: String,
-        /// The log's id.
-        is: String,
-        /// What to do.
-        remedy: String,
-    },
-    /// The log does not know what it has.
+    Foreign { store: String, filled_from: String, log: String, is: String, remedy: String },
     #[error(
         "{store} is ahead of {log}: it has message {message} ({conversation} seq {seq}), and the log {knows}. The log was \
          removed, restored from an older copy, or is of another installation; going on would give that place to another \
@@ -50,10 +38,8 @@ pub enum PairingError {
         seq: Seq,
         /// What the log has of the conversation.
         knows: String,
-        /// What to do.
         remedy: String,
     },
-    /// It lacks what it had.
     #[error(
         "{store} does not have message {message} ({conversation} seq {seq}), which was stored before: it was removed, cut \
          short or restored from an older copy, or is another store. Users and groups are in a backup only; `gochat \
@@ -82,7 +68,7 @@ pub(super) fn remedy(config: &Config) -> String {
     };
     format!(
         "To keep the store, use the log that it belongs to: {log}. To keep the log, name the store that belongs to it in \
-         repo.store.url, or an empty one, and write the messages into it with `gochat rebuild store`. To begin anew, \
+         repo.store.url, or an empty one, and write the messages into it with `gochat rebuild store`. To start over, \
          empty both: {no_log}, and {no_store}"
     )
 }

@@ -1,11 +1,10 @@
-//! Whether log and store belong together: looked at when a process opens both, before it serves or persists.
+//! Whether log and store belong together: checked when a process opens both, before it serves or persists.
 //!
-//! Each is of use only with the other. A store beside a log that was removed, or beside another one, holds places in
-//! conversations that the log gives again; a store that lost what persist has passed is never filled again. Three looks
-//! tell, each at the end of what there is:
+//! Each is of use only with the other. Beside a new or another log, the store holds seqs that the log assigns again; a
+//! store that lost messages below persist's position is never filled again. Three checks, each at the newest records:
 //!
 //! - **The id.** A log has an id (topic `log-identity`), and a store the id of the log that it was filled from, whatever
-//!   they hold. Pairs that are older than the ids get one when the other looks find nothing.
+//!   they hold. Pairs that are older than the ids get one when the other checks find nothing.
 //! - **The store is not ahead.** Of its newest messages each is at most as far as the head of its conversation in
 //!   `conversation-heads`, which is compacted and never dropped. Id-assign commits a head before persist sees the message,
 //!   so this holds at any moment, whatever other processes do.
@@ -34,6 +33,7 @@ use topics::scan::Scan;
 
 pub use self::error::PairingError;
 use crate::config::Config;
+use crate::topology::{PERSIST, Row};
 
 /// The newest message is looked for among so many offsets below the position. The others may be records that are not
 /// stored, or marks of transactions.
@@ -75,9 +75,6 @@ pub async fn check(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<
 }
 
 /// The same for a store that is about to be filled from the log, and may lack everything. Changes neither.
-///
-/// # Errors
-/// [`PairingError::Foreign`], [`PairingError::Ahead`], and that of log and store.
 pub async fn check_for_rebuild(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<(), PairingError> {
     let pair = Pair { log, store, config };
     pair.ids().await?;
@@ -85,9 +82,6 @@ pub async fn check_for_rebuild(log: &dyn Log, store: &dyn Store, config: &Config
 }
 
 /// Notes in a store that was filled from the log which one it was, if the log has an id.
-///
-/// # Errors
-/// That of log and store.
 pub async fn note(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<(), PairingError> {
     match (Pair { log, store, config }).log_id().await? {
         Some(id) => Ok(store.set_log_id(&id).await?),
@@ -95,7 +89,6 @@ pub async fn note(log: &dyn Log, store: &dyn Store, config: &Config) -> Result<(
     }
 }
 
-/// A log and a store.
 struct Pair<'a> {
     log: &'a dyn Log,
     store: &'a dyn Store,
@@ -232,7 +225,7 @@ impl Pair<'_> {
 
     /// Whether the store has the newest message that persist has passed in each partition.
     async fn is_not_behind(&self) -> Result<(), PairingError> {
-        let positions = self.log.lag("persist", &SEQUENCED.spec).await.map_err(|source| self.log_error(source))?;
+        let positions = self.log.lag(PERSIST.name(), PERSIST.input()).await.map_err(|source| self.log_error(source))?;
         let looked_at = stream::iter(positions).map(|position| async move {
             let passed = newest_passed(self.log, &position).await.map_err(|source| self.log_error(source))?;
             let Some(newest) = passed else { return Ok(()) };

@@ -1,9 +1,9 @@
 //! Taking over a partition: restore the stage's state, then start at the committed position.
 //!
-//! The order matters where a log has transactions: the position was fetched before the changelog's
-//! end is looked up, so a former owner's last commit is either in both or in neither. The changelog
-//! tells the position as well: a cluster may lose or set back a group's position by itself, and what
-//! was read twice would be made twice.
+//! The order matters where a log has transactions: the committed position is fetched before the
+//! changelog's end is looked up, so a former owner's last commit is in both or in neither. The
+//! changelog records the position too: a cluster may lose a group's position or set it back, and
+//! records that are read twice would be output twice.
 
 use std::time::Duration;
 
@@ -12,14 +12,14 @@ use topics::catalogue::TopicSpec;
 use topics::headers::InputPosition;
 use topics::log::{Assigned, LogError, Member, StartAt};
 
-use super::wiring::Changelog;
-use super::{RunError, Task};
+use super::error::RunError;
+use super::task::{Task, log_error};
 
 /// How long one read of a changelog waits for transactions that are still open. It is then tried
 /// again; the log ends open transactions by itself.
 const RESTORE_WAIT: Duration = Duration::from_secs(1);
 
-/// What a changelog told.
+/// What was read from a changelog.
 #[derive(Debug, Clone, Copy, Default)]
 struct Restored {
     changes: usize,
@@ -29,39 +29,33 @@ struct Restored {
 
 impl<S: Stage> Task<'_, S> {
     pub(super) async fn take_over(&mut self, member: &mut dyn Member, assigned: Assigned) -> Result<(), RunError> {
-        let (stage, partition) = (self.stage.name(), assigned.partition);
-        let input = self.wiring.input;
-        let bounds = self.around.log.bounds(input, partition).await.map_err(|e| self.log_error(e))?;
-        let mut start = assigned.committed.unwrap_or(bounds.start);
+        let (partition, wiring) = (assigned.partition, self.wiring);
+        let input = wiring.input.spec;
+        let bounds = self.context.log.bounds(input, partition).await.map_err(log_error::<S>)?;
         self.stage.assigned(partition);
-        let wiring = self.wiring;
-        let restored = match &wiring.changelog {
-            Changelog::None => Restored::default(),
-            Changelog::Topics { topics, .. } => {
-                let mut all = Restored::default();
-                for changelog in topics {
-                    let one = self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
-                    let position = all.position.max(one.position);
-                    all = Restored { changes: all.changes + one.changes, position };
-                }
-                start = self.start_of(member, assigned, all).await?.unwrap_or(start);
-                all
-            }
-            Changelog::InputAhead(decode) => self.replay(input, partition, StartAt::Offset(start), decode).await?,
-        };
-        member.start(partition, start).await.map_err(|e| self.log_error(e))?;
-        tracing::debug!(stage, partition, offset = start, changes = restored.changes, "partition taken over");
+        let mut restored = Restored::default();
+        for changelog in &wiring.changelog.topics {
+            let one = self.replay(changelog.topic, partition, StartAt::Earliest, &changelog.decode).await?;
+            restored.changes += one.changes;
+            restored.position = restored.position.max(one.position);
+        }
+        let start = self.start_of(member, assigned, restored).await?.unwrap_or(bounds.start);
+        if let Some(decode) = &wiring.changelog.ahead {
+            restored.changes += self.replay(input, partition, StartAt::Offset(start), decode).await?.changes;
+        }
+        member.start(partition, start).await.map_err(log_error::<S>)?;
+        tracing::debug!(stage = S::NAME, partition, offset = start, changes = restored.changes, "partition taken over");
         Ok(())
     }
 
-    /// Where to go on with this state; `None`: at the start, there is none.
+    /// The position that this state belongs to; `None`: there is none, so start at the oldest record.
     async fn start_of(
         &mut self,
         member: &mut dyn Member,
         Assigned { partition, committed }: Assigned,
         restored: Restored,
     ) -> Result<Option<u64>, RunError> {
-        let (stage, group, topic) = (self.stage.name(), self.wiring.group, self.wiring.input.name);
+        let (stage, group, topic) = (S::NAME, self.wiring.group, self.wiring.input.spec.name);
         match restored.position {
             Some(position) if committed < Some(position) => {
                 tracing::warn!(
@@ -71,18 +65,18 @@ impl<S: Stage> Task<'_, S> {
                     partition,
                     committed,
                     position,
-                    "the group's position lies behind the stage's state: it goes on where its changelog ends"
+                    "the group's position is older than the stage's state: continuing where the changelog ends"
                 );
                 metrics::counter!("gochat_positions_set_back_total", "stage" => stage).increment(1);
                 Ok(Some(position))
             }
             None if committed.is_none() && restored.changes > 0 => {
                 // The position is lost, or this task was slow and the state is that of a new owner.
-                match member.committed(partition).await.map_err(|e| self.log_error(e))? {
+                match member.committed(partition).await.map_err(log_error::<S>)? {
                     None => Err(RunError::PositionLost { stage, group, topic, partition }),
                     Some(_) => {
-                        let (group, instance) = (group.to_owned(), self.around.instance.clone());
-                        Err(self.log_error(LogError::Fenced { group, instance }))
+                        let (group, instance) = (group.to_owned(), self.context.instance.clone());
+                        Err(log_error::<S>(LogError::Fenced { group, instance }))
                     }
                 }
             }
@@ -90,7 +84,7 @@ impl<S: Stage> Task<'_, S> {
         }
     }
 
-    /// Gives the stage what a topic's partition holds from `from` up to its present end.
+    /// Gives the stage what a partition holds in `[from, end)`, where `end` is its end when this begins.
     async fn replay(
         &mut self,
         topic: &'static TopicSpec,
@@ -98,25 +92,25 @@ impl<S: Stage> Task<'_, S> {
         from: StartAt,
         decode: impl Fn(&[u8]) -> Result<S::Change, schemas::avro::AvroError>,
     ) -> Result<Restored, RunError> {
-        let log = self.around.log.clone();
-        let end = log.bounds(topic, partition).await.map_err(|e| self.log_error(e))?.end;
-        let mut reader = log.read(topic, &[(partition, from)]).await.map_err(|e| self.log_error(e))?;
+        let log = self.context.log.clone();
+        let end = log.bounds(topic, partition).await.map_err(log_error::<S>)?.end;
+        let mut reader = log.read(topic, &[(partition, from)]).await.map_err(log_error::<S>)?;
         let mut restored = Restored::default();
         while reader.position(partition).is_some_and(|position| position < end) && !self.shutdown.is_cancelled() {
-            let Some(batch) = reader.next_within(RESTORE_WAIT).await.map_err(|e| self.log_error(e))? else {
+            let Some(batch) = reader.next_within(RESTORE_WAIT).await.map_err(log_error::<S>)? else {
                 continue;
             };
             let mut changes = Vec::with_capacity(batch.records.len());
             for record in batch.records.iter().filter(|record| record.offset < end) {
-                // A changelog may be shared with a stage of another input, of which it then tells nothing.
-                let position = InputPosition::of(&record.headers).filter(|at| at.topic == self.wiring.input.name);
+                // A changelog may be shared with a stage that reads another topic: its positions are not ours.
+                let position = InputPosition::of(&record.headers).filter(|at| at.topic == self.wiring.input.spec.name);
                 restored.position = restored.position.max(position.map(|at| at.offset));
                 match decode(&record.value) {
                     Ok(change) => changes.push(change),
-                    // In its own input a stage meets foreign bytes again, and then sets them aside.
-                    Err(_) if topic == self.wiring.input => {}
+                    // The input is read again, and such bytes are set aside then.
+                    Err(_) if topic == self.wiring.input.spec => {}
                     Err(source) => {
-                        let (stage, topic, offset) = (self.stage.name(), topic.name, record.offset);
+                        let (stage, topic, offset) = (S::NAME, topic.name, record.offset);
                         return Err(RunError::Changelog { stage, topic, partition, offset, source });
                     }
                 }

@@ -1,32 +1,31 @@
-//! One batch: decode, prepare, process, commit; again after a passing failure.
+//! One batch: decode, prepare, process, commit; retried after a transient failure.
 
 use std::borrow::Cow;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use rand::RngExt;
 use schemas::avro::AvroError;
 use schemas::causes::causes;
 use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 use topics::codec::Encoder;
 use topics::dead_letter::{Reason, dead_letter};
 use topics::headers::{Headers, InputPosition};
 use topics::log::{Class, Commit, Incoming, LogError, Member, PartitionBatch};
 use tracing::Instrument;
 
-use super::wiring::Changelog;
-use super::{RunError, RunnerConfig, Task};
+use super::context::back_off;
+use super::error::RunError;
+use super::task::Task;
 
-/// A batch that waits for so long is told of. Until then its tries are not: each task of a process would tell the same
-/// while the log, the store or the repo is away, which whoever watches them tells once.
+/// A batch that does not get through for this long is logged. Its earlier retries are not: the health watch logs once
+/// that the log, the store or the repo is down.
 const STUCK_AFTER: Duration = Duration::from_secs(120);
 
 /// Why one try at a batch failed.
 enum Failure {
     /// It may succeed later.
-    Passing(Box<dyn std::error::Error + Send + Sync>),
+    Transient(Box<dyn std::error::Error + Send + Sync>),
     Final(RunError),
 }
 
@@ -36,7 +35,7 @@ struct Decoded<T> {
     dead: Vec<Dead>,
 }
 
-/// A record that is none.
+/// Bytes that are no record.
 struct Dead {
     partition: u32,
     record: Incoming,
@@ -66,16 +65,16 @@ impl<S: Stage> Task<'_, S> {
     }
 
     async fn work_whole(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), RunError> {
-        let (stage, started) = (self.stage.name(), Instant::now());
+        let (stage, started) = (S::NAME, Instant::now());
         let records = records_of(batch);
         let span = tracing::info_span!("batch", stage, records, partitions = batch.len());
-        let mut wait = self.around.config.retry_wait_min;
+        let mut wait = self.context.config.retry_wait_min;
         let (mut tries, mut told) = (0_u32, false);
         while let Err(failure) = self.attempt(member, batch).instrument(span.clone()).await {
             self.stage.aborted();
             let error = match failure {
                 Failure::Final(e) => return Err(e),
-                Failure::Passing(e) => e,
+                Failure::Transient(e) => e,
             };
             tries += 1;
             metrics::counter!("gochat_stage_retries_total", "stage" => stage).increment(1);
@@ -85,7 +84,7 @@ impl<S: Stage> Task<'_, S> {
                 let waits_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
                 tracing::warn!(parent: &span, tries, waits_ms, error = %causes(error.as_ref()), "batch does not get through");
             }
-            back_off(&mut wait, &self.around.config, self.shutdown).await;
+            back_off(&mut wait, &self.context.config, self.shutdown).await;
             if self.shutdown.is_cancelled() {
                 return Ok(());
             }
@@ -101,15 +100,15 @@ impl<S: Stage> Task<'_, S> {
     }
 
     async fn attempt(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), Failure> {
-        let stage = self.stage.name();
+        let stage = S::NAME;
         let failed = |source: StageError| match source {
-            StageError::Retry { .. } => Failure::Passing(Box::new(source)),
+            StageError::Retry { .. } => Failure::Transient(Box::new(source)),
             StageError::Fatal { .. } => Failure::Final(RunError::Stage { stage, source }),
         };
         let Decoded { inputs, dead } = self.decode(batch);
         self.stage.prepare(&inputs).await.map_err(failed)?;
-        let now_ms = self.around.clock.now_ms();
-        // Instance ids are fixed by configuration, not leased: nothing ends them.
+        let now_ms = self.context.clock.now_ms();
+        // Instance ids come from the configuration and are not leased.
         let cx = Context { now_ms, ids_not_after_ms: None };
         let mut out = Outputs::default();
         self.stage.process(inputs, &mut out, &cx).map_err(failed)?;
@@ -119,18 +118,13 @@ impl<S: Stage> Task<'_, S> {
             .map_err(|source| Failure::Final(RunError::Encode { stage, source }))?;
         let positions = batch.iter().map(|part| (part.partition, part.next_offset)).collect();
         member.commit(Commit { outputs, positions }).await.map_err(|source| match source.class() {
-            Class::Retry | Class::Abort => Failure::Passing(Box::new(source)),
+            Class::Retry | Class::Abort => Failure::Transient(Box::new(source)),
             Class::Rebuild | Class::Fatal => Failure::Final(RunError::Log { stage, source }),
         })?;
         for dead in &dead {
-            let (topic, partition, offset) = (self.wiring.input.name, dead.partition, dead.record.offset);
-            tracing::error!(
-                topic,
-                partition,
-                offset,
-                error = causes(&dead.error),
-                "not a record: set aside as a dead letter"
-            );
+            let (topic, partition, offset) = (self.wiring.input.spec.name, dead.partition, dead.record.offset);
+            let error = causes(&dead.error);
+            tracing::error!(topic, partition, offset, error, "not a record: set aside as a dead letter");
             metrics::counter!("gochat_dead_letters_total", "topic" => topic).increment(1);
         }
         Ok(())
@@ -140,7 +134,7 @@ impl<S: Stage> Task<'_, S> {
         let mut decoded = Decoded { inputs: Vec::with_capacity(records_of(batch)), dead: vec![] };
         for part in batch {
             for record in &part.records {
-                match (self.wiring.decode)(&record.value) {
+                match (self.wiring.input.decode)(&record.value) {
                     Ok(value) => decoded.inputs.push(Input {
                         source: Source { partition: part.partition, offset: record.offset, time_ms: record.time_ms },
                         headers: record.headers.clone(),
@@ -160,29 +154,27 @@ impl<S: Stage> Task<'_, S> {
         now_ms: i64,
         dead: &[Dead],
     ) -> Result<Vec<topics::log::Outgoing>, AvroError> {
-        let mut encoder = Encoder::default();
+        let (input, mut encoder) = (self.wiring.input.spec, Encoder::default());
         for output in &mut out.records {
             if let Some(hops) = &mut output.headers.hops {
                 hops.stamp(self.wiring.hop, now_ms);
             }
             (self.wiring.emit)(output, &mut encoder)?;
         }
-        if let Changelog::Topics { emit, .. } = &self.wiring.changelog {
-            // The last change of a partition tells how far it was read.
-            let last_of = |part: &PartitionBatch| out.changes.iter().rposition(|(of, _)| *of == part.partition);
-            let read: HashMap<usize, u64> =
-                batch.iter().filter_map(|part| Some((last_of(part)?, part.next_offset))).collect();
-            for (at, (partition, change)) in out.changes.iter().enumerate() {
-                let topic = self.wiring.input.name;
-                let position = read.get(&at).map(|&offset| InputPosition { topic, offset });
-                emit(*partition, change, position.map_or_else(Headers::default, InputPosition::alone), &mut encoder)?;
-            }
+        // The last change of a partition carries the position it was read to.
+        let last_of = |part: &PartitionBatch| out.changes.iter().rposition(|(of, _)| *of == part.partition);
+        let read: HashMap<usize, u64> =
+            batch.iter().filter_map(|part| Some((last_of(part)?, part.next_offset))).collect();
+        for (at, (partition, change)) in out.changes.iter().enumerate() {
+            let position = read.get(&at).map(|&offset| InputPosition { topic: input.name, offset });
+            let headers = position.map_or_else(Headers::default, InputPosition::alone);
+            (self.wiring.changelog.emit)(*partition, change, headers, &mut encoder)?;
         }
-        metrics::counter!("gochat_stage_outputs_total", "stage" => self.stage.name()).increment(encoder.len() as u64);
+        metrics::counter!("gochat_stage_outputs_total", "stage" => S::NAME).increment(encoder.len() as u64);
         let mut outputs = encoder.finish();
         outputs.extend(dead.iter().map(|dead| {
             let reason = Reason { reader: self.wiring.group, error: &dead.error };
-            dead_letter(self.wiring.input, dead.partition, &dead.record, reason)
+            dead_letter(input, dead.partition, &dead.record, reason)
         }));
         Ok(outputs)
     }
@@ -209,19 +201,4 @@ fn halves(batch: &[PartitionBatch]) -> (Vec<PartitionBatch>, Vec<PartitionBatch>
         }
     }
     (first, second)
-}
-
-/// Waits a share of `wait`, and doubles it. Ends at once when `shutdown` is cancelled.
-pub(super) async fn back_off(wait: &mut Duration, config: &RunnerConfig, shutdown: &CancellationToken) {
-    let jittered = wait.mul_f64((config.retry_spread)());
-    *wait = (*wait * 2).min(config.retry_wait_max);
-    tokio::select! {
-        () = tokio::time::sleep(jittered) => {}
-        () = shutdown.cancelled() => {}
-    }
-}
-
-#[allow(clippy::disallowed_methods, reason = "spreads retries; nothing that is stored depends on it")]
-pub(super) fn half_to_all() -> f64 {
-    rand::rng().random_range(0.5..1.0)
 }

@@ -6,10 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pipeline::cli::Role;
-use pipeline::runner::{RunError, RunnerConfig, Surroundings};
+use pipeline::runner::{RunError, RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, Parts, StageRole};
+use pipeline::topology::{self, Parts};
 use schemas::avro::{PresenceEvent, Record};
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
@@ -64,14 +63,14 @@ impl Installation {
     }
 
     async fn run(&self, fused: bool, tasks_per_stage: u16) -> Running {
-        let around = Surroundings {
+        let context = TaskContext {
             log: self.log.clone(),
             clock: Clock::system(),
             config: RunnerConfig { batch_records_max: 64, ..RunnerConfig::default() },
             instance: "test".into(),
         };
         let stop = CancellationToken::new();
-        let mut tasks = StageTasks::new(around, tasks_per_stage, stop.clone());
+        let mut tasks = StageTasks::new(context, tasks_per_stage, stop.clone());
         let of = |group_id: GroupId| Membership {
             group_id,
             version: 1,
@@ -80,7 +79,6 @@ impl Installation {
         };
         let parts = Parts {
             dedupe_window_ms: 600_000,
-            fused,
             first_instance: 0,
             store: Some(SqliteStore::open(&self.dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap()),
             persist_tasks_max: u16::MAX,
@@ -88,9 +86,7 @@ impl Installation {
             members: Arc::new(move |groups| Box::pin(async move { Ok(groups.into_iter().map(of).collect()) })),
             large_group: stages::large_group::Config::default(),
         };
-        for role in clap::ValueEnum::value_variants().iter().filter_map(|role: &Role| StageRole::of(*role)) {
-            topology::start(role, &parts, &mut tasks);
-        }
+        topology::tasks(fused).iter().for_each(|task| task.start(&parts, &mut tasks));
         Running { tasks, stop }
     }
 

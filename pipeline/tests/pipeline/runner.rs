@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use bytes::Bytes;
-use pipeline::runner::{self, Changelog, ChangelogTopic, RunError, RunnerConfig, Surroundings, Wiring, along};
-use pipeline::topology::StageRole;
+use pipeline::runner::{self, Changelog, InputTopic, RunError, RunnerConfig, TaskContext, WiringOf, same_partition};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -14,16 +13,17 @@ use schemas::records::{Head, Upstream};
 use stages::stage::{Context, Input, Output, Outputs, Stage, StageError};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{ACCEPTED, DEAD_LETTERS, HEADS, Keyed, Layout, TopicSpec, UPSTREAM};
+use topics::catalogue::{ACCEPTED, DEAD_LETTERS, HEADS, Layout, TopicSpec, UPSTREAM};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
-use topics::headers::{Headers, HopTimes};
+use topics::headers::{Headers, Hop, HopTimes};
 use topics::log::{Incoming, Log, Outgoing, StartAt};
 
 use crate::by_hand::set_positions;
 
 const NOW: i64 = 1_800_000_000_000;
+const HOP: Hop = Hop::new(0, Counting::NAME);
 const WAIT: Duration = Duration::from_secs(20);
 
 /// Passes records on and keeps the count of each partition in its changelog.
@@ -38,9 +38,7 @@ impl Stage for Counting {
     type Out = Upstream;
     type Change = Head;
 
-    fn name(&self) -> &'static str {
-        "counting"
-    }
+    const NAME: &str = "counting";
 
     fn assigned(&mut self, partition: u32) {
         self.counts.insert(partition, 0);
@@ -115,16 +113,10 @@ impl Bench {
     }
 
     /// Each record comes out so many times.
-    fn wiring(copies: usize) -> Wiring<Counting> {
-        let changelog = Changelog::Topics {
-            topics: vec![ChangelogTopic::new(&HEADS, |head| head)],
-            emit: Box::new(|partition, head: &Head, headers, encoder: &mut Encoder| {
-                encoder.put_at(&HEADS, partition, &head.key(), head, headers)
-            }),
-        };
-        let emit = along(&ACCEPTED);
+    fn wiring(copies: usize) -> WiringOf<Counting> {
+        let (input, emit) = (InputTopic::of(&UPSTREAM), same_partition(&ACCEPTED));
         let copied = move |output: &_, encoder: &mut _| (0..copies).try_for_each(|_| emit(output, encoder));
-        Wiring::new("counting", &UPSTREAM, StageRole::Dedupe.hop(), Box::new(copied)).transactional(changelog)
+        WiringOf::<Counting>::new(Counting::NAME, input, HOP, Box::new(copied), Changelog::by_key(&HEADS))
     }
 
     /// Starts the runner; the handle gives its outcome once it is stopped.
@@ -135,7 +127,7 @@ impl Bench {
     fn run_copying(&self, copies: usize) -> tokio::task::JoinHandle<Result<(), RunError>> {
         let config = RunnerConfig { retry_wait_min: Duration::from_millis(1), ..RunnerConfig::default() };
         let (log, clock) = (self.log.clone(), Clock::manual(NOW));
-        let around = Surroundings { log, clock, config, instance: "one".into() };
+        let context = TaskContext { log, clock, config, instance: "one".into() };
         let (failures_left, stop) = (self.failures_left.clone(), self.stop.clone());
         tokio::spawn(async move {
             let make = || Counting {
@@ -143,7 +135,7 @@ impl Bench {
                 pending: vec![],
                 failures_left: failures_left.clone(),
             };
-            runner::run(make, &Self::wiring(copies), &around, &stop).await
+            runner::run(make, &Self::wiring(copies), &context, &stop).await
         })
     }
 
@@ -254,7 +246,7 @@ async fn a_passing_failure_is_tried_again_and_changes_nothing() {
     let running = bench.run();
     let records = bench.records(&ACCEPTED.spec, 2).await;
     assert_eq!(contents(&records), ["a", "b"]);
-    assert_eq!(records[0].headers.hops.unwrap().after(StageRole::Dedupe.hop()), Some(5), "the hop is stamped");
+    assert_eq!(records[0].headers.hops.unwrap().after(HOP), Some(5), "the hop is stamped");
     bench.stop.cancel();
     running.await.unwrap().unwrap();
     assert_eq!(bench.failures_left.load(Ordering::SeqCst), 0);

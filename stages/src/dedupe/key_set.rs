@@ -20,8 +20,8 @@ pub(super) struct KeySet {
     /// Keys in `slots`.
     used: usize,
     holds_zero: bool,
-    /// Odd, and of this process alone: clients choose what is hashed, and must not be able to choose
-    /// keys that meet in one place.
+    /// Odd, and random for each process: clients choose what is hashed, and must not be able to choose keys that
+    /// collide.
     secret: u64,
 }
 
@@ -60,7 +60,7 @@ impl KeySet {
         if self.slots[hole] == FREE {
             return;
         }
-        // Every key behind the hole that may lie in it moves up, so that no search stops too early.
+        // Every key after the hole that may move into it does, so that no search stops too early.
         let mask = self.slots.len() - 1;
         let mut next = hole;
         loop {

@@ -1,8 +1,8 @@
-//! Drops what a client sent again, so that each message is made once.
+//! Drops what a client sent again, so that each message appears once.
 //!
-//! A client repeats a message until it is acknowledged; the pair (sender, clientMsgId) of a
-//! conversation names it. What came within the window is a repeat. Time is the log-append time of
-//! the input topic: the same for every reader and every replay, whatever clocks do.
+//! A client repeats a message until it is acknowledged; (conversation, sender, clientMsgId) names it.
+//! A copy within the window is a repeat. Time is the log-append time of the input topic, which is the
+//! same for every reader and every replay.
 //!
 //! The changelog gets one [`DedupeWindow`] a partition a batch, with the keys that were added; none where
 //! nothing was passed on.
@@ -21,7 +21,7 @@ use crate::stage::{Context, Input, Output, Outputs, Stage, StageError, Synchrono
 /// Bytes of a key's hash in a changelog record.
 const HASH_BYTES: usize = size_of::<u128>();
 
-/// The stage. A repeat does not renew the window: it is counted from the first copy.
+/// A repeat does not renew the window, which counts from the first copy.
 #[derive(Debug)]
 pub struct Dedupe {
     window_ms: i64,
@@ -29,7 +29,7 @@ pub struct Dedupe {
 }
 
 impl Dedupe {
-    /// A record whose key came up to and with `window_ms` before it is dropped.
+    /// Drops a record whose key came at most `window_ms` before it.
     pub fn new(window_ms: i64) -> Self {
         Self { window_ms, partitions: BTreeMap::new() }
     }
@@ -45,9 +45,7 @@ impl Stage for Dedupe {
     type Out = Upstream;
     type Change = DedupeWindow;
 
-    fn name(&self) -> &'static str {
-        "dedupe"
-    }
+    const NAME: &str = "dedupe";
 
     fn assigned(&mut self, partition: u32) {
         self.partitions.insert(partition, Window::default());
@@ -77,7 +75,7 @@ impl Stage for Dedupe {
         out.records.reserve(batch.len());
         for Input { source, headers, value } in batch {
             let Some(window) = self.partitions.get_mut(&source.partition) else {
-                return Err(not_assigned(self.name(), source.partition));
+                return Err(StageError::not_assigned(Self::NAME, source.partition));
             };
             let first = key_of(&value).is_none_or(|key| window.admit(key, source.time_ms, self.window_ms));
             if first {
@@ -100,12 +98,6 @@ impl Stage for Dedupe {
 }
 
 impl Synchronous for Dedupe {}
-
-/// A batch of a partition that the stage was never given: a mistake of the runner.
-pub(crate) fn not_assigned(stage: &str, partition: u32) -> StageError {
-    let what = format!("{stage} was given a record of partition {partition}, which is not assigned to it");
-    StageError::Fatal { what, source: None }
-}
 
 /// The hash of (conversation, sender, clientMsgId); `None` for what is idempotent by itself. It is
 /// written to the changelog, so it must stay the same in every version.
@@ -131,7 +123,7 @@ fn key_of(record: &Upstream) -> Option<u128> {
             place.copy_from_slice(id);
             xxh3_128(&bytes[..FIXED_BYTES + id.len()])
         }
-        // Longer than a client may send: made by the system itself.
+        // Longer than a client may send: the system made it.
         None => xxh3_128(&[&bytes[..FIXED_BYTES], id].concat()),
     };
     Some(hash)
@@ -143,11 +135,11 @@ struct Window {
     live: KeySet,
     /// The same keys, oldest first.
     added: VecDeque<Key>,
-    /// How many of `added`, at its end, are of the batch at hand.
+    /// How many of `added`, at its end, are of the current batch.
     pending: usize,
-    /// What the batch at hand evicted, oldest first.
+    /// What the current batch evicted, oldest first.
     evicted: Vec<Key>,
-    /// Whether anything of the batch at hand was passed on, with a key or without.
+    /// Whether anything of the current batch was passed on, with a key or without.
     passed_on: bool,
 }
 
@@ -192,7 +184,7 @@ impl Window {
         true
     }
 
-    /// What the batch at hand added.
+    /// What the current batch added.
     fn change(&self) -> Option<DedupeWindow> {
         if !self.passed_on {
             return None;

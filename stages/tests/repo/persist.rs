@@ -6,6 +6,7 @@ use schemas::records::Sequenced;
 use stages::persist::Persist;
 use stages::repo::model::HistoryRange;
 use stages::stage::{Context, Input, Outputs, Source, Stage, StageError};
+use stages::stream::{self, Batch};
 use topics::headers::Headers;
 
 use crate::fixtures::{ANN, BEN, NOW, pair, read_mark, sqlite_store, text};
@@ -19,10 +20,8 @@ fn inputs(records: &[Sequenced]) -> Vec<Input<Sequenced>> {
 }
 
 async fn work(stage: &mut Persist, records: &[Sequenced]) -> Result<Vec<Sequenced>, StageError> {
-    let batch = inputs(records);
-    stage.prepare(&batch).await?;
-    let mut out = Outputs::default();
-    stage.process(batch, &mut out, &Context { now_ms: NOW, ids_not_after_ms: None })?;
+    let context = Context { now_ms: NOW, ids_not_after_ms: None };
+    let out = stream::work(stage, Batch { records: inputs(records), context }).await?.outputs;
     stage.committed();
     Ok(out.records.into_iter().map(|output| output.value).collect())
 }

@@ -2,15 +2,17 @@
 
 use std::collections::HashMap;
 
+use futures::{StreamExt, TryStreamExt, stream};
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
-use schemas::records::{DedupeWindow, Upstream};
+use schemas::records::{DedupeWindow, Sequenced, Upstream};
 use stages::dedupe::Dedupe;
 use stages::driver::{Driver, Fate};
 use stages::id_assign::IdAssign;
-use stages::stage::{Input, Stage, StageError};
+use stages::stage::{Context, Input, Output, Stage, StageError};
+use stages::stream::{Batch, Made, StageExt};
 
 use crate::records::{ANN, BOB, NOW, of_kind, said};
 
@@ -198,4 +200,46 @@ async fn fused_with_id_assign_it_makes_the_same() {
     }
     let changes = alone.0.changelog(0).len() + alone.1.changelog(0).len();
     assert_eq!(fused.changelog(0).len(), changes, "the changelogs are the same too");
+}
+
+#[tokio::test]
+async fn over_a_stream_of_batches_the_stages_make_the_same_apart_as_fused() {
+    let mut random = StdRng::seed_from_u64(4);
+    let mut source = driver();
+    let context = Context { now_ms: NOW, ids_not_after_ms: None };
+    let batches: Vec<_> = (0..50).map(|_| source.inputs(0, random_batch(&mut random))).collect();
+    let batches = || stream::iter(batches.clone().into_iter().map(|records| Ok(Batch { records, context })));
+    let (mut dedupe, mut ids) = (Dedupe::new(WINDOW_MS), IdAssign::new(1));
+    dedupe.assigned(0);
+    ids.assigned(0);
+    let mut fused = Dedupe::new(WINDOW_MS).then(IdAssign::new(1));
+    fused.assigned(0);
+    let apart: Vec<Made<Sequenced, _>> = batches().stage(dedupe).stage(ids).try_collect().await.unwrap();
+    let fused: Vec<Made<Sequenced, _>> = batches().stage(fused).try_collect().await.unwrap();
+    let values = |outputs: &[Output<Sequenced>]| outputs.iter().map(|out| out.value.clone()).collect::<Vec<_>>();
+    for (apart, fused) in apart.iter().zip(&fused) {
+        assert_eq!(values(&apart.outputs.records), values(&fused.outputs.records));
+    }
+    assert_eq!((apart.len(), fused.len()), (50, 50));
+}
+
+#[tokio::test]
+async fn over_a_stream_a_batch_that_fails_leaves_nothing_behind_and_the_next_is_worked() {
+    let mut source = driver();
+    let context = Context { now_ms: NOW, ids_not_after_ms: None };
+    let mut stage = Dedupe::new(WINDOW_MS);
+    stage.assigned(0);
+    // The second batch ends with a record of a partition that the stage does not have.
+    let mut second = source.inputs(0, [said(WORLD, ANN, "b")]);
+    second.extend(source.inputs(1, [said(WORLD, ANN, "c")]));
+    let batches = [
+        source.inputs(0, [said(WORLD, ANN, "a")]),
+        second,
+        source.inputs(0, ["a", "b"].map(|id| said(WORLD, ANN, id))),
+    ];
+    let batches = stream::iter(batches.into_iter().map(|records| Ok(Batch { records, context })));
+    let made: Vec<Result<Made<Upstream, _>, StageError>> = batches.stage(stage).collect().await;
+    let passed: Vec<Option<usize>> =
+        made.into_iter().map(|made| made.ok().map(|made| made.outputs.records.len())).collect();
+    assert_eq!(passed, [Some(1), None, Some(1)]);
 }

@@ -65,9 +65,8 @@ fn name(kind: Kind) -> String {
     kind.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
 }
 
-fn main() -> ExitCode {
-    let arguments = Arguments::parse();
-    let seed = arguments.seed.unwrap_or_else(|| Clock::system().now_ms().unsigned_abs() % 1_000_000_007);
+/// The command that plays the same again.
+fn command_of(arguments: &Arguments, seed: u64) -> String {
     let log = match arguments.log {
         LogKind::Embedded => "embedded",
         LogKind::Kafka => "kafka",
@@ -88,10 +87,14 @@ fn main() -> ExitCode {
         [] => String::new(),
         kinds => format!(" --only {}", kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(",")),
     };
-    let (rate, users) = (arguments.rate, usize::from(arguments.users));
-    let repeat = format!(
-        "tests/faults.sh --log {log}{store} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}"
-    );
+    let Arguments { rate, users, .. } = arguments;
+    format!("tests/faults.sh --log {log}{store} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}")
+}
+
+fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let seed = arguments.seed.unwrap_or_else(|| Clock::system().now_ms().unsigned_abs() % 1_000_000_007);
+    let repeat = command_of(&arguments, seed);
     println!("seed {seed}");
     let base = arguments.dir.unwrap_or_else(std::env::temp_dir);
     let dir = match tempfile::Builder::new().prefix("gochat-faults-").tempdir_in(&base) {
@@ -107,8 +110,8 @@ fn main() -> ExitCode {
         time: arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
         only: arguments.only,
         seed,
-        rate,
-        users,
+        rate: arguments.rate,
+        users: arguments.users.into(),
         dir: dir.path().to_owned(),
         stopped_stage: arguments.stopped_stage.map(Duration::from_secs),
         repeat: repeat.clone(),

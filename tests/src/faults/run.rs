@@ -62,7 +62,7 @@ pub async fn run(options: &Options) -> Report {
     let (mut injected, mut aside, mut memory) = (Vec::new(), Vec::new(), Memory::default());
     let calm = |random: &mut StdRng| Duration::from_millis(random.random_range(CALM_MS.0..=CALM_MS.1));
     scene.go_on(calm(&mut random)).await;
-    let anew = scene.stand.logged("task starts anew");
+    let anew = scene.stand.logged("task restarts");
     if anew > 0 {
         let what = format!("stage tasks started anew {anew} times before any fault");
         scene.shared.books.lock().await.failures.push(what);

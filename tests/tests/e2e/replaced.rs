@@ -89,7 +89,7 @@ async fn kafka_a_second_process_of_an_instance_ends_the_first_and_only_it() {
     assert_eq!(first.ends().await.code(), Some(1));
     assert_eq!(lines_of(&log, "an --instance of its own"), 1);
     // A task that is fenced before the other process is seen in its group starts anew: once, not without end.
-    assert!(lines_of(&log, "task starts anew") <= STAGES, "{}", std::fs::read_to_string(&log).unwrap());
+    assert!(lines_of(&log, "task restarts") <= STAGES, "{}", std::fs::read_to_string(&log).unwrap());
     let grpc = second.grpc;
     let gateway = installation.start(part("gateway", 1, 0), any_port(), grpc).await;
     let ann = Api::new(gateway.http).register("ann").await;

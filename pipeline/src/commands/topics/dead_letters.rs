@@ -9,10 +9,11 @@ use topics::tools::redrive;
 use topics::tools::view::{headers_json, text_or_hex};
 
 use super::args::{LettersArgs, RedriveArgs, ShowArgs};
-use crate::commands::{CommandError, output};
+use crate::commands::error::CommandError;
+use crate::commands::output;
 use crate::config::Config;
 use crate::log::OpenLog;
-use crate::topology::StageRole;
+use crate::topology;
 
 /// A row a source topic and reason.
 pub async fn list(log: &dyn Log, args: &LettersArgs) -> Result<(), CommandError> {
@@ -125,7 +126,7 @@ fn print_letter(letter: &Letter) -> Result<(), CommandError> {
     output::line(format_args!("source       {topic} partition {} offset {}", source.partition, source.offset))?;
     output::line(format_args!("tries        {}", letter.tries))?;
     output::line(format_args!("key          {}", text_or_hex(&letter.key)))?;
-    output::line(format_args!("headers      {}", headers_json(&letter.headers, &StageRole::ALL.map(StageRole::hop))))?;
+    output::line(format_args!("headers      {}", headers_json(&letter.headers, &topology::hops())))?;
     output::line(format_args!("value        {} bytes", letter.value.len()))?;
     for (number, row) in letter.value.chunks(16).enumerate() {
         let bytes: Vec<_> = row.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -142,7 +143,7 @@ fn letter_json(letter: &Letter) -> Value {
     json!({
         "partition": letter.place.partition, "offset": letter.place.offset, "time": output::time(letter.time_ms),
         "reader": letter.reader, "reason": letter.class, "error": letter.error, "source": source,
-        "tries": letter.tries, "key": text_or_hex(&letter.key), "headers": headers_json(&letter.headers, &StageRole::ALL.map(StageRole::hop)),
+        "tries": letter.tries, "key": text_or_hex(&letter.key), "headers": headers_json(&letter.headers, &topology::hops()),
         "bytes": schemas::json::hex(&letter.value), "text": String::from_utf8_lossy(&letter.value),
     })
 }

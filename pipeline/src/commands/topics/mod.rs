@@ -6,14 +6,11 @@ mod overview;
 mod tail;
 
 use self::args::{DeadLettersCommand, TailArgs, TopicsArgs, TopicsCommand};
-use super::CommandError;
+use crate::commands::error::CommandError;
 use crate::log::OpenLog;
 use crate::telemetry;
 
 /// Does what was asked.
-///
-/// # Errors
-/// When the log can't be opened or read, or nobody reads the output.
 pub async fn topics(args: TopicsArgs) -> Result<(), CommandError> {
     telemetry::start_tool_logs();
     let config = args.log.config()?;

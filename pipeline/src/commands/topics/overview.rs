@@ -6,7 +6,8 @@ use topics::log::{Log, LogError};
 use topics::tools::overview::{PartitionOverview, Times, TopicOverview};
 
 use super::args::{DescribeArgs, ListArgs};
-use crate::commands::{CommandError, output};
+use crate::commands::error::CommandError;
+use crate::commands::output;
 use crate::topology::readers_of;
 
 /// A row a topic.

@@ -5,12 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use pipeline::audit::{Findings, IDENTITIES_MAX, Location, Scope, audit};
-use pipeline::cli::Role;
 use pipeline::config::Config;
 use pipeline::log::OpenLog;
-use pipeline::runner::{RunnerConfig, Surroundings};
+use pipeline::runner::{RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, Parts, StageRole};
+use pipeline::topology::{self, Parts, Row};
 use schemas::avro::{PresenceEvent, Record};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -21,7 +20,7 @@ use stages::presence::SharedPresence;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{DELIVERIES, Keyed, SEQUENCED, Topic, TopicSpec, UPSTREAM};
+use topics::catalogue::{DELIVERIES, Keyed, SEQUENCED, Topic, UPSTREAM};
 use topics::clock::Clock;
 use topics::codec::Encoder;
 use topics::headers::Headers;
@@ -74,18 +73,17 @@ impl Ground {
     }
 
     pub fn run(&self) -> (StageTasks, CancellationToken) {
-        let around = Surroundings {
+        let context = TaskContext {
             log: self.log(),
             clock: Clock::system(),
             config: RunnerConfig { batch_records_max: 64, ..RunnerConfig::default() },
             instance: "test".into(),
         };
         let stop = CancellationToken::new();
-        let mut tasks = StageTasks::new(around, 1, stop.clone());
+        let mut tasks = StageTasks::new(context, 1, stop.clone());
         let of = |group_id: GroupId| Membership { group_id, version: 1, large: false, members: vec![ANN, BOB] };
         let parts = Parts {
             dedupe_window_ms: WINDOW_MS,
-            fused: true,
             first_instance: 0,
             store: Some(self.store.clone()),
             persist_tasks_max: 1,
@@ -93,9 +91,7 @@ impl Ground {
             members: Arc::new(move |groups| Box::pin(async move { Ok(groups.into_iter().map(of).collect()) })),
             large_group: stages::large_group::Config::default(),
         };
-        for role in clap::ValueEnum::value_variants().iter().filter_map(|role: &Role| StageRole::of(*role)) {
-            topology::start(role, &parts, &mut tasks);
-        }
+        topology::tasks(true).iter().for_each(|task| task.start(&parts, &mut tasks));
         (tasks, stop)
     }
 
@@ -146,9 +142,9 @@ impl Ground {
         Location::Record { topic: &topic.spec, partition, offset }
     }
 
-    /// Moves a group's position to the end without doing anything for it.
-    pub async fn skip(&self, group: &str, topic: &'static TopicSpec) {
-        set_positions(&*self.log(), group, topic, |bounds| bounds.end).await;
+    /// Moves the position of a stage's group to the end without doing anything for it.
+    pub async fn skip(&self, stage: &dyn Row) {
+        set_positions(&*self.log(), stage.name(), stage.input(), |bounds| bounds.end).await;
     }
 
     /// All that was sequenced of a conversation, with the offsets.

@@ -1,6 +1,7 @@
 //! Each thing that is planted is found, by its name and at its place.
 
 use pipeline::audit::{Location, Scope};
+use pipeline::topology::{DEDUPE, PERSIST};
 use schemas::ids::{ConversationId, MessageId, Seq};
 use schemas::records::{Delivery, Head, Sequenced, Upstream};
 use stages::invariants::Invariant;
@@ -35,7 +36,7 @@ async fn an_acknowledged_message_that_dedupe_passed_over_breaks_acked() {
     let ground = Ground::embedded().await.talked().await;
     let at = ground.plant(&UPSTREAM, place(pair()), &Upstream { client_msg_id: "lost".into(), ..said(2) }).await;
     assert!(ground.audit().await.hold(), "it is under way");
-    ground.skip("dedupe", &UPSTREAM.spec).await;
+    ground.skip(&DEDUPE).await;
     assert_broken(&ground.audit().await, Invariant::Acked, &at, "no message was made");
 }
 
@@ -134,7 +135,7 @@ async fn what_persist_passed_over_or_nobody_reads_breaks_arrives_and_too_much_of
     let ground = Ground::embedded().await.talked().await;
     let newest = ground.newest(pair()).await;
     ground.plant(&SEQUENCED, place(pair()), &next_of(&newest, 1)).await;
-    ground.skip("persist", &SEQUENCED.spec).await;
+    ground.skip(&PERSIST).await;
     let findings = ground.audit().await;
     assert_broken(&findings, Invariant::Arrives, &Location::Topic(&PERSISTED.spec), "not in persisted-messages");
 }

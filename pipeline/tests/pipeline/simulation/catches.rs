@@ -2,7 +2,13 @@
 
 use std::collections::BTreeSet;
 
+use stages::dedupe::Dedupe;
+use stages::fan_out::FanOut;
+use stages::id_assign::IdAssign;
 use stages::invariants::Invariant;
+use stages::large_group::LargeGroup;
+use stages::persist::Persist;
+use stages::stage::Stage;
 
 use super::planted::Planted;
 use super::print_trace;
@@ -35,17 +41,17 @@ fn caught_within(seeds: u64, planted: Planted, by: Invariant) {
 
 #[test]
 fn a_position_committed_before_the_outputs_loses_messages() {
-    caught(Planted::CommitBeforeOutput("dedupe"), Invariant::Acked);
-    caught(Planted::CommitBeforeOutput("persist"), Invariant::Arrives);
-    caught(Planted::CommitBeforeOutput("fan-out"), Invariant::Arrives);
-    caught(Planted::CommitBeforeOutput("large-group"), Invariant::Arrives);
+    caught(Planted::CommitBeforeOutput(Dedupe::NAME), Invariant::Acked);
+    caught(Planted::CommitBeforeOutput(Persist::NAME), Invariant::Arrives);
+    caught(Planted::CommitBeforeOutput(FanOut::NAME), Invariant::Arrives);
+    caught(Planted::CommitBeforeOutput(LargeGroup::NAME), Invariant::Arrives);
 }
 
 #[test]
 fn a_commit_that_is_not_one_transaction_makes_messages_twice_and_mixes_pages() {
-    caught(Planted::NoTransactions("dedupe"), Invariant::Once);
-    caught_within(SEEDS_OF_RARE, Planted::NoTransactions("large-group"), Invariant::Order);
-    caught_within(SEEDS_OF_RARE, Planted::NoTransactions("large-group"), Invariant::Arrives);
+    caught(Planted::NoTransactions(Dedupe::NAME), Invariant::Once);
+    caught_within(SEEDS_OF_RARE, Planted::NoTransactions(LargeGroup::NAME), Invariant::Order);
+    caught_within(SEEDS_OF_RARE, Planted::NoTransactions(LargeGroup::NAME), Invariant::Arrives);
 }
 
 #[test]
@@ -77,15 +83,15 @@ fn repeats_that_persist_holds_back_never_arrive() {
 
 #[test]
 fn state_kept_although_the_commit_failed_loses_messages_and_leaves_gaps() {
-    caught(Planted::StateKeptOnAbort("dedupe"), Invariant::Acked);
-    caught(Planted::StateKeptOnAbort("id-assign"), Invariant::Gapless);
+    caught(Planted::StateKeptOnAbort(Dedupe::NAME), Invariant::Acked);
+    caught(Planted::StateKeptOnAbort(IdAssign::NAME), Invariant::Gapless);
 }
 
 #[test]
 fn state_that_is_not_restored_makes_repeats_and_seqs_again_and_mixes_pages() {
-    caught(Planted::NothingRestored("dedupe"), Invariant::Once);
-    caught(Planted::NothingRestored("id-assign"), Invariant::Gapless);
-    caught_within(SEEDS_OF_RARE, Planted::NothingRestored("large-group"), Invariant::Order);
+    caught(Planted::NothingRestored(Dedupe::NAME), Invariant::Once);
+    caught(Planted::NothingRestored(IdAssign::NAME), Invariant::Gapless);
+    caught_within(SEEDS_OF_RARE, Planted::NothingRestored(LargeGroup::NAME), Invariant::Order);
 }
 
 #[test]

@@ -109,6 +109,11 @@ impl Group {
         true
     }
 
+    /// How many members the coordinator believes to be there.
+    pub fn members_present(&self) -> usize {
+        self.counts().len()
+    }
+
     pub fn has(&self, id: MemberId) -> bool {
         self.members.contains_key(&id)
     }

@@ -109,8 +109,14 @@ impl Log for SimLog {
         Ok((0..self.broker.layout.partitions(topic)).map(row).collect())
     }
 
-    async fn members(&self, _groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
-        unimplemented!("no stage asks who else is there")
+    async fn members(&self, groups: &[(&str, &'static TopicSpec)]) -> Result<Vec<usize>, LogError> {
+        self.ask("looking up members").await?;
+        let known = self.broker.groups();
+        let members = |(group, _): &(&str, _)| {
+            let at = known.iter().find(|(_, name, _)| name == group).map(|(at, _, _)| *at);
+            at.map_or(0, |at| self.broker.group(at, |group| group.members_present()))
+        };
+        Ok(groups.iter().map(members).collect())
     }
 
     async fn probe(&self) -> Result<(), LogError> {

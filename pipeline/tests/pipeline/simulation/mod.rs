@@ -20,7 +20,6 @@ mod rebuilds;
 mod scene;
 mod schedule;
 mod store;
-mod wiring;
 mod world;
 
 use std::collections::BTreeMap;

@@ -5,11 +5,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, Parts, StageRole};
+use pipeline::topology::{DEDUPE, FAN_OUT, ID_ASSIGN, LARGE_GROUP, PERSIST, Parts, Place, Row};
 use schemas::ids::{ConversationId, Seq};
 use schemas::records::{Sequenced, Upstream};
 use stages::dedupe::Dedupe;
-use stages::fan_out::{self, FanOut};
+use stages::fan_out::FanOut;
 use stages::id_assign::IdAssign;
 use stages::large_group::LargeGroup;
 use stages::persist::Persist;
@@ -20,7 +20,6 @@ use super::broker::Broker;
 use super::planted_log::{FlawedLog, LogFlaw};
 use super::process::Stand;
 use super::store::Rows;
-use super::wiring;
 use super::world::Process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -85,7 +84,7 @@ impl Planted {
             Self::SlowToTakeOver => (process.machine == 0).then_some(LogFlaw::SlowToTakeOver),
             Self::ChangelogApart => Some(LogFlaw::ChangelogApart),
             Self::ChangelogBeforePosition => Some(LogFlaw::ChangelogBeforePosition),
-            Self::PositionsSetBack => (process.stage == "dedupe").then_some(LogFlaw::PositionsSetBack),
+            Self::PositionsSetBack => (process.stage == Dedupe::NAME).then_some(LogFlaw::PositionsSetBack),
             Self::IdBeforeDedupe
             | Self::PositionBeforeStore
             | Self::RepeatsHeldBack
@@ -99,13 +98,13 @@ impl Planted {
     }
 
     /// What is wrong with a stage, where it is wrong inside.
-    fn stage_flaw(self, role: StageRole) -> Option<Flaw> {
+    fn stage_flaw(self, stage: &str) -> Option<Flaw> {
         let (of, flaw) = match self {
             Self::StateKeptOnAbort(of) => (of, Flaw::StateKeptOnAbort),
             Self::NothingRestored(of) => (of, Flaw::NothingRestored),
-            Self::WindowByWallClock => ("dedupe", Flaw::WallClock),
-            Self::TailForgotten => ("fan-out", Flaw::TailForgotten),
-            Self::ContinuationLost => ("large-group", Flaw::LastLostAfterAbort),
+            Self::WindowByWallClock => (Dedupe::NAME, Flaw::WallClock),
+            Self::TailForgotten => (FanOut::NAME, Flaw::TailForgotten),
+            Self::ContinuationLost => (LargeGroup::NAME, Flaw::LastLostAfterAbort),
             Self::CommitBeforeOutput(_)
             | Self::NoTransactions(_)
             | Self::SlowToTakeOver
@@ -117,17 +116,7 @@ impl Planted {
             | Self::RepeatsHeldBack
             | Self::OneInstanceIdForTwo => return None,
         };
-        (of == name_of(role)).then_some(flaw)
-    }
-}
-
-fn name_of(role: StageRole) -> &'static str {
-    match role {
-        StageRole::Dedupe => "dedupe",
-        StageRole::IdAssign => "id-assign",
-        StageRole::Persist => "persist",
-        StageRole::FanOut => "fan-out",
-        StageRole::LargeGroup => "large-group",
+        (of == stage).then_some(flaw)
     }
 }
 
@@ -140,32 +129,32 @@ pub fn log(planted: Option<Planted>, process: Process, log: Arc<dyn Log>, broker
 }
 
 /// Starts a stage as the product does, or with the bug around it if it is one of this stage.
-pub fn start(stand: &Stand, role: StageRole, parts: &Parts, tasks: &mut StageTasks) {
-    let Parts { dedupe_window_ms: window, first_instance, store, presence, members, large_group, .. } = parts.clone();
-    let flaw = stand.planted.and_then(|planted| planted.stage_flaw(role));
-    let ids = move |task| IdAssign::new(first_instance + task);
-    match (role, flaw) {
-        (StageRole::LargeGroup, Some(flaw)) => tasks.start(
-            move |_| flawed(LargeGroup::new(presence.clone(), members.clone(), large_group), flaw),
-            wiring::large_group(),
-        ),
-        (StageRole::Dedupe, _) if stand.planted == Some(Planted::IdBeforeDedupe) => {
-            tasks.start(move |task| IdFirst { dedupe: Dedupe::new(window), ids: ids(task) }, wiring::fused());
+pub fn start(stand: &Stand, row: &'static dyn Row, parts: &Parts, tasks: &mut StageTasks) {
+    let planted = stand.planted;
+    let flaw = planted.and_then(|planted| planted.stage_flaw(row.name()));
+    let all = parts.clone();
+    match (row.name(), flaw) {
+        (Dedupe::NAME, _) if planted == Some(Planted::IdBeforeDedupe) => {
+            let id_first = move |task| IdFirst { dedupe: (DEDUPE.make)(&all, task), ids: (ID_ASSIGN.make)(&all, task) };
+            tasks.start(1, id_first, DEDUPE.wiring().then(ID_ASSIGN.wiring()));
         }
-        (StageRole::Persist, _) if stand.planted == Some(Planted::RepeatsHeldBack) => {
-            let (rows, store) = (Arc::clone(&stand.rows), store.unwrap());
+        (Persist::NAME, _) if planted == Some(Planted::RepeatsHeldBack) => {
+            let rows = Arc::clone(&stand.rows);
             let held_back =
-                move |_| NewOnly { persist: Persist::new(store.clone()), rows: rows.clone(), known: HashSet::new() };
-            tasks.start(held_back, wiring::persist());
+                move |task| NewOnly { persist: (PERSIST.make)(&all, task), rows: rows.clone(), known: HashSet::new() };
+            tasks.start(1, held_back, PERSIST.wiring());
         }
-        (StageRole::Dedupe, Some(flaw)) => tasks.start(move |_| flawed(Dedupe::new(window), flaw), wiring::dedupe()),
-        (StageRole::IdAssign, Some(flaw)) => tasks.start(move |task| flawed(ids(task), flaw), wiring::id_assign()),
-        (StageRole::FanOut, Some(flaw)) => tasks.start(
-            move |_| flawed(FanOut::new(presence.clone(), members.clone(), fan_out::Config::default()), flaw),
-            wiring::fan_out(),
-        ),
-        (_, None) | (StageRole::Persist, Some(_)) => topology::start(role, parts, tasks),
+        (Dedupe::NAME, Some(flaw)) => start_flawed(&DEDUPE, flaw, all, tasks),
+        (IdAssign::NAME, Some(flaw)) => start_flawed(&ID_ASSIGN, flaw, all, tasks),
+        (FanOut::NAME, Some(flaw)) => start_flawed(&FAN_OUT, flaw, all, tasks),
+        (LargeGroup::NAME, Some(flaw)) => start_flawed(&LARGE_GROUP, flaw, all, tasks),
+        (_, _) => row.start(parts, tasks),
     }
+}
+
+fn start_flawed<S: Stage>(place: &'static Place<S>, flaw: Flaw, parts: Parts, tasks: &mut StageTasks) {
+    let make = move |task| Flawed { stage: (place.make)(&parts, task), flaw, was_aborted: false };
+    tasks.start(1, make, place.wiring());
 }
 
 /// What is wrong with a stage.
@@ -185,18 +174,12 @@ struct Flawed<S> {
     was_aborted: bool,
 }
 
-fn flawed<S>(stage: S, flaw: Flaw) -> Flawed<S> {
-    Flawed { stage, flaw, was_aborted: false }
-}
-
 impl<S: Stage> Stage for Flawed<S> {
     type In = S::In;
     type Out = S::Out;
     type Change = S::Change;
 
-    fn name(&self) -> &'static str {
-        self.stage.name()
-    }
+    const NAME: &str = S::NAME;
 
     fn assigned(&mut self, partition: u32) {
         self.stage.assigned(partition);
@@ -260,9 +243,7 @@ impl Stage for IdFirst {
     type Out = Sequenced;
     type Change = Either<<Dedupe as Stage>::Change, <IdAssign as Stage>::Change>;
 
-    fn name(&self) -> &'static str {
-        "id-first"
-    }
+    const NAME: &str = "id-first";
 
     fn assigned(&mut self, partition: u32) {
         self.dedupe.assigned(partition);
@@ -324,9 +305,7 @@ impl Stage for NewOnly {
     type Out = Sequenced;
     type Change = ();
 
-    fn name(&self) -> &'static str {
-        self.persist.name()
-    }
+    const NAME: &str = Persist::NAME;
 
     fn assigned(&mut self, partition: u32) {
         self.persist.assigned(partition);

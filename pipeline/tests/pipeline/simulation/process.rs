@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use pipeline::runner::{RunnerConfig, Surroundings};
+use pipeline::runner::{RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{Parts, StageRole};
+use pipeline::topology::{Parts, Row};
 use rand::RngExt;
 use stages::large_group;
 use stages::presence::SharedPresence;
@@ -26,7 +26,6 @@ pub struct Stand {
     pub rows: Arc<Rows>,
     pub groups: Arc<Groups>,
     pub presence: SharedPresence,
-    pub fused: bool,
     pub planted: Option<Planted>,
     pub batch_records_max: usize,
     pub stop: CancellationToken,
@@ -42,11 +41,11 @@ fn machine_name(process: Process) -> String {
 }
 
 /// Lives until it is told to stop, or stops for good.
-pub async fn live(stand: Arc<Stand>, process: Process, role: StageRole) {
+pub async fn live(stand: Arc<Stand>, process: Process, row: &'static dyn Row) {
     let world = &stand.world;
     loop {
         world.note(Happening::Born(process));
-        let mut tasks = start(&stand, process, role);
+        let mut tasks = start(&stand, process, row);
         tokio::select! {
             biased;
             () = world.killed(process) => {}
@@ -70,10 +69,10 @@ pub async fn live(stand: Arc<Stand>, process: Process, role: StageRole) {
     }
 }
 
-fn start(stand: &Arc<Stand>, process: Process, role: StageRole) -> StageTasks {
+fn start(stand: &Arc<Stand>, process: Process, row: &'static dyn Row) -> StageTasks {
     let (world, broker) = (Arc::clone(&stand.world), Arc::clone(&stand.broker));
     let log = planted::log(stand.planted, process, Arc::new(SimLog { broker, process }), &stand.broker);
-    let around = Surroundings {
+    let context = TaskContext {
         log,
         clock: world.clock(process.machine),
         config: RunnerConfig {
@@ -93,7 +92,6 @@ fn start(stand: &Arc<Stand>, process: Process, role: StageRole) -> StageTasks {
     let one_for_two = stand.planted == Some(Planted::OneInstanceIdForTwo);
     let parts = Parts {
         dedupe_window_ms: WINDOW_MS,
-        fused: stand.fused,
         first_instance: if one_for_two { 0 } else { u16::try_from(process.machine).unwrap() },
         store: Some(Arc::new(SimStore { rows: Arc::clone(&stand.rows), world: Arc::clone(&world), process, answers })),
         persist_tasks_max: 1,
@@ -101,7 +99,7 @@ fn start(stand: &Arc<Stand>, process: Process, role: StageRole) -> StageTasks {
         members: stand.groups.source(&world, process),
         large_group: large_group::Config { page_members: PAGE_MEMBERS, ..large_group::Config::default() },
     };
-    let mut tasks = StageTasks::new(around, 1, stand.stop.clone());
-    planted::start(stand, role, &parts, &mut tasks);
+    let mut tasks = StageTasks::new(context, 1, stand.stop.clone());
+    planted::start(stand, row, &parts, &mut tasks);
     tasks
 }

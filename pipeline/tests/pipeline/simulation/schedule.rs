@@ -6,11 +6,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pipeline::topology::StageRole;
+use pipeline::topology;
 use rand::RngExt;
 use schemas::avro::Record;
 use schemas::records::{Delivery, GroupTask, Upstream};
+use stages::dedupe::Dedupe;
+use stages::id_assign::IdAssign;
 use stages::invariants::{Finding, Key};
+use stages::stage::Stage;
 use tokio::time::sleep;
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::{DEDUPE_WINDOW, DELIVERIES, GROUP_TASKS, HEADS, Keyed, Layout, UPSTREAM};
@@ -78,8 +81,8 @@ pub fn run(seed: u64, planted: Option<Planted>) -> Outcome {
 
 async fn play(seed: u64, planted: Option<Planted>) -> Outcome {
     let fused = planted.and_then(Planted::fused).unwrap_or(seed.is_multiple_of(2));
-    let roles = roles(fused);
-    let world = Arc::new(World::new(seed, roles.len() * MACHINES));
+    let rows = topology::tasks(fused);
+    let world = Arc::new(World::new(seed, rows.len() * MACHINES));
     let layout = Layout { chain_partitions: world.draw(|random| random.random_range(1..=3)), gateway_slots: SLOTS };
     let broker = Broker::new(Arc::clone(&world), layout);
     if planted == Some(Planted::PositionsSetBack) {
@@ -93,22 +96,21 @@ async fn play(seed: u64, planted: Option<Planted>) -> Outcome {
         batch_records_max: world.draw(|random| random.random_range(1..=24)),
         world,
         broker,
-        fused,
         planted,
     });
     let mut processes = Vec::new();
     let mut running = tokio::task::JoinSet::new();
-    for (at, (role, stage)) in roles.iter().enumerate() {
+    for (at, row) in rows.iter().enumerate() {
         for machine in 0..MACHINES {
-            let process = Process { index: at * MACHINES + machine, stage, machine };
+            let process = Process { index: at * MACHINES + machine, stage: row.name(), machine };
             processes.push(process);
-            running.spawn(live(Arc::clone(&stand), process, *role));
+            running.spawn(live(Arc::clone(&stand), process, *row));
         }
     }
     let chaos = tokio::spawn(chaos(Arc::clone(&stand), processes));
     let (acked, messages) = speak(&stand).await;
     chaos.await.unwrap();
-    let drained = drain(&stand, roles.len()).await;
+    let drained = drain(&stand, rows.len()).await;
     stand.stop.cancel();
     if drained {
         // A stop that is told ends every stage between two batches.
@@ -142,17 +144,6 @@ fn dispatched(broker: &Broker) -> Vec<String> {
         }));
     }
     lines
-}
-
-fn roles(fused: bool) -> Vec<(StageRole, &'static str)> {
-    let all = [
-        (StageRole::Dedupe, "dedupe"),
-        (StageRole::IdAssign, "id-assign"),
-        (StageRole::Persist, "persist"),
-        (StageRole::FanOut, "fan-out"),
-        (StageRole::LargeGroup, "large-group"),
-    ];
-    all.into_iter().filter(|(role, _)| !(fused && *role == StageRole::IdAssign)).collect()
 }
 
 /// Waits until nothing is left to do.
@@ -268,8 +259,8 @@ async fn chaos(stand: Arc<Stand>, processes: Vec<Process>) {
                 freeze(&stand.broker, process, &instance_of(process), time);
             }
             5 => {
-                stand.broker.clean_up(&HEADS.spec, "id-assign", 0);
-                stand.broker.clean_up(&DEDUPE_WINDOW.spec, "dedupe", WINDOW_MS + 1);
+                stand.broker.clean_up(&HEADS.spec, IdAssign::NAME, 0);
+                stand.broker.clean_up(&DEDUPE_WINDOW.spec, Dedupe::NAME, WINDOW_MS + 1);
             }
             _ if jumps => world.jump(world.draw(|random| random.random_range(1..2 * WINDOW_MS))),
             _ => move_a_partition(&stand),

@@ -5,9 +5,6 @@ use tokio::signal::unix::{SignalKind, signal};
 /// Done at Ctrl-C, SIGTERM or SIGHUP.
 ///
 /// SIGHUP stays ignored where whoever started the process had it ignored (`nohup`).
-///
-/// # Errors
-/// When the process can't listen for signals.
 pub fn stop_signal() -> std::io::Result<impl Future<Output = ()>> {
     let (mut interrupt, mut terminate) = (signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?);
     let mut hangup = if hangup_is_ignored() { None } else { Some(signal(SignalKind::hangup())?) };

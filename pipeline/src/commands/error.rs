@@ -1,0 +1,11 @@
+//! Why a command fails, and how the user is told.
+
+use schemas::causes::causes;
+
+/// What went wrong, with its causes.
+pub type CommandError = Box<dyn std::error::Error + Send + Sync>;
+
+/// An error and its causes on one line, each once, as every command prints it.
+pub fn explained(error: &CommandError) -> String {
+    format!("gochat: {}", causes(&**error))
+}

@@ -1,0 +1,36 @@
+//! What a process could not do.
+
+use std::path::PathBuf;
+
+use crate::listen::AddressError;
+use crate::supervisor::{Ended, PartError};
+
+/// Why a process does not start, or ends; each says what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ProcessError {
+    #[error("the data directory {} can't be used: {source}. Make it writable for this user, or choose another with --data DIR", path.display())]
+    DataDir {
+        path: PathBuf,
+        #[source]
+        source: std::io::Error,
+    },
+    #[error(transparent)]
+    Address(#[from] AddressError),
+    #[error("{part} could not be started")]
+    Start {
+        part: &'static str,
+        #[source]
+        source: PartError,
+    },
+    #[error("stopping, since a part has ended")]
+    Part(#[source] Ended),
+    #[error(
+        "{records} records wait in {topic} for a task of its own: start once with \
+         GOCHAT__STAGES__FUSE_DEDUPE_AND_ID_ASSIGN=false until they are gone, then fuse the stages"
+    )]
+    Waiting { records: u64, topic: &'static str },
+}
+
+pub(super) fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> ProcessError {
+    move |source| ProcessError::Start { part, source: source.into() }
+}
