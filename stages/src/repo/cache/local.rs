@@ -23,7 +23,9 @@ use crate::repo::model::{Membership, User};
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LocalConfig {
+    /// Most users that are kept.
     pub users_max: u64,
+    /// Most sign-ins that are kept.
     pub sessions_max: u64,
     /// Memory for messages, in MiB.
     pub messages_mib_max: u64,
