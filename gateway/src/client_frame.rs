@@ -53,9 +53,7 @@ pub struct Rejected {
 struct Envelope {
     #[serde(rename = "type")]
     name: String,
-    #[serde(default)]
     id: Option<String>,
-    #[serde(default)]
     data: Option<Object<Data>>,
 }
 
@@ -139,10 +137,8 @@ fn frame_of(name: &str, data: Data) -> Result<ClientFrame, Refusal> {
         value.ok_or_else(|| Refusal::invalid(format!("{field} is missing")))
     }
     let chain = |client_msg_id, conversation_id, intent, sent_at: Option<String>| {
-        let sent_at_ms = match sent_at {
-            Some(text) => Some(parse_rfc3339(&text).ok_or_else(|| Refusal::invalid("sentAt is not an RFC 3339 time"))?),
-            None => None,
-        };
+        let ms = |text: String| parse_rfc3339(&text).ok_or_else(|| Refusal::invalid("sentAt is not an RFC 3339 time"));
+        let sent_at_ms = sent_at.map(ms).transpose()?;
         let conversation_id = required("conversationId", conversation_id)?;
         Ok(ClientFrame::Chain { client_msg_id, conversation_id, intent, sent_at_ms })
     };

@@ -50,9 +50,7 @@ mod tests {
     #[derive(Debug, PartialEq, Deserialize)]
     struct Outer {
         name: String,
-        #[serde(default)]
         count: Option<i64>,
-        #[serde(default)]
         inner: Option<Object<Inner>>,
         #[serde(default)]
         list: Vec<Object<Inner>>,

@@ -71,8 +71,8 @@ impl<K: Eq + Hash> RateLimiter<K> {
         (bucket.tokens + since * self.rate).min(self.burst)
     }
 
-    /// Removes full buckets, which changes nothing for their keys. When that frees less than an eighth of the table,
-    /// all buckets are removed: looking through a full table again and again would cost more than it limits.
+    /// Removes full buckets, which changes nothing for their keys. When that frees less than an eighth of the table, it
+    /// removes all buckets, so that a full table is not scanned at each call.
     fn make_room(&self, buckets: &mut HashMap<K, Bucket>, now: Instant) {
         buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
         if buckets.len() > self.entries_max - self.entries_max / 8 {

@@ -19,7 +19,7 @@ const AGE_MAX: Duration = Duration::from_secs(5);
 /// Members in one page of the repo: typing is not signalled to larger groups.
 pub const TYPING_MEMBERS_MAX: usize = 1_000;
 
-/// Clones share the caches.
+/// Checks rights, and knows the members of small groups. Clones share the caches.
 #[derive(Debug, Clone)]
 pub struct Rights {
     repo: Repo,

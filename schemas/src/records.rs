@@ -100,7 +100,7 @@ pub struct Head {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DedupeWindow {
     /// 16 bytes a key, XXH3-128, big-endian.
-    #[serde(with = "serde_byte_buf")]
+    #[serde(with = "serde_bytes")]
     pub hashes: Vec<u8>,
     /// Log-append time of each key's record.
     pub times: Vec<i64>,
@@ -132,32 +132,6 @@ pub struct GroupEvent {
     /// The new role of `user_ids`, where the change set it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub role: Option<String>,
-}
-
-/// serde takes a `Vec<u8>` for a list of numbers; Avro's `bytes` wants a byte string.
-mod serde_byte_buf {
-    use serde::{Deserializer, Serializer, de};
-
-    pub fn serialize<S: Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_bytes(bytes)
-    }
-
-    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<u8>, D::Error> {
-        struct Bytes;
-        impl de::Visitor<'_> for Bytes {
-            type Value = Vec<u8>;
-            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-                f.write_str("bytes")
-            }
-            fn visit_bytes<E: de::Error>(self, bytes: &[u8]) -> Result<Vec<u8>, E> {
-                Ok(bytes.to_vec())
-            }
-            fn visit_byte_buf<E: de::Error>(self, bytes: Vec<u8>) -> Result<Vec<u8>, E> {
-                Ok(bytes)
-            }
-        }
-        deserializer.deserialize_byte_buf(Bytes)
-    }
 }
 
 impl Upstream {

@@ -21,9 +21,7 @@ use crate::request::{Anonymous, Body, Caller};
 pub struct Registration {
     username: String,
     password: String,
-    #[serde(default)]
     email: Option<String>,
-    #[serde(default)]
     display_name: Option<String>,
 }
 

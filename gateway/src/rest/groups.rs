@@ -25,7 +25,6 @@ const PAGE_MAX: i32 = 1_000;
 #[serde(rename_all = "camelCase")]
 pub struct NewGroup {
     name: String,
-    #[serde(default)]
     description: Option<String>,
     #[serde(default, with = "decimal::list")]
     member_ids: Vec<UserId>,
@@ -33,9 +32,7 @@ pub struct NewGroup {
 
 #[derive(Deserialize)]
 pub struct Changes {
-    #[serde(default)]
     name: Option<String>,
-    #[serde(default)]
     description: Option<String>,
 }
 

@@ -21,9 +21,7 @@ const USERS_AT_ONCE: usize = 8;
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Changes {
-    #[serde(default)]
     display_name: Option<String>,
-    #[serde(default)]
     avatar_url: Option<String>,
 }
 
