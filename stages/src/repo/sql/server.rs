@@ -84,6 +84,11 @@ impl ServerConfig {
         Ok(())
     }
 
+    /// For tools, which read long pages and keep nobody waiting: a read has the time of a transaction.
+    pub fn for_tools(&self) -> Self {
+        Self { read_timeout_ms: self.call_timeout_ms, ..self.clone() }
+    }
+
     /// How long calls may take.
     pub fn call_times(&self) -> CallTimes {
         let (read, write) = (Duration::from_millis(self.read_timeout_ms), Duration::from_millis(self.call_timeout_ms));
