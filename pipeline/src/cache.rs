@@ -11,8 +11,8 @@ use stages::repo::store::Store;
 use crate::config::{Config, LogKind};
 use crate::database_url::DatabaseUrl;
 
-/// For how long a user may be shown as they were, where each process has a cache of its own: it does
-/// not hear of changes that went through another.
+/// How long a stale user may be shown where each process has a cache of its own: it does not hear of changes
+/// that went through another.
 const UNSHARED_USER_LIFETIME: Duration = Duration::from_secs(5);
 
 /// A store and what stands before it.
