@@ -1,13 +1,12 @@
 //! A store with a cache before it: the same answers, sooner.
 //!
-//! Reads ask the cache first and keep what the store says; one read of a thing at a time goes to the
-//! store, whoever asks for it meanwhile waits for the same answer. Why the answers stay right, with a
-//! cache that loses, delays or brings back anything:
-//! - **messages** are used where they reach, without a hole, to the conversation's head, which is read
-//!   from the store first; edits and recalls are applied on reading ([`hot`](super::cache::hot));
-//! - **members** are used when their version is the group's, which is read from the store first;
-//! - **users** are forgotten when they change, and what was read before the change is not put back. A
-//!   Redis that started again does not find the users it knew.
+//! A read asks the cache first and fills it from the store; concurrent misses of one key share one read.
+//! The answers stay right even if the cache loses, delays or resurrects entries:
+//! - **messages** count only if they reach the conversation's head without a gap; the head is read from
+//!   the store first, and edits and recalls are applied on reading ([`hot`](super::cache::hot));
+//! - **members** count only at the group's current version, which is read from the store first;
+//! - **users** are invalidated when they change, and a value read before the change is not put back. A
+//!   restarted Redis does not find the users it knew.
 //!
 //! Rights, heads and lists of conversations are read from the store: they change with every message.
 
@@ -21,15 +20,15 @@ use tokio::time::Instant;
 
 use super::cache::hot::{BeyondRun, Run, Span, record_of};
 use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
-use super::flights::Flights;
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
     Membership, Message, NewGroup, NewToken, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
     TokenHash, User, UserPatch,
 };
+use super::single_flight::SingleFlight;
 use super::store::{Conversations, Groups, MessageSink, ServiceStore, StoreError, Users};
 
-/// What took longer to read than this is not kept: a change may have come and been forgotten meanwhile.
+/// A read that took longer is not cached: the invalidation of a later change may have expired meanwhile.
 /// Less than [`Lifetimes::forgotten_user`](super::cache::Lifetimes::forgotten_user).
 const KEPT_WITHIN: Duration = Duration::from_secs(10);
 
@@ -40,18 +39,18 @@ pub struct CachedStore {
     /// What the services are answered by.
     store: Arc<dyn ServiceStore>,
     cache: Arc<dyn Cache>,
-    users: Flights<UserId, Shared<Option<User>>>,
-    members: Flights<GroupId, Shared<Option<Arc<Membership>>>>,
-    messages: Flights<(ConversationId, usize), Shared<Vec<Arc<Sequenced>>>>,
+    users: SingleFlight<UserId, Shared<Option<User>>>,
+    members: SingleFlight<GroupId, Shared<Option<Arc<Membership>>>>,
+    messages: SingleFlight<(ConversationId, usize), Shared<Vec<Arc<Sequenced>>>>,
 }
 
-/// An answer that several wait for.
+/// An answer that several callers share.
 type Shared<T> = Result<T, Arc<StoreError>>;
 
 impl CachedStore {
     /// One store behind a cache, as the chain and as the services reach it.
     pub fn new(sink: Arc<dyn MessageSink>, store: Arc<dyn ServiceStore>, cache: Arc<dyn Cache>) -> Self {
-        let (users, members, messages) = (Flights::new(), Flights::new(), Flights::new());
+        let (users, members, messages) = (SingleFlight::new(), SingleFlight::new(), SingleFlight::new());
         Self { sink, store, cache, users, members, messages }
     }
 
@@ -80,7 +79,7 @@ impl CachedStore {
         Ok(self.members.join(group, load).await?)
     }
 
-    /// The newest messages, from the store, kept from now on.
+    /// Reads the newest messages from the store and caches them.
     async fn load_messages(&self, id: ConversationId, count: usize) -> Result<Vec<Arc<Sequenced>>, StoreError> {
         let (store, cache) = (Arc::clone(&self.store), Arc::clone(&self.cache));
         let load = async move {
@@ -92,9 +91,9 @@ impl CachedStore {
         Ok(self.messages.join((id, count), load).await?)
     }
 
-    /// A page out of the cache, or else from where on it takes the messages. It takes a second look when a
-    /// message of the page is an edit of one from before it, which may be recalled.
-    async fn remembered(&self, wanted: Wanted, from: Seq, head: Seq) -> Result<HistoryPage, BeyondRun> {
+    /// A page from the cache, or the seq from which messages are missing. It looks twice when the page has an
+    /// edit of an earlier message, which may be recalled.
+    async fn from_cache(&self, wanted: PageRequest, from: Seq, head: Seq) -> Result<HistoryPage, BeyondRun> {
         let look = async |from| {
             let messages = note("messages", self.cache.messages(wanted.conversation, from).await);
             messages.and_then(|messages| Run::of(messages, from, head)).ok_or(BeyondRun(from))
@@ -106,22 +105,21 @@ impl CachedStore {
     }
 }
 
-/// A page that somebody asked for.
 #[derive(Debug, Clone, Copy)]
-struct Wanted {
+struct PageRequest {
     conversation: ConversationId,
     range: HistoryRange,
     first: Seq,
     limit: usize,
 }
 
-impl Wanted {
+impl PageRequest {
     fn page_of(&self, run: &Run) -> Result<HistoryPage, BeyondRun> {
         run.page(self.range, self.first, self.limit)
     }
 }
 
-/// Whether a seq may be among the messages that are kept.
+/// Whether a seq may be cached.
 fn is_hot(seq: Seq, head: Seq) -> bool {
     reach(seq, head) <= HOT_MESSAGES_MAX
 }
@@ -131,15 +129,15 @@ fn reach(seq: Seq, head: Seq) -> usize {
     usize::try_from(head.0.saturating_sub(seq.0).saturating_add(1)).unwrap_or(usize::MAX)
 }
 
-/// What a cache answered, if it did. Its failures are counted, and whoever watches it tells that it is away.
+/// The cache's answer, if it gave one. Failures are counted; the health check reports an outage.
 fn note<T>(what: &'static str, answer: Result<T, CacheError>) -> Option<T> {
     answer
         .inspect_err(|error| {
             metrics::counter!("gochat_cache_errors_total", "what" => what).increment(1);
             match error {
-                CacheError::Away { .. } => tracing::debug!(what, %error, "the cache is passed by"),
+                CacheError::Away { .. } => tracing::debug!(what, %error, "the cache is bypassed"),
                 CacheError::Unreadable { .. } | CacheError::Address(_) => {
-                    tracing::warn!(what, %error, "the cache is passed by");
+                    tracing::warn!(what, %error, "the cache is bypassed");
                 }
             }
         })
@@ -195,7 +193,7 @@ cached! {
         first: Seq,
         limit: usize,
     ) -> Result<HistoryPage, StoreError> {
-        let wanted = Wanted { conversation, range, first, limit };
+        let wanted = PageRequest { conversation, range, first, limit };
         let head = self.store.head(conversation).await?;
         let Some(Span { from, .. }) = Span::of(range, first, limit, head) else {
             return Ok(HistoryPage { messages: Vec::new(), has_more: false, last_seq: head });
@@ -203,7 +201,7 @@ cached! {
         if !is_hot(from, head) {
             return self.store.history(conversation, range, first, limit).await;
         }
-        let needed = match self.remembered(wanted, from, head).await {
+        let needed = match self.from_cache(wanted, from, head).await {
             Ok(page) => {
                 hit("messages");
                 return Ok(page);
@@ -214,7 +212,7 @@ cached! {
         if !is_hot(needed, head) {
             return self.store.history(conversation, range, first, limit).await;
         }
-        // Whoever reads further back than most is likely to go on.
+        // A reader who scrolls back is likely to go on.
         let count = if reach(needed, head) <= KEPT_MESSAGES { KEPT_MESSAGES } else { HOT_MESSAGES_MAX };
         let loaded = Run::of(self.load_messages(conversation, count).await?, from, head);
         match loaded.map(|run| wanted.page_of(&run)) {
@@ -255,7 +253,7 @@ cached! {
 
     async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
         let created = self.store.create_user(user, password_hash).await;
-        // Somebody may have asked for them before they were there.
+        // Their absence may be cached.
         self.users.forget(&user.id);
         note("user", self.cache.forget_user(user.id).await);
         created
@@ -263,7 +261,7 @@ cached! {
 
     async fn update_user(&self, id: UserId, patch: &UserPatch) -> Result<Option<User>, StoreError> {
         let updated = self.store.update_user(id, patch).await;
-        // After a failure too: it may have been done.
+        // After a failure too: the change may have been committed.
         self.users.forget(&id);
         note("user", self.cache.forget_user(id).await);
         updated
@@ -281,8 +279,7 @@ cached! {
         members_among(group: GroupId, users: &[UserId]) -> Vec<Member>;
     }
     by_cache {
-    /// The members of a small group are read from the store: that costs as much as asking for the
-    /// version that a cached one is held against.
+    /// Members of a small group come from the store: reading them costs as much as reading the version.
     async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError> {
         let Some(Group { version, member_count, .. }) = self.store.group(group).await? else { return Ok(None) };
         if member_count <= SMALL_GROUP_MEMBERS_MAX {

@@ -13,19 +13,15 @@ use super::store::{Class, StoreError};
 /// Why a call fails.
 #[derive(Debug, thiserror::Error)]
 pub enum CallError {
-    /// The caller is told why.
     #[error("refused: {0}")]
     Refused(#[from] Refusal),
-    /// The store failed.
     #[error("the store failed")]
     Store(#[from] StoreError),
-    /// The cache failed where nothing else knows.
+    /// Where only the cache knows the answer.
     #[error("the cache failed")]
     Cache(#[from] CacheError),
-    /// The log failed.
     #[error("the log failed")]
     Log(#[from] LogError),
-    /// Anything else of ours.
     #[error("{what}")]
     Internal {
         what: &'static str,
@@ -62,7 +58,7 @@ impl CallError {
     }
 }
 
-/// The answer to a call. What went wrong inside is logged, with its causes, and not told.
+/// The answer to a call. Internal failures are logged with their causes; the caller sees a code only.
 pub fn answer<T>(call: &'static str, result: Result<T, CallError>) -> Result<Response<T>, Status> {
     result.map(Response::new).map_err(|error| status_of(call, &error))
 }
@@ -70,8 +66,7 @@ pub fn answer<T>(call: &'static str, result: Result<T, CallError>) -> Result<Res
 pub fn status_of(call: &'static str, error: &CallError) -> Status {
     let refusal = error.refusal();
     match (error, refusal.code) {
-        // What a limit of ours refuses has not failed. Whoever watches store, cache and log tells that they are
-        // away; there may be very many calls meanwhile.
+        // Not an error: a limit refused it, or health checks report the outage. There may be very many.
         (_, ErrorCode::Busy) => tracing::debug!(call, %error, "a call was refused"),
         (_, ErrorCode::Internal) => {
             tracing::error!(call, error = causes(error), "a call failed");

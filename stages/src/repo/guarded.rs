@@ -1,8 +1,8 @@
-//! A store with a guard before it: a time limit on every call, retries of reads within a budget, and a
-//! breaker, so that a database that is ill is not asked by everybody who waits.
+//! A store behind a guard: a time limit on each attempt, retries of reads within a budget, and a circuit
+//! breaker, so that requests do not pile up on a failing database.
 //!
-//! It stands before what the services ask. The chain and the outbox relay, which wait and try again for as
-//! long as it takes and are few, ask the store itself; so do tools and health checks.
+//! Only the services go through it. The chain, the outbox relay, tools and health checks use the store
+//! itself: they are few, and retry for as long as it takes.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,11 +24,11 @@ use super::store::{Class, Conversations, Groups, ServiceStore, StoreError, Users
 pub struct GuardedStoreConfig {
     /// An attempt to read, in ms.
     pub read_timeout_ms: u64,
-    /// A change on somebody's request, in ms. It is tried once: it may have been done.
+    /// A change that a request makes, in ms. It is tried once: a lost answer may hide a commit.
     pub write_timeout_ms: u64,
-    /// Calls that fail one after another, after which none is made for a while.
+    /// Consecutive failures that open the breaker.
     pub breaker_failures_in_a_row_max: u32,
-    /// That while, in ms; then one call tries.
+    /// How long the breaker stays open, in ms; then one call probes.
     pub breaker_open_ms: u64,
 }
 
@@ -64,7 +64,6 @@ pub struct GuardedStore {
 }
 
 impl GuardedStore {
-    /// This store, guarded.
     pub fn new(store: Arc<dyn ServiceStore>, config: &GuardedStoreConfig) -> Self {
         let limits = |time_ms| Limits {
             failures_in_a_row_max: config.breaker_failures_in_a_row_max,
@@ -79,7 +78,7 @@ impl GuardedStore {
     }
 }
 
-fn is_ill(error: &StoreError) -> bool {
+fn is_transient(error: &StoreError) -> bool {
     match error.class() {
         Class::Retry => true,
         Class::Fatal | Class::Refused(_) => false,
@@ -95,7 +94,7 @@ fn explain(doing: &'static str) -> impl Fn(CallFailed<StoreError>) -> StoreError
     }
 }
 
-/// A trait of the store, method by method, under the way in which each is called.
+/// Implements a trait of the store: reads are retried, writes are tried once.
 macro_rules! guarded {
     (
         $trait:ident
@@ -105,10 +104,10 @@ macro_rules! guarded {
         #[async_trait]
         impl $trait for GuardedStore {
             $(async fn $read(&self, $($r: $rt),*) -> Result<$rout, StoreError> {
-                self.reads.retrying(|| self.store.$read($($r),*), is_ill).await.map_err(explain($reading))
+                self.reads.retrying(|| self.store.$read($($r),*), is_transient).await.map_err(explain($reading))
             })*
             $(async fn $write(&self, $($w: $wt),*) -> Result<$wout, StoreError> {
-                self.writes.once(|| self.store.$write($($w),*), is_ill).await.map_err(explain($writing))
+                self.writes.once(|| self.store.$write($($w),*), is_transient).await.map_err(explain($writing))
             })*
         }
     };

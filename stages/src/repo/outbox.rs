@@ -1,14 +1,13 @@
 //! The outbox relay: group events from the database to `upstream-messages`, in order, each once.
 //!
-//! A group changes in SQL, and every cache hears of it through the chain; the outbox row, written in
-//! the same transaction as the change, ties both together. The row goes once its event is durable in
-//! the log. When it is not known whether an event got there (the process starts, or an append or its
-//! mark failed), the relay looks for it in the topic first: dedupe would recognise a second copy only
-//! within its window.
+//! A group changes in SQL, and every cache hears of it through the chain. The outbox row is written in the
+//! transaction of the change, and deleted once its event is durable in the log. After a start, or a failed
+//! append or delete, it is unknown whether an event was published: the relay then searches the topic first,
+//! since dedupe recognises a second copy only within its window.
 //!
-//! Each repo process has a relay, and no lock keeps them apart: a row that two of them publish at the
-//! same time comes twice within moments, which dedupe recognises, and since each publishes in the
-//! order of the outbox, the first copies are in that order too.
+//! Each repo process runs a relay, without a lock: two relays that publish the same row do so within
+//! moments, and dedupe drops the second copy. Each publishes in the order of the outbox, so the first
+//! copies are in that order too.
 
 use std::collections::{BTreeMap, HashSet};
 use std::sync::Arc;
@@ -32,12 +31,12 @@ use super::store::{Class, Outbox, StoreError};
 
 /// Events put on the topic at once.
 const BATCH_EVENTS_MAX: usize = 500;
-/// The outbox is looked at so often even when nobody calls: another process may have written to it.
+/// The outbox is polled at least this often: another process may have written to it.
 const FALLBACK_TICK: Duration = Duration::from_secs(5);
-/// A search begins so long before the time that a row has by the log's clock: the log may have been idle, and
-/// its brokers' clocks may differ.
+/// A search starts this long before the row's time by the log's clock: the log may have been idle, and
+/// brokers' clocks differ.
 const CLOCK_SKEW_MS: i64 = 60_000;
-/// How long one look into the topic waits for its next records before it is given up and begun anew.
+/// How long a search waits for the next records before it fails and is retried.
 const SEARCH_WAIT: Duration = Duration::from_secs(10);
 
 /// Why the relay stopped.
@@ -50,8 +49,7 @@ pub enum OutboxError {
     /// An event that is no record.
     #[error("a group event could not be encoded")]
     Encode(#[from] AvroError),
-    /// The topic did not show what it holds.
-    #[error("upstream-messages partition {partition} could not be read up to its end in time; it is tried again")]
+    #[error("upstream-messages partition {partition} could not be read up to its end in time; it is retried")]
     SearchTimedOut { partition: u32 },
 }
 
@@ -82,7 +80,7 @@ enum Knowledge {
 /// Moves group events to the chain until `shutdown`. `wake` is notified after each change.
 ///
 /// # Errors
-/// [`OutboxError`], when going on is of no use.
+/// [`OutboxError`], when a retry would fail too.
 pub async fn relay(
     store: Arc<dyn Outbox>,
     log: Arc<dyn Log>,
@@ -95,7 +93,7 @@ pub async fn relay(
         match drain(&*store, &*log, &clock, &mut knowledge, &shutdown).await {
             Ok(()) => {}
             Err(error) if error.passes() => {
-                // Whoever watches store and log tells that they are away.
+                // Health checks report that the store or the log is away.
                 tracing::debug!(
                     error = causes(&error),
                     "group events wait in the outbox; tried again within {FALLBACK_TICK:?}"
@@ -105,7 +103,7 @@ pub async fn relay(
         }
         tokio::select! {
             () = shutdown.cancelled() => {}
-            // Either way the outbox is looked at again.
+            // Either way the outbox is read again.
             _ = tokio::time::timeout(FALLBACK_TICK, wake.notified()) => {}
         }
     }
@@ -160,8 +158,8 @@ async fn publish(log: &dyn Log, clock: &Clock, rows: &[&OutboxRow]) -> Result<()
     Ok(())
 }
 
-/// Those of the rows that are not in the topic. The search may take longer than dedupe remembers: rows
-/// that another relay has published and dropped meanwhile are not in the outbox any more, and left out.
+/// The rows that are not in the topic. The search may outlast dedupe's window: rows that another relay has
+/// published and deleted meanwhile are left out.
 async fn not_published_yet<'a>(
     store: &dyn Outbox,
     log: &dyn Log,
@@ -174,8 +172,7 @@ async fn not_published_yet<'a>(
     Ok(rows.iter().filter(is_missing).collect())
 }
 
-/// The keys of those rows that are in the topic: it is read from the oldest row's time on, in the
-/// partitions where they would be.
+/// The keys of the rows that are in the topic: their partitions are read from the oldest row's time on.
 async fn published_already<'a>(
     log: &dyn Log,
     now_ms: i64,
@@ -190,7 +187,7 @@ async fn published_already<'a>(
     let mut there = HashSet::new();
     for (partition, created_at) in since {
         let Some(newest_ms) = newest_time(log, partition).await? else { continue };
-        // The repo's clock may be ahead of the log's: how old the row is counts by the log's.
+        // The repo's clock may be ahead of the log's: the row's age is subtracted from the log's time.
         let by_log = newest_ms.saturating_sub(now_ms.saturating_sub(created_at).max(0));
         let time_ms = created_at.min(by_log).saturating_sub(CLOCK_SKEW_MS);
         search(log, partition, time_ms, &wanted, &mut there).await?;
@@ -204,7 +201,7 @@ async fn newest_time(log: &dyn Log, partition: u32) -> Result<Option<i64>, Outbo
     if bounds.start == bounds.end {
         return Ok(None);
     }
-    // The newest offset may be a mark that ends a transaction: nothing is read from there on.
+    // The newest offset may be a transaction marker, which is never read.
     for from in [bounds.end - 1, bounds.start] {
         let mut reader = log.read(&UPSTREAM.spec, &[(partition, StartAt::Offset(from))]).await?;
         while reader.position(partition).is_none_or(|position| position < bounds.end) {
@@ -235,7 +232,7 @@ async fn search<'a>(
             return Err(OutboxError::SearchTimedOut { partition });
         };
         for record in batch.records {
-            // Bytes that are no record are the dead letters' business, not ours.
+            // Undecodable bytes become dead letters elsewhere.
             let Ok(found) = Upstream::decode(&record.value) else { continue };
             there.extend(wanted.get(&*found.client_msg_id));
         }

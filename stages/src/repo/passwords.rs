@@ -1,9 +1,8 @@
 //! Password hashes: argon2id, a few at a time.
 //!
-//! A hash takes tens of milliseconds and megabytes on purpose, so half of the cores at most work on
-//! them, and a bounded number of calls waits; past that a sign-in is refused as Busy while everything
-//! else goes on. The megabytes are kept from hash to hash: taken anew for each, on whichever thread works
-//! on it, the allocator would keep as many for every thread that ever did.
+//! A hash takes tens of milliseconds and megabytes on purpose. At most half of the cores hash, and a bounded
+//! number of calls waits; beyond that a sign-in is refused as Busy while everything else goes on. The memory
+//! is reused: allocated anew for each hash, the allocator would retain it for every thread that ever hashed.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -26,15 +25,15 @@ const SALT_BYTES: usize = 16;
 #[derive(Clone)]
 pub struct Passwords {
     params: Params,
-    /// What nobody works in at the moment: at most one piece for each that may work at once.
+    /// Idle work memory: at most one piece a worker.
     memory: Arc<Mutex<Vec<Vec<Block>>>>,
-    /// Those that are worked on.
+    /// A permit a worker.
     working: Arc<Semaphore>,
-    /// Those that are worked on or wait.
+    /// A permit a call that is worked on or waits.
     admitted: Arc<Semaphore>,
-    /// How many of those there are, and may be, as a metric.
+    /// Their number and limit, as metrics.
     calls: Arc<Bound>,
-    /// Of no password: what is checked when there is no such user, at the same cost.
+    /// A hash of no password, checked when the user does not exist, so that it costs the same.
     nobodys: Arc<str>,
 }
 
@@ -74,7 +73,7 @@ impl Passwords {
         self.work(move |params, _, memory| hash(params, password.as_bytes(), memory)).await
     }
 
-    /// Whether a password is the one of a hash; never without a hash, but at the same cost.
+    /// Whether a password matches a hash. Without a hash it does not, at the same cost.
     pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, CallError> {
         self.work(move |_, nobodys, memory| {
             let right = is_right(password.as_bytes(), hash.as_deref().unwrap_or(nobodys), memory)?;
@@ -94,18 +93,18 @@ impl Passwords {
         let (params, nobodys) = (self.params.clone(), Arc::clone(&self.nobodys));
         let pieces = Arc::clone(&self.memory);
         let worked = tokio::task::spawn_blocking(move || {
-            // Held by the work, not by the caller: one who hangs up does not free the core.
+            // The work holds the permits, not the caller: one who hangs up does not free the core.
             let _held = (told, admitted, working);
             let mut memory = pieces.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let done = job(&params, &nobodys, &mut memory);
-            // A hash that was made with other settings may have needed more.
+            // A hash made with other settings may have needed more.
             memory.truncate(params.block_count());
             memory.shrink_to_fit();
             pieces.lock().unwrap_or_else(PoisonError::into_inner).push(memory);
             done
         });
         match worked.await {
-            Ok(done) => done.map_err(|e| CallError::internal("a password hash could not be worked out", e)),
+            Ok(done) => done.map_err(|e| CallError::internal("a password hash could not be computed", e)),
             Err(panicked) => Err(CallError::internal("hashing a password panicked", panicked)),
         }
     }
@@ -126,7 +125,7 @@ fn hash(params: &Params, password: &[u8], memory: &mut Vec<Block>) -> Result<Str
     Ok(hash.to_string())
 }
 
-/// Whether a password is the one of a PHC string, whose own settings count.
+/// Whether a password matches a PHC string, by the string's own settings.
 fn is_right(password: &[u8], phc: &str, memory: &mut Vec<Block>) -> Result<bool, HashError> {
     let known = PasswordHash::new(phc)?;
     let (Some(salt), Some(wanted)) = (&known.salt, &known.hash) else { return Ok(false) };

@@ -35,20 +35,20 @@ use super::store::{ServiceStore, StoreError};
 
 /// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
 const REQUEST_BYTES_MAX: usize = 256 * 1_024;
-/// Ids further ahead than this were not made by a clock (they were imported, or written by hand) and are
-/// not gone on from: the 64 bits would soon be used up.
+/// Ids further ahead than this were not made by a clock (they were imported, or written by hand). New ids do
+/// not continue from them: the 64 bits would soon be used up.
 const IDS_AHEAD_MAX_MS: i64 = 10 * 366 * 24 * 3_600_000;
 /// A connection whose other end does not answer a ping is closed after both.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(20);
 const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
-/// Calls given up by their caller before they were begun, on one connection. Beyond this the connection is
-/// closed, and all calls on it fail: an overload gives up many at once, h2's own 20 are soon passed.
+/// Calls that their caller cancels before they start, on one connection. Beyond this the connection is closed
+/// and all calls on it fail; an overload cancels many at once, soon more than h2's default of 20.
 const PENDING_RESETS_MAX: usize = 4_096;
 
 /// What the repo is put together from.
 pub struct RepoParts {
     pub store: Arc<dyn ServiceStore>,
-    /// Remembers where users are connected.
+    /// Knows where users are connected.
     pub cache: Arc<dyn Cache>,
     /// Takes what enters the chain here.
     pub log: Arc<dyn Log>,
@@ -60,13 +60,13 @@ pub struct RepoParts {
     pub clock: Clock,
     /// Wakes the outbox relay after a change of a group.
     pub group_changed: Arc<Notify>,
-    /// Knows how far the chain is behind; somebody else looks.
+    /// How far the chain is behind; watched elsewhere.
     pub backlog: Arc<Backlog>,
     /// Limits and lifetimes.
     pub config: RepoConfig,
-    /// How long calls under way are waited for when the process ends.
+    /// How long a shutdown waits for calls in flight.
     pub drain_timeout: Duration,
-    /// Whether calls can be served, as somebody else finds out: what `grpc.health.v1` says.
+    /// Whether calls can be served: what `grpc.health.v1` reports.
     pub serving: watch::Receiver<bool>,
     /// Instance id of the Snowflakes of users, groups and sign-ins, below
     /// [`schemas::snowflake::INSTANCES`] and nobody else's in the installation.
@@ -144,12 +144,12 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
     }
 }
 
-/// Tells each change, and never ends.
+/// Reports each change, and never ends.
 async fn tell(health: &HealthReporter, services: &[&str], mut serving: watch::Receiver<bool>) {
     while serving.changed().await.is_ok() {
         tell_all(health, services, status_of(&serving)).await;
     }
-    // Nobody finds out any more: what was known last stays.
+    // The sender is gone: the last state stays.
     std::future::pending().await
 }
 
@@ -195,7 +195,7 @@ async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
     })))
 }
 
-/// Makes ids above all that are stored, so that a clock that was set back does not repeat one.
+/// Makes ids above all stored ones, so that a clock set back does not repeat one.
 async fn ids_after_those_stored(
     store: &dyn ServiceStore,
     clock: &Clock,

@@ -24,9 +24,9 @@ use super::model::{
 pub enum Class {
     /// The same call may succeed later. Nothing happened, or, when the answer to a commit was lost, all of it.
     Retry,
-    /// A person has to look.
+    /// It would fail again: an operator has to act.
     Fatal,
-    /// Whoever asked is told so.
+    /// The caller is told why.
     Refused(Refusal),
 }
 
@@ -43,9 +43,7 @@ pub enum StoreError {
     )]
     Unavailable {
         store: String,
-        /// What was asked of it.
         doing: &'static str,
-        /// What it says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -56,9 +54,7 @@ pub enum StoreError {
     )]
     Failed {
         store: String,
-        /// What was asked of it.
         doing: &'static str,
-        /// What it says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -79,11 +75,7 @@ pub enum StoreError {
     NoIdentity { conversation: ConversationId, seq: Seq, message: MessageId },
     /// What was stored cannot be read back.
     #[error("{store} holds {what}, which is not valid: it was changed by hand, or by a newer version")]
-    Unreadable {
-        store: String,
-        /// What it holds.
-        what: String,
-    },
+    Unreadable { store: String, what: String },
     /// The same read of another caller, whose answer this one waited for, failed.
     #[error(transparent)]
     Shared(#[from] Arc<StoreError>),
@@ -150,7 +142,7 @@ pub trait Conversations: Send + Sync + 'static {
     ) -> Result<HistoryPage, StoreError>;
 
     /// The newest seq of a conversation; 0: nobody wrote in it. From the primary, and no older than any
-    /// batch that was written before: what is remembered of the conversation is held against it.
+    /// batch that was written before: cached messages are compared with it.
     async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError>;
 
     /// A user's conversations, newest first, `world` always among them.
@@ -204,8 +196,7 @@ pub trait Users: Send + Sync + 'static {
     /// Ends a sign-in of a user: no token of it is known any more. Nothing when it is over already.
     async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError>;
 
-    /// What is known of a sign-in, from the primary: one that has just begun goes on. `None`: there is no
-    /// such user.
+    /// The state of a sign-in, from the primary, so that a new one is known at once. `None`: there is no such user.
     async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError>;
 }
 
@@ -226,7 +217,7 @@ pub trait Groups: Send + Sync + 'static {
     /// `ConversationNotFound`, `PermissionDenied`, `UserNotFound`, `GroupFull`, `InvalidInput`.
     async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError>;
 
-    /// A group, from the primary: remembered members are held against its version.
+    /// A group, from the primary: cached members are compared with its version.
     async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError>;
 
     /// Members by user id, those above `after`.
@@ -235,7 +226,7 @@ pub trait Groups: Send + Sync + 'static {
     /// Those of these users that are members, by user id.
     async fn members_among(&self, group: GroupId, users: &[UserId]) -> Result<Vec<Member>, StoreError>;
 
-    /// Everybody in a group, from the primary. `None`: there is no such group.
+    /// All members of a group, from the primary. `None`: there is no such group.
     async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError>;
 }
 
@@ -248,21 +239,21 @@ pub trait Archive: Send + Sync + 'static {
     /// The messages with the largest ids, largest first.
     async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError>;
 
-    /// The id of the log that the store was filled from, if it was noted.
+    /// The id of the log that the store was filled from, if it was recorded.
     async fn log_id(&self) -> Result<Option<String>, StoreError>;
 
-    /// Notes the id of the log that the store is filled from from now on; nothing when one is noted.
+    /// Records the id of the log that the store is filled from, unless one is recorded.
     async fn set_log_id(&self, id: &str) -> Result<(), StoreError>;
 }
 
 /// Whether a store works, as health checks ask.
 #[async_trait]
 pub trait Probe: Send + Sync + 'static {
-    /// Whether the store can be read and written now, with the true cause when it can't. After a call that
-    /// failed it has to commit a change; otherwise a change that is taken back will do.
+    /// Whether the store can be read and written now, with the true cause when it can't. After a failed call
+    /// the probe commits a change; otherwise it updates no row.
     async fn probe(&self) -> Result<(), StoreError>;
 
-    /// Why copies that may be read do not answer; nothing of those that do.
+    /// The errors of the replicas that do not answer.
     async fn probe_replicas(&self) -> Vec<StoreError>;
 }
 

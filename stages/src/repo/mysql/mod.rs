@@ -59,6 +59,7 @@ impl MySqlStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
     pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let config = &config.for_tools();
         let (name, options) = parse(url)?;
         let failed = |fault| explain::<MySql>(&name, "open for reading", fault);
         // A pool would try again until its time is over, and then not tell why.

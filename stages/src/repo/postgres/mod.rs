@@ -58,6 +58,7 @@ impl PostgresStore {
     /// # Errors
     /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
     pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+        let config = &config.for_tools();
         let (name, options) = parse(url, config)?;
         let options = with(&options, config, Access::ReadOnly);
         let failed = |fault| explain::<Postgres>(&name, "open for reading", fault);

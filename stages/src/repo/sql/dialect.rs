@@ -87,7 +87,7 @@ impl TimeLeft {
 
 /// Gives a connection back, unless it is of no use any more.
 pub(super) fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, in_use: InUse, outcome: &Result<T, Fault>) {
-    // First: whoever gets it next is not counted beside this one.
+    // First, so that the next user of the connection is not counted beside this one.
     drop(in_use);
     let spoilt = match outcome {
         Err(Fault::Slow(_)) => true,

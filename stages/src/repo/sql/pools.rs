@@ -17,8 +17,8 @@ use topics::queue_metrics::{Bound, Entered};
 use super::fault::Fault;
 use super::server::ServerConfig;
 
-/// Connections to one server, or one file. How many are in use, how many there may be, how many calls
-/// wait for one and for how long they did, is told to metrics.
+/// Connections to one server, or one file, with metrics of those in use, their limit, the calls that wait for
+/// one, and how long those waited.
 #[derive(Debug)]
 pub struct Connections<DB: Database> {
     pool: Pool<DB>,
@@ -78,12 +78,11 @@ impl Drop for Waiting<'_> {
 /// Where a store reads and writes.
 #[derive(Debug)]
 pub struct Pools<DB: Database> {
-    /// Where is written.
     pub writer: Arc<Connections<DB>>,
-    /// Where is read what must be the newest.
+    /// To the primary too: reads see every commit.
     pub reader: Arc<Connections<DB>>,
     replicas: Vec<Replica<DB>>,
-    /// Whose turn it is.
+    /// The replica whose turn it is.
     next: AtomicUsize,
 }
 
@@ -117,7 +116,7 @@ impl<DB: Database> Pools<DB> {
         self
     }
 
-    /// The next replica in turn of those that do not rest.
+    /// The next replica in turn that has not failed lately.
     pub fn replica(&self) -> Option<&Replica<DB>> {
         let turn = self.next.fetch_add(1, Ordering::Relaxed);
         let count = self.replicas.len();
@@ -158,7 +157,7 @@ impl<DB: Database> Replica<DB> {
         until.is_none_or(|until| Instant::now() >= until)
     }
 
-    /// It answered: whether it had failed is forgotten.
+    /// It answered: it is used again at once.
     pub fn answered(&self) {
         self.rests_until.lock().unwrap_or_else(PoisonError::into_inner).take();
     }
@@ -167,7 +166,7 @@ impl<DB: Database> Replica<DB> {
     pub fn failed(&self, fault: &Fault) {
         let until = Instant::now() + self.rest;
         *self.rests_until.lock().unwrap_or_else(PoisonError::into_inner) = Some(until);
-        // Whoever watches the replicas tells that it is away.
+        // The health check reports that it is away.
         tracing::debug!(replica = self.name, ?fault, rest = ?self.rest, "the replica failed: the primary is read instead");
     }
 }

@@ -1,7 +1,7 @@
-//! Whether a database answers, as whoever watches it asks: over a connection of the pool, within a short time.
+//! Health probe of a database: over a connection of the pool, within a short time.
 //!
-//! A pool that gets no connection only says that it waited. So where it has none in time, a connection of the
-//! probe's own tells why; and where that one works, the others are only in use.
+//! A pool without a free connection only reports a timeout. The probe then opens a connection of its own: its
+//! error is the true cause, and its success means that the pool is merely busy.
 
 use std::time::Duration;
 
@@ -14,10 +14,8 @@ use super::pools::Connections;
 /// The longest that a probe waits for a connection of the pool, and then for the answer.
 const STEP_TIME_MAX: Duration = Duration::from_millis(1_500);
 
-/// What a probe asks.
 #[derive(Debug, Clone, Copy)]
 pub enum Question {
-    /// Whether it is there.
     Ping,
     /// Whether it would take a change.
     TakesChanges,

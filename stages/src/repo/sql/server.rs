@@ -49,9 +49,9 @@ impl Default for ServerConfig {
     }
 }
 
-/// A connection that was idle for longer is asked whether it still works before it is used.
+/// A connection that was idle for longer is pinged before it is used.
 const IDLE_UNASKED_MAX: Duration = Duration::from_secs(1);
-/// Connections are made anew after this time, so that a change of address is followed.
+/// Connections are replaced after this time, so that a change of address takes effect.
 const CONNECTION_AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
 impl ServerConfig {
@@ -82,6 +82,11 @@ impl ServerConfig {
             section.at_most(inner, outer)?;
         }
         Ok(())
+    }
+
+    /// For tools, which read long pages and keep nobody waiting: a read has the time of a transaction.
+    pub fn for_tools(&self) -> Self {
+        Self { read_timeout_ms: self.call_timeout_ms, ..self.clone() }
     }
 
     /// How long calls may take.

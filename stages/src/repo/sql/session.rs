@@ -37,7 +37,7 @@ pub enum Value<'v> {
 
 macro_rules! value_from {
     ($($from:ty, $value:ident => $to:expr;)*) => {
-        $(impl<'v> From<$from> for Value<'v> {
+        $(impl From<$from> for Value<'_> {
             fn from($value: $from) -> Self {
                 $to
             }
@@ -50,11 +50,24 @@ value_from! {
     i32, value => Self::Int(value.into());
     UserId, value => Self::Int(value.0);
     GroupId, value => Self::Int(value.0);
-    &'v str, value => Self::Text(value);
-    &'v String, value => Self::Text(value);
-    Option<&'v str>, value => Self::TextOrNull(value);
-    &'v [u8; 32], value => Self::Bytes(value);
-    &'v [i64], value => Self::Ids(value);
+}
+
+macro_rules! value_of {
+    ($($from:ty, $variant:ident;)*) => {
+        $(impl<'v> From<$from> for Value<'v> {
+            fn from(value: $from) -> Self {
+                Self::$variant(value)
+            }
+        })*
+    };
+}
+
+value_of! {
+    &'v str, Text;
+    &'v String, Text;
+    Option<&'v str>, TextOrNull;
+    &'v [u8; 32], Bytes;
+    &'v [i64], Ids;
 }
 
 /// Values of a statement, in the order of their numbers.
@@ -76,7 +89,7 @@ impl<R> Row for R where
 {
 }
 
-impl<'c> Session<'c> {
+impl Session<'_> {
     /// Runs a statement, and says how many rows it changed.
     pub(super) async fn run(&mut self, sql: &'static Statement, values: &[Value<'_>]) -> Result<u64, sqlx::Error> {
         Ok(match self {

@@ -59,7 +59,7 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 }
 
-/// One transaction where is written. Dropped half-way it is rolled back.
+/// One transaction that writes. If it is dropped half-way, it is rolled back.
 macro_rules! writing {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
         let run = async {
@@ -81,7 +81,7 @@ macro_rules! writing {
     }};
 }
 
-/// Statements where the newest commit is seen by each.
+/// Reads from the primary: each statement sees the newest commit.
 macro_rules! reading {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
         let run = async {

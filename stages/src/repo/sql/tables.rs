@@ -1,4 +1,4 @@
-//! The statements that each dialect has in its own words, over many rows at once: they were measured in each.
+//! The statements that each dialect writes for itself: those over many rows, which were measured in each.
 
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, MessageId, Seq};

@@ -107,7 +107,7 @@ impl SqliteStore {
             let name = name.clone();
             move |fault| explain::<Sqlite>(&name, doing, fault)
         };
-        let options = config.options(&beyond_doubt(path)?);
+        let options = config.options(&absolute(path)?);
         migrate(&options).await.map_err(failed("bring its tables up to date"))?;
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
@@ -133,7 +133,7 @@ impl SqliteStore {
     pub async fn open_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
         let name = path.display().to_string();
         let options = SqliteConnectOptions::new()
-            .filename(beyond_doubt(path)?)
+            .filename(absolute(path)?)
             .read_only(true)
             .busy_timeout(Duration::from_millis(config.busy_timeout_ms))
             .statement_cache_capacity(PREPARED_STATEMENTS_MAX)
@@ -148,9 +148,9 @@ impl SqliteStore {
     }
 }
 
-/// The same path from the root: SQLite takes a name that begins with `file:` for a URI, and `:memory:` for no file.
+/// The absolute path: SQLite takes a name that begins with `file:` for a URI, and `:memory:` for no file.
 /// <https://www.sqlite.org/uri.html>
-fn beyond_doubt(path: &Path) -> Result<PathBuf, StoreError> {
+fn absolute(path: &Path) -> Result<PathBuf, StoreError> {
     let name = path.display().to_string();
     let failed = |error: io::Error| StoreError::Failed {
         store: name.clone(),
@@ -165,17 +165,17 @@ fn beyond_doubt(path: &Path) -> Result<PathBuf, StoreError> {
     }
 }
 
-/// Whether a connection can be used again. Where SQLite rolls a transaction back by itself, as on a full
-/// disk (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>), sqlx goes
-/// on counting it and could never begin another one.
+/// Whether a connection can be reused. When SQLite itself rolls a transaction back, as on a full disk
+/// (<https://www.sqlite.org/lang_transaction.html#response_to_errors_within_a_transaction>), sqlx still counts
+/// it as open and could never begin another one.
 async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<bool, sqlx::Error> {
-    // Behind the rollback that a dropped transaction has queued.
+    // Runs the rollback that a dropped transaction has queued.
     connection.ping().await?;
     Ok(!connection.is_in_transaction())
 }
 
-/// In one transaction that holds the file from its beginning: one process does it, the others wait as for
-/// any lock, and then find it done.
+/// In one transaction that locks the file from its start: one process migrates, the others wait for the lock and
+/// find it done.
 async fn migrate(options: &SqliteConnectOptions) -> Result<(), Fault> {
     let mut connection = options.connect().await?;
     let mut transaction = connection.begin_with(Sqlite::BEGIN).await?;

@@ -135,7 +135,7 @@ async fn redis_that_was_away_forgets_what_changed_before_it_is_asked_again() {
     server.suspend();
     both.rename(&both.cached, ANN, "Anna").await;
     server.resume();
-    // Nobody asks anything here: what is owed is paid all the same.
+    // Without any call, pending invalidations are sent all the same.
     let deadline = Instant::now() + SOON;
     while !matches!(elsewhere.user(ANN).await, Ok(Lookup::Unknown)) {
         assert!(Instant::now() < deadline, "another process still reads the old name");

@@ -20,9 +20,9 @@ pub struct RedisConfig {
     pub call_timeout_ms: u64,
     /// How long a connection may take to be made, in ms.
     pub connect_timeout_ms: u64,
-    /// Calls that fail one after another, after which none is made for a while.
+    /// Consecutive failures that open the breaker.
     pub breaker_failures_in_a_row_max: u32,
-    /// That while, in ms; then one call tries.
+    /// How long the breaker stays open, in ms; then one call probes.
     pub breaker_open_ms: u64,
 }
 

@@ -106,7 +106,7 @@ fn encoded(record: &Sequenced) -> Option<Part> {
 #[async_trait]
 impl Cache for RedisCache {
     async fn user(&self, id: UserId) -> Result<Lookup<User>, CacheError> {
-        if self.server.owes(id) {
+        if self.server.is_pending(id) {
             return Ok(Lookup::Unknown);
         }
         let get = |pipe: &mut Pipeline, link: &Link| {

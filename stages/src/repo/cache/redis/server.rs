@@ -1,4 +1,4 @@
-//! Calls of one server, and what is owed to it when it is away.
+//! Calls to one Redis server, and the invalidations that it missed while it was away.
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,10 +16,10 @@ use crate::repo::cache::CacheError;
 
 /// Puts a part of a conversation in place of what was kept of it, as a whole.
 const PUT_MESSAGES: &str = include_str!("put_messages.lua");
-/// Users whose forgetting is owed to a server that is away.
-const OWED_MAX: usize = 100_000;
-/// Of them, how many are paid for with one call.
-const PAID_A_CALL_MAX: usize = 1_000;
+/// Invalidations of users that wait for a server that is away.
+const PENDING_MAX: usize = 100_000;
+/// Of them, how many go with one call.
+const SENT_A_CALL_MAX: usize = 1_000;
 
 /// A server, behind its guard.
 pub(super) struct Server {
@@ -30,13 +30,14 @@ pub(super) struct Server {
     connect_time: Duration,
     forgotten_time: Duration,
     retry_time: Duration,
-    owed: Mutex<Owed>,
-    paying: AtomicBool,
+    pending: Mutex<Pending>,
+    sending: AtomicBool,
 }
 
-/// Users to be forgotten, each with the number of the change. They are unknown here until that is done.
+/// Users to invalidate, each with the number of its newest change. Until that is done, cached values of them
+/// do not count.
 #[derive(Default)]
-struct Owed {
+struct Pending {
     users: HashMap<UserId, u64>,
     changes: u64,
 }
@@ -61,12 +62,12 @@ impl Server {
             connect_time: connect_time_max,
             forgotten_time,
             retry_time,
-            owed: Mutex::default(),
-            paying: AtomicBool::new(false),
+            pending: Mutex::default(),
+            sending: AtomicBool::new(false),
         }
     }
 
-    /// One pipeline: what is owed, or a part of it, then what `add` puts in.
+    /// Sends one pipeline: pending invalidations, or a part of them, then what `add` puts in.
     pub(super) async fn call<T: FromRedisValue>(
         &self,
         add: impl FnOnce(&mut Pipeline, &Link),
@@ -74,16 +75,16 @@ impl Server {
         let attempt = move || async move {
             let mut link = self.connector.link().await?;
             let mut pipe = redis::pipe();
-            let owed: HashMap<_, _> =
-                self.owed().users.iter().take(PAID_A_CALL_MAX).map(|(id, change)| (*id, *change)).collect();
-            for id in owed.keys() {
+            let pending: HashMap<_, _> =
+                self.pending().users.iter().take(SENT_A_CALL_MAX).map(|(id, change)| (*id, *change)).collect();
+            for id in pending.keys() {
                 let seconds = self.forgotten_time.as_secs();
                 pipe.cmd("SET").arg(self.keys.user(*id, &link)).arg(wire::FORGOTTEN).arg("EX").arg(seconds).ignore();
             }
             add(&mut pipe, &link);
             let answer = pipe.query_async::<T>(&mut link.connection).await?;
-            if !owed.is_empty() {
-                self.owed().users.retain(|id, change| owed.get(id).is_none_or(|paid| *change > *paid));
+            if !pending.is_empty() {
+                self.pending().users.retain(|id, change| pending.get(id).is_none_or(|sent| *change > *sent));
             }
             Ok::<_, RedisError>(answer)
         };
@@ -113,19 +114,19 @@ impl Server {
         Err(CacheError::Away { address: self.address.clone(), source: answer })
     }
 
-    /// Marks a user as changed, now or once the server is back.
+    /// Invalidates a user, now or once the server is back.
     pub(super) async fn forget(self: &Arc<Self>, id: UserId) -> Result<(), CacheError> {
-        self.owe(id);
+        self.add_pending(id);
         let forgotten = self.call(|_, _| {}).await;
-        if self.owes_anything() && !self.paying.swap(true, Ordering::SeqCst) {
-            tokio::spawn(pay(Arc::downgrade(self), self.retry_time));
+        if self.has_pending() && !self.sending.swap(true, Ordering::SeqCst) {
+            tokio::spawn(send_pending(Arc::downgrade(self), self.retry_time));
         }
         forgotten
     }
 
-    /// Whether what the server says of a user is not to be believed yet.
-    pub(super) fn owes(&self, id: UserId) -> bool {
-        self.owed().users.contains_key(&id)
+    /// Whether the server's value of a user may be stale.
+    pub(super) fn is_pending(&self, id: UserId) -> bool {
+        self.pending().users.contains_key(&id)
     }
 
     pub(super) fn unreadable(
@@ -135,12 +136,12 @@ impl Server {
         move |source| CacheError::Unreadable { address: self.address.clone(), what, source }
     }
 
-    fn owe(&self, id: UserId) {
-        let mut owed = self.owed();
-        owed.changes += 1;
-        let change = owed.changes;
-        if owed.users.len() < OWED_MAX || owed.users.contains_key(&id) {
-            owed.users.insert(id, change);
+    fn add_pending(&self, id: UserId) {
+        let mut pending = self.pending();
+        pending.changes += 1;
+        let change = pending.changes;
+        if pending.users.len() < PENDING_MAX || pending.users.contains_key(&id) {
+            pending.users.insert(id, change);
         } else {
             tracing::error!(
                 user = %id,
@@ -149,27 +150,27 @@ impl Server {
         }
     }
 
-    fn owes_anything(&self) -> bool {
-        !self.owed().users.is_empty()
+    fn has_pending(&self) -> bool {
+        !self.pending().users.is_empty()
     }
 
-    fn owed(&self) -> MutexGuard<'_, Owed> {
-        self.owed.lock().unwrap_or_else(PoisonError::into_inner)
+    fn pending(&self) -> MutexGuard<'_, Pending> {
+        self.pending.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Goes on until nothing is owed, so that other processes do not wait for this one's next call.
-async fn pay(server: Weak<Server>, retry_time: Duration) {
+/// Retries until no invalidation is pending, so that other processes do not wait for this one's next call.
+async fn send_pending(server: Weak<Server>, retry_time: Duration) {
     loop {
         tokio::time::sleep(retry_time).await;
         let Some(server) = server.upgrade() else { return };
-        let paid: Result<(), _> = server.call(|_, _| {}).await;
-        if paid.is_err() || server.owes_anything() {
+        let sent: Result<(), _> = server.call(|_, _| {}).await;
+        if sent.is_err() || server.has_pending() {
             continue;
         }
-        server.paying.store(false, Ordering::SeqCst);
-        // Somebody may have come to owe since, and seen that this is still paying.
-        if !server.owes_anything() || server.paying.swap(true, Ordering::SeqCst) {
+        server.sending.store(false, Ordering::SeqCst);
+        // An invalidation may have been added since, by a caller that saw this task still running.
+        if !server.has_pending() || server.sending.swap(true, Ordering::SeqCst) {
             return;
         }
     }
