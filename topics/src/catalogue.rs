@@ -162,7 +162,6 @@ topics! {
         "dead-letters", Partitions::Fixed(1), Cleanup::Delete(Duration::from_secs(30 * 24 * 3_600)), Synced;
 }
 
-/// The topic of that name.
 pub fn by_name(name: &str) -> Option<&'static TopicSpec> {
     ALL.iter().copied().find(|topic| topic.name == name)
 }

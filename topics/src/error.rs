@@ -27,9 +27,7 @@ pub enum LogError {
     #[error("topic {topic} has {partitions} partitions; there is no partition {partition}")]
     NoSuchPartition {
         topic: String,
-        /// The partition asked for.
         partition: u32,
-        /// How many there are.
         partitions: u32,
     },
     /// There is no log of the project there.
@@ -67,9 +65,7 @@ pub enum LogError {
     OffsetOutOfRange {
         topic: String,
         partition: u32,
-        /// The offset asked for.
         offset: u64,
-        /// The oldest kept.
         start: u64,
         end: u64,
     },
@@ -92,9 +88,7 @@ pub enum LogError {
     /// The directory is not a log, or one of a newer version.
     #[error("{path} is not usable as a log: {reason}")]
     Unusable {
-        /// The directory or file.
         path: String,
-        /// Why, and what to do.
         reason: String,
     },
     /// Stored bytes are not what was written.
@@ -114,15 +108,12 @@ pub enum LogError {
     /// The disk is full; nothing was written.
     #[error("no space left for {path}: free some; the log then continues by itself")]
     DiskFull {
-        /// The file or directory.
         path: String,
     },
     /// The disk or the database file failed.
     #[error("the log's storage failed while {doing}")]
     Storage {
-        /// What was being done.
         doing: &'static str,
-        /// What the storage says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -132,10 +123,8 @@ pub enum LogError {
         causes(.source.as_ref())
     )]
     NoBroker {
-        /// Where it was looked for.
         brokers: String,
         seconds: u64,
-        /// What the client says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -146,7 +135,6 @@ pub enum LogError {
     BrokerTooOld {
         brokers: String,
         lacks: String,
-        /// The oldest release that will do.
         oldest: &'static str,
     },
     /// The brokers can't be reached, or can't do it now.
@@ -156,9 +144,7 @@ pub enum LogError {
     )]
     Unavailable {
         brokers: String,
-        /// What was being done.
         doing: &'static str,
-        /// What the client says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -169,9 +155,7 @@ pub enum LogError {
     )]
     Refused {
         brokers: String,
-        /// What was being done.
         doing: &'static str,
-        /// What the client says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
@@ -185,9 +169,7 @@ pub enum LogError {
     /// The client hit a fatal error.
     #[error("the kafka client failed for good while {doing}: a new one is made")]
     Broken {
-        /// What was being done.
         doing: &'static str,
-        /// What the client says.
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },

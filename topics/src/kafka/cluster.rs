@@ -32,7 +32,6 @@ pub(super) struct Topic {
     pub partitions: u32,
 }
 
-/// A member of a group.
 pub(super) struct GroupMember {
     pub id: String,
     pub host: String,
