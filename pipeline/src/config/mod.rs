@@ -9,6 +9,7 @@ mod check;
 mod error;
 mod layers;
 mod load;
+mod store;
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -23,8 +24,8 @@ use topics::catalogue::{DEDUPE_WINDOW_DEFAULT, Layout};
 pub use self::address::{Address, InvalidAddress};
 pub use self::error::{ConfigError, Origin};
 pub use self::load::Loaded;
+use self::store::StoreSection;
 use crate::runner::RunnerConfig;
-use crate::store::StoreSection;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
