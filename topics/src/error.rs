@@ -25,11 +25,7 @@ pub enum LogError {
     NoSuchTopic { topic: String },
     /// The partition is beyond the topic's count.
     #[error("topic {topic} has {partitions} partitions; there is no partition {partition}")]
-    NoSuchPartition {
-        topic: String,
-        partition: u32,
-        partitions: u32,
-    },
+    NoSuchPartition { topic: String, partition: u32, partitions: u32 },
     /// There is no log of the project there.
     #[error("kafka at {brokers} has no topic {topic}: is it the right cluster, and the right log.kafka.topic_prefix?")]
     NoLog {
@@ -62,13 +58,7 @@ pub enum LogError {
         "topic {topic} partition {partition} holds offsets in [{start}, {end}); {offset} is not among them: {}",
         why_out_of_range(*.offset, *.start)
     )]
-    OffsetOutOfRange {
-        topic: String,
-        partition: u32,
-        offset: u64,
-        start: u64,
-        end: u64,
-    },
+    OffsetOutOfRange { topic: String, partition: u32, offset: u64, start: u64, end: u64 },
     /// A transaction stays open below the end.
     #[error(
         "topic {topic} partition {partition} stops at offset {offset}: a transaction was left open there. Try again; if that does not help, check the brokers"
@@ -87,10 +77,7 @@ pub enum LogError {
     InUse { path: String },
     /// The directory is not a log, or one of a newer version.
     #[error("{path} is not usable as a log: {reason}")]
-    Unusable {
-        path: String,
-        reason: String,
-    },
+    Unusable { path: String, reason: String },
     /// Stored bytes are not what was written.
     #[error(
         "the log is damaged at topic {topic} partition {partition} offset {offset}: {reason}. Restore the data directory from a backup"
@@ -107,9 +94,7 @@ pub enum LogError {
     TooLarge { what: &'static str, bytes: usize, max: usize },
     /// The disk is full; nothing was written.
     #[error("no space left for {path}: free some; the log then continues by itself")]
-    DiskFull {
-        path: String,
-    },
+    DiskFull { path: String },
     /// The disk or the database file failed.
     #[error("the log's storage failed while {doing}")]
     Storage {
@@ -132,11 +117,7 @@ pub enum LogError {
     #[error(
         "the kafka at {brokers} is too old: {lacks}. Without that a message could get a second identity: run brokers of Kafka {oldest} or later"
     )]
-    BrokerTooOld {
-        brokers: String,
-        lacks: String,
-        oldest: &'static str,
-    },
+    BrokerTooOld { brokers: String, lacks: String, oldest: &'static str },
     /// The brokers can't be reached, or can't do it now.
     #[error(
         "kafka at {brokers} failed while {doing}: {}. Is it running there, and reachable?",
