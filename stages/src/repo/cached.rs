@@ -93,7 +93,7 @@ impl CachedStore {
 
     /// A page from the cache, or the seq from which messages are missing. It looks twice when the page has an
     /// edit of an earlier message, which may be recalled.
-    async fn from_cache(&self, wanted: PageRequest, from: Seq, head: Seq) -> Result<HistoryPage, BeyondRun> {
+    async fn cached_page(&self, wanted: PageRequest, from: Seq, head: Seq) -> Result<HistoryPage, BeyondRun> {
         let look = async |from| {
             let messages = note("messages", self.cache.messages(wanted.conversation, from).await);
             messages.and_then(|messages| Run::of(messages, from, head)).ok_or(BeyondRun(from))
@@ -201,7 +201,7 @@ cached! {
         if !is_hot(from, head) {
             return self.store.history(conversation, range, first, limit).await;
         }
-        let needed = match self.from_cache(wanted, from, head).await {
+        let needed = match self.cached_page(wanted, from, head).await {
             Ok(page) => {
                 hit("messages");
                 return Ok(page);

@@ -121,6 +121,7 @@ async fn what_is_wrong_with_a_form_is_said_at_its_field() {
     window.shows("chat-title", "tea").await;
 
     window.click("group-info").await;
+    window.until("document.querySelector('[data-testid=group-rename]') !== null").await;
     window.run("document.querySelector('[data-testid=group-rename]').value = ' '").await;
     window.click("group-rename-submit").await;
     says_at(&window, "group-rename", "Give the group a name").await;
