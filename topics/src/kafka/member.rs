@@ -2,13 +2,21 @@
 //! thread of its own, since the calls of librdkafka that matter here block.
 
 use std::sync::mpsc::Sender;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::timeout;
 
 use super::error::fenced;
 use super::membership::{Membership, Signal};
 use crate::log::{Commit, Event, LogError, Member, MemberSpec};
+
+/// The longest answer: a transaction that is prepared, committed, aborted, each until its time limit, and then the look
+/// at who fenced it. A thread that takes longer hangs in librdkafka: the owner makes a new member, which fences this one.
+const ANSWER_MAX: Duration = Duration::from_secs(90);
+/// To leave takes a few seconds; a client that is closing may wait for a coordinator for ever.
+const LEAVE_MAX: Duration = Duration::from_secs(15);
 
 pub(super) struct KafkaMember {
     spec: MemberSpec,
@@ -42,11 +50,18 @@ impl KafkaMember {
 
     async fn request<T>(
         &self,
+        patience: Duration,
         signal: impl FnOnce(oneshot::Sender<Result<T, LogError>>) -> Signal,
     ) -> Result<T, LogError> {
         let (reply, answer) = oneshot::channel();
         self.signals.send(signal(reply)).map_err(|_thread_ended| fenced(&self.spec))?;
-        answer.await.unwrap_or_else(|_thread_ended| Err(fenced(&self.spec)))
+        match timeout(patience, answer).await {
+            Ok(answered) => answered.unwrap_or_else(|_thread_ended| Err(fenced(&self.spec))),
+            Err(_) => Err(LogError::Broken {
+                doing: "waiting for librdkafka",
+                source: format!("it did not return within {patience:?}").into(),
+            }),
+        }
     }
 
     /// Takes records of a partition that moved out of the event that is already on its way.
@@ -81,26 +96,53 @@ impl Member for KafkaMember {
     }
 
     async fn start(&mut self, partition: u32, offset: u64) -> Result<(), LogError> {
-        self.request(|reply| Signal::Start { partition, offset, reply }).await?;
+        self.request(ANSWER_MAX, |reply| Signal::Start { partition, offset, reply }).await?;
         self.discard(partition);
         Ok(())
     }
 
     async fn commit(&mut self, commit: Commit) -> Result<(), LogError> {
-        self.request(|reply| Signal::Commit { commit, reply }).await
+        self.request(ANSWER_MAX, |reply| Signal::Commit { commit, reply }).await
     }
 
     async fn committed(&mut self, partition: u32) -> Result<Option<u64>, LogError> {
-        self.request(|reply| Signal::Committed { partition, reply }).await
+        self.request(ANSWER_MAX, |reply| Signal::Committed { partition, reply }).await
     }
 
     async fn leave(self: Box<Self>) -> Result<(), LogError> {
-        self.request(|reply| Signal::Leave { reply }).await
+        self.request(LEAVE_MAX, |reply| Signal::Leave { reply }).await
     }
 }
 
 impl Drop for KafkaMember {
     fn drop(&mut self) {
         let _thread_ended = self.signals.send(Signal::Gone);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::catalogue::UPSTREAM;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_thread_that_hangs_is_given_up() {
+        let (signals, hanging) = std::sync::mpsc::channel();
+        let (_events, events) = mpsc::channel(1);
+        let spec = MemberSpec {
+            group: "workers".into(),
+            topic: &UPSTREAM.spec,
+            instance: "one".into(),
+            transactional: true,
+            batch_records_max: 1,
+            batch_bytes_max: 1,
+            poll_interval_max: Duration::from_secs(1),
+        };
+        let mut member = KafkaMember { spec, signals, events, asked: false, kept: None };
+        let committed = member.commit(Commit::default()).await;
+        assert!(matches!(committed, Err(LogError::Broken { .. })), "{committed:?}");
+        let left = Box::new(member).leave().await;
+        assert!(matches!(left, Err(LogError::Broken { .. })), "{left:?}");
+        drop(hanging);
     }
 }
