@@ -119,7 +119,7 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     Err(Failure::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
 }
 
-/// The query.
+/// The parameters of a URL's query; a bad one is refused by its name.
 #[derive(Debug)]
 pub struct QueryParams<T>(pub T);
 

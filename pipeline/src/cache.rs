@@ -17,9 +17,9 @@ const UNSHARED_USER_LIFETIME: Duration = Duration::from_secs(5);
 /// A store and what stands before it.
 #[derive(Clone)]
 pub struct Stores {
-    /// The database.
+    /// The database without guard and cache: for the outbox relay and the health watch.
     pub bare: Arc<dyn Store>,
-    /// As the chain writes and the services ask.
+    /// What persist writes to and the services read: the database behind guard and cache.
     pub cached: Arc<CachedStore>,
     pub cache: Arc<dyn Cache>,
 }

@@ -18,7 +18,7 @@ pub enum Role {
 }
 
 impl Role {
-    /// Every role.
+    /// The gateway, the repo, then the stages in the order of the chain.
     pub fn all() -> impl Iterator<Item = Self> {
         [Self::Gateway, Self::Repo].into_iter().chain(STAGES.iter().map(|&stage| Self::of(stage)))
     }

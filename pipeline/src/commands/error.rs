@@ -1,4 +1,4 @@
-//! Why a command fails, and how the user is told.
+//! The error of a command, and the line that it prints.
 
 use schemas::causes::causes;
 

@@ -53,7 +53,7 @@ pub enum ConfigError {
     #[error("{key} is {value} ({origin}): {reason}")]
     Form {
         key: String,
-        /// Without secrets.
+        /// The value as it was given, with passwords masked.
         value: String,
         origin: Origin,
         /// What it must be.

@@ -42,7 +42,7 @@ impl Watch {
         self.all.push(ask::groups(self.health.clone(), log, address, groups).boxed());
     }
 
-    /// Watches forever.
+    /// Asks every component once a second; it never returns.
     pub async fn run(self) {
         join_all(self.all).await;
     }

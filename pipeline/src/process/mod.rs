@@ -32,7 +32,7 @@ use crate::{cache, health, members, store, topology};
 
 pub use self::error::ProcessError;
 
-/// Runs the given roles until the process is told to stop (Ctrl-C, SIGTERM, SIGHUP) or a part fails.
+/// Runs the given roles until a signal stops the process (Ctrl-C, SIGTERM, SIGHUP) or a part fails.
 ///
 /// # Errors
 /// [`ProcessError`]; each says what to do.

@@ -43,8 +43,8 @@ struct Dead {
 }
 
 impl<S: Stage> Task<'_, S> {
-    /// Works on a batch until it is committed, or the task is told to stop between two tries. Where its outputs are
-    /// more than the log takes in one commit, its halves are worked on one after the other.
+    /// Works on a batch until it is committed, or until shutdown between two tries. When its outputs exceed one commit
+    /// of the log, it works on one half of the batch, then on the other.
     pub(super) async fn work(&mut self, member: &mut dyn Member, batch: &[PartitionBatch]) -> Result<(), RunError> {
         let mut waiting = vec![];
         let mut next = Some(Cow::Borrowed(batch));
