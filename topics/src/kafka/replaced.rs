@@ -14,8 +14,6 @@ use super::membership::{Membership, Standing};
 use super::native;
 use crate::log::LogError;
 
-/// How long a process that has fenced a member's transactions may take until it is seen in the group.
-const SEEN_AFTER_MAX: Duration = Duration::from_secs(3);
 /// A name that a request from before a standstill of the brokers has taken is free again after the session timeout;
 /// a process keeps it for longer than this beyond it.
 const BEYOND_SESSION: Duration = Duration::from_secs(2);
@@ -29,11 +27,12 @@ impl Membership {
         if !matches!(error, LogError::Fenced { .. }) {
             return error;
         }
-        // By the group itself: then the other is a member of it. By the transactions: then it becomes one.
+        // By the group itself: then the other is a member of it. By the transactions: then it becomes
+        // one within a session timeout.
         let patience = match self.standing {
             Standing::Fenced => Duration::ZERO,
             Standing::Member | Standing::GivenUp if !self.spec.transactional => Duration::ZERO,
-            Standing::Member | Standing::GivenUp => SEEN_AFTER_MAX,
+            Standing::Member | Standing::GivenUp => self.cluster.config.timeouts.session,
         };
         let (seen_by, stays) = (Instant::now() + patience, self.cluster.config.timeouts.session + BEYOND_SESSION);
         let mut since = None;
