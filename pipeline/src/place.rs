@@ -6,7 +6,7 @@ use stages::large_group;
 use stages::membership::MembershipSource;
 use stages::presence::SharedPresence;
 use stages::repo::store::MessageSink;
-use stages::stage::{Stage, Synchronous};
+use stages::stage::{Filter, Stage};
 use topics::catalogue::TopicSpec;
 use topics::headers::Hop;
 
@@ -71,6 +71,11 @@ pub struct Columns {
 pub trait Row: Sync {
     fn columns(&self) -> Columns;
 
+    /// The second stage of its tasks, where they have two.
+    fn second(&self) -> Option<&'static dyn Row> {
+        None
+    }
+
     /// Starts its tasks in this process.
     fn start(&self, parts: &Parts, tasks: &mut StageTasks);
 
@@ -96,14 +101,18 @@ impl<S: Stage> Row for Place<S> {
 }
 
 /// Two rows in one task, under the name of the first.
-pub struct Fused<A: Stage, B: Stage> {
+pub struct Fused<A: Filter, B: Stage> {
     pub first: &'static Place<A>,
     pub second: &'static Place<B>,
 }
 
-impl<A: Stage, B: Stage<In = A::Out> + Synchronous> Row for Fused<A, B> {
+impl<A: Filter, B: Stage<In = A::In>> Row for Fused<A, B> {
     fn columns(&self) -> Columns {
         Columns { hop: self.second.hop, ..self.first.columns() }
+    }
+
+    fn second(&self) -> Option<&'static dyn Row> {
+        Some(self.second)
     }
 
     fn start(&self, parts: &Parts, tasks: &mut StageTasks) {

@@ -24,8 +24,22 @@ use crate::runner::{Changelog, Emit, InputTopic, same_partition};
 /// ```
 pub static STAGES: [&dyn Row; 5] = [&DEDUPE, &ID_ASSIGN, &PERSIST, &FAN_OUT, &LARGE_GROUP];
 
-/// The first two in one task: one topic and one hop less.
 static DEDUPE_AND_ID_ASSIGN: Fused<Dedupe, IdAssign> = Fused { first: &DEDUPE, second: &ID_ASSIGN };
+static PERSIST_AND_FAN_OUT: Fused<Persist, FanOut> = Fused { first: &PERSIST, second: &FAN_OUT };
+
+/// Which neighbours share a task: each pair saves a topic and a hop.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fuse {
+    pub dedupe_and_id_assign: bool,
+    pub persist_and_fan_out: bool,
+}
+
+impl Fuse {
+    /// Every stage in tasks of its own.
+    pub const NONE: Self = Self { dedupe_and_id_assign: false, persist_and_fan_out: false };
+    /// Both pairs.
+    pub const ALL: Self = Self { dedupe_and_id_assign: true, persist_and_fan_out: true };
+}
 
 pub static DEDUPE: Place<Dedupe> = Place {
     about: "The stage that drops repeats",
@@ -93,17 +107,20 @@ fn dispatched() -> Emit<Dispatch> {
     })
 }
 
-/// What runs as tasks, in the order of the chain: each stage by itself, or the first two together.
-pub fn tasks(fused: bool) -> Vec<&'static dyn Row> {
-    let (mut tasks, apart): (Vec<&dyn Row>, _) =
-        if fused { (vec![&DEDUPE_AND_ID_ASSIGN], &STAGES[2..]) } else { (Vec::new(), &STAGES[..]) };
-    tasks.extend(apart);
+/// What runs as tasks, in the order of the chain.
+pub fn tasks(fuse: Fuse) -> Vec<&'static dyn Row> {
+    let either = |fused: bool, together: &'static dyn Row, apart: [&'static dyn Row; 2]| {
+        if fused { vec![together] } else { apart.to_vec() }
+    };
+    let mut tasks = either(fuse.dedupe_and_id_assign, &DEDUPE_AND_ID_ASSIGN, [&DEDUPE, &ID_ASSIGN]);
+    tasks.extend(either(fuse.persist_and_fan_out, &PERSIST_AND_FAN_OUT, [&PERSIST, &FAN_OUT]));
+    tasks.push(&LARGE_GROUP);
     tasks
 }
 
 /// The groups that must have a member somewhere, each with the topic that it reads.
-pub fn groups(fused: bool) -> Vec<(&'static str, &'static TopicSpec)> {
-    tasks(fused).iter().map(|task| (task.name(), task.input())).collect()
+pub fn groups(fuse: Fuse) -> Vec<(&'static str, &'static TopicSpec)> {
+    tasks(fuse).iter().map(|task| (task.name(), task.input())).collect()
 }
 
 /// The consumer groups that read a topic.

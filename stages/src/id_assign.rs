@@ -15,7 +15,7 @@ use schemas::kind::Rules;
 use schemas::records::{Head, Sequenced, Upstream};
 use schemas::snowflake::{LeaseEnds, Snowflake, time_of};
 
-use crate::stage::{Context, Input, Output, Outputs, Stage, StageError, Synchronous};
+use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
 
 #[derive(Debug)]
 pub struct IdAssign {
@@ -195,8 +195,6 @@ impl Stage for IdAssign {
         self.batch += 1;
     }
 }
-
-impl Synchronous for IdAssign {}
 
 fn lease_ends(source: LeaseEnds) -> StageError {
     StageError::retry("no message can get an id: check that this process reaches the coordination service", source)

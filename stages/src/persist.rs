@@ -18,7 +18,7 @@ use schemas::records::Sequenced;
 
 use crate::repo::model::RaisedMark;
 use crate::repo::store::{Class, MessageSink, StoreError};
-use crate::stage::{Context, Input, Output, Outputs, Stage, StageError};
+use crate::stage::{Context, Filter, Input, Output, Outputs, Stage, StageError};
 
 /// Writes sequenced messages to a store and passes them on.
 pub struct Persist {
@@ -95,6 +95,8 @@ impl Stage for Persist {
         self.passed.clear();
     }
 }
+
+impl Filter for Persist {}
 
 fn stage_error(error: StoreError) -> StageError {
     match error.class() {

@@ -8,6 +8,7 @@
 
 use std::future::Future;
 
+use futures::future::join;
 use topics::headers::Headers;
 
 /// A record that a stage is given.
@@ -162,15 +163,16 @@ pub trait Stage: Send + 'static {
     /// This stage and then another in one task: one topic and one hop less.
     fn then<B>(self, next: B) -> Then<Self, B>
     where
-        Self: Sized,
-        B: Stage<In = Self::Out> + Synchronous,
+        Self: Filter + Sized,
+        B: Stage<In = Self::In>,
     {
         Then { first: self, second: next }
     }
 }
 
-/// A stage that needs no [`prepare`](Stage::prepare): it can follow another in the same task.
-pub trait Synchronous {}
+/// A stage that passes on records that it was given, and makes none: another in the same task can prepare for the
+/// batch while this one still does. The next stage prepares for the records left out, too.
+pub trait Filter: Stage<Out = <Self as Stage>::In> {}
 
 /// Two stages in one task. Made by [`Stage::then`].
 #[derive(Debug)]
@@ -188,8 +190,8 @@ pub enum Either<A, B> {
 
 impl<A, B> Stage for Then<A, B>
 where
-    A: Stage,
-    B: Stage<In = A::Out> + Synchronous,
+    A: Filter,
+    B: Stage<In = A::In>,
 {
     type In = A::In;
     type Out = B::Out;
@@ -220,7 +222,9 @@ where
     }
 
     async fn prepare(&mut self, batch: &[Input<Self::In>]) -> Result<(), StageError> {
-        self.first.prepare(batch).await
+        // Both to their end: what one has done must not be forgotten because the other failed.
+        let (first, second) = join(self.first.prepare(batch), self.second.prepare(batch)).await;
+        first.and(second)
     }
 
     fn process(

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use pipeline::config::LogKind;
 use pipeline::database_url::DatabaseUrl;
+use pipeline::topology::Fuse;
 
 use crate::commands::installation::BenchedLog;
 pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
@@ -36,7 +37,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   bench chain --log embedded
   bench chain --log kafka --brokers 127.0.0.1:19092
-  bench chain --messages 1000000 --partitions 8 --unfused
+  bench chain --messages 1000000 --partitions 8 --fused none
   bench chain --log kafka --brokers 127.0.0.1:19092 --profile
   bench chain --store postgres://gochat:gochat@127.0.0.1:19132/gochat")]
     Chain(ChainBenchArgs),
@@ -124,15 +125,45 @@ pub struct ChainBenchArgs {
     /// Tasks of each stage.
     #[arg(long, default_value_t = 2)]
     pub tasks: u16,
-    /// dedupe and id-assign in tasks of their own.
-    #[arg(long)]
-    pub unfused: bool,
+    /// Stages that share a task.
+    #[arg(long, value_enum, default_value = "both")]
+    pub fused: Fused,
     /// Each stage on threads of its own, so that the table of threads tells the stages apart.
     #[arg(long)]
     pub profile: bool,
     /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,
+}
+
+/// Neighbours that share a task.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Fused {
+    /// No stages.
+    None,
+    /// dedupe and id-assign.
+    First,
+    /// dedupe and id-assign; persist and fan-out.
+    Both,
+}
+
+impl Fused {
+    pub fn pairs(self) -> Fuse {
+        match self {
+            Self::None => Fuse::NONE,
+            Self::First => Fuse { dedupe_and_id_assign: true, ..Fuse::NONE },
+            Self::Both => Fuse::ALL,
+        }
+    }
+
+    /// For a report.
+    pub fn described(self) -> &'static str {
+        match self {
+            Self::None => "each in tasks of its own",
+            Self::First => "dedupe and id-assign fused",
+            Self::Both => "dedupe and id-assign fused, persist and fan-out fused",
+        }
+    }
 }
 
 /// One message to so many goes ahead uncounted: tasks get their partitions, brokers their code compiled.

@@ -6,6 +6,7 @@ use clap::Args;
 
 use pipeline::config::LogKind;
 
+use super::Fused;
 use crate::commands::installation::BenchedLog;
 
 /// Arguments of `bench sockets`.
@@ -19,7 +20,7 @@ pub struct SocketsBenchArgs {
     pub brokers: String,
     /// An installation that runs already, in place of one in this process. Its hops are not seen, and its
     /// own limits hold.
-    #[arg(long, value_name = "URL", conflicts_with_all = ["log", "brokers", "partitions", "tasks", "unfused", "dir"])]
+    #[arg(long, value_name = "URL", conflicts_with_all = ["log", "brokers", "partitions", "tasks", "fused", "dir"])]
     pub connect: Option<String>,
     /// How many users, each with one socket; they talk in pairs.
     #[arg(long, default_value_t = 100, value_parser = clap::value_parser!(u32).range(2..=20_000))]
@@ -42,9 +43,9 @@ pub struct SocketsBenchArgs {
     /// Tasks of each stage.
     #[arg(long, default_value_t = 2)]
     pub tasks: u16,
-    /// dedupe and id-assign in tasks of their own.
-    #[arg(long)]
-    pub unfused: bool,
+    /// Stages that share a task.
+    #[arg(long, value_enum, default_value = "both")]
+    pub fused: Fused,
     /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR")]
     pub dir: Option<PathBuf>,

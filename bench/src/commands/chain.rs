@@ -16,7 +16,7 @@ use schemas::records::Presence;
 use stages::membership::{Membership, MembershipSource};
 use stages::presence::SharedPresence;
 use tokio_util::sync::CancellationToken;
-use topics::catalogue::{ACCEPTED, DELIVERIES, PERSISTED, SEQUENCED, TopicSpec, UPSTREAM};
+use topics::catalogue::{DELIVERIES, TopicSpec};
 use topics::clock::Clock;
 
 use super::CommandError;
@@ -48,13 +48,12 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
         Some(dir) => tempfile::tempdir_in(dir)?,
         None => tempfile::tempdir()?,
     };
-    let hops: &[&TopicSpec] = if args.unfused {
-        &[&UPSTREAM.spec, &ACCEPTED.spec, &SEQUENCED.spec, &PERSISTED.spec, &DELIVERIES.spec]
-    } else {
-        &[&UPSTREAM.spec, &SEQUENCED.spec, &PERSISTED.spec, &DELIVERIES.spec]
-    };
+    let mut hops: Vec<&TopicSpec> = topology::tasks(args.fused.pairs()).iter().map(|task| task.input()).collect();
+    // What large-group reads comes back to it; a message ends as a delivery.
+    hops.pop();
+    hops.push(&DELIVERIES.spec);
     output::note(format_args!("baseline: copying {} records through {} hops …", args.messages, hops.len() - 1));
-    let (bytes, bare) = baseline::copied(&dir.path().join("copy"), &args, &workload, hops).await?;
+    let (bytes, bare) = baseline::copied(&dir.path().join("copy"), &args, &workload, &hops).await?;
     output::note(format_args!("chain: {} messages through all stages …", args.messages));
     let store = BenchedStore::make(args.store.as_ref(), dir.path()).await?;
     let (deliveries, took, threads) = through_the_stages(&dir.path().join("chain"), &args, &workload, &store).await?;
@@ -63,7 +62,7 @@ pub async fn chain(args: ChainBenchArgs) -> Result<(), CommandError> {
     report
         .setting("log", args.log().described())
         .setting("store", store.described())
-        .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
+        .setting("stages", args.fused.described())
         .setting("tasks a stage", args.tasks)
         .setting("partitions", args.partitions)
         .setting("records in a batch, at most", args.batch)
@@ -106,7 +105,7 @@ async fn through_the_stages(
         large_group: stages::large_group::Config::default(),
     };
     let mut threads = Vec::new();
-    for task in topology::tasks(!args.unfused) {
+    for task in topology::tasks(args.fused.pairs()) {
         if args.profile {
             threads.push(NamedThreads::start(task.name(), usize::from(args.tasks))?);
         }

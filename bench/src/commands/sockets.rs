@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::talk::{ARRIVE_MAX, Outcome, Plan, talk};
 use crate::threads::NamedThreads;
 use futures::TryStreamExt;
-use pipeline::topology::{self, PERSIST};
+use pipeline::topology::{self, Fuse, PERSIST};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
@@ -78,7 +78,9 @@ async fn in_this_process(args: &SocketsBenchArgs) -> Result<Measured, CommandErr
     };
     let mut config = args.log().config(dir.path());
     config.stages.tasks_per_stage = args.tasks;
-    config.stages.fuse_dedupe_and_id_assign = !args.unfused;
+    let Fuse { dedupe_and_id_assign, persist_and_fan_out } = args.fused.pairs();
+    config.stages.fuse_dedupe_and_id_assign = dedupe_and_id_assign;
+    config.stages.fuse_persist_and_fan_out = persist_and_fan_out;
     open_up(&mut config);
     config.check()?;
     output::note("starting an installation …");
@@ -164,7 +166,7 @@ fn report(args: &SocketsBenchArgs, measured: &Measured) -> Result<(), output::Ou
         None => report
             .setting("log", args.log().described())
             .setting("store", "SQLite, WAL, synchronous=FULL")
-            .setting("stages", if args.unfused { "each in tasks of its own" } else { "dedupe and id-assign fused" })
+            .setting("stages", args.fused.described())
             .setting("tasks a stage", args.tasks)
             .setting("partitions", args.partitions),
     };

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use stages::repo::store::StoreError;
 use topics::log::{Log, LogError, PartitionLag, StartAt};
 
-use crate::topology::{Row, STAGES};
+use crate::topology::{Fuse, Row, STAGES};
 
 /// What is looked at, and by which limits.
 #[derive(Debug, Clone)]
@@ -19,6 +19,8 @@ pub struct Scope {
     pub lag_records_max: u64,
     /// Messages of `sequenced-messages` held at once.
     pub identities_max: u64,
+    /// Which stages share a task: the topic between them is not written.
+    pub fuse: Fuse,
 }
 
 impl Scope {

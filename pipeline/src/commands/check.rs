@@ -20,6 +20,7 @@ use crate::config::{Address, Config};
 use crate::listen::listen;
 use crate::log::OpenLog;
 use crate::stop::stop_signal;
+use crate::topology::Fuse;
 use crate::{store, telemetry};
 
 /// Examples of `gochat check --help`.
@@ -123,6 +124,7 @@ struct Limits {
     dedupe_memory: Duration,
     lag_records_max: u64,
     identities_max: u64,
+    fuse: Fuse,
 }
 
 impl Limits {
@@ -130,7 +132,7 @@ impl Limits {
     fn of(config: &Config, open: &OpenLog, args: &CheckArgs) -> Self {
         let lag_records_max = args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2));
         let dedupe_memory = open.dedupe_memory(config);
-        Self { dedupe_memory, lag_records_max, identities_max: args.messages_max }
+        Self { dedupe_memory, lag_records_max, identities_max: args.messages_max, fuse: config.stages.fuse() }
     }
 
     fn scope(&self, since: Option<Duration>) -> Scope {
@@ -142,6 +144,7 @@ impl Limits {
             dedupe_window_ms: ms(self.dedupe_memory),
             lag_records_max: self.lag_records_max,
             identities_max: self.identities_max,
+            fuse: self.fuse,
         }
     }
 }

@@ -30,6 +30,7 @@ use crate::absent::Absent;
 use crate::audit::{IDENTITIES_MAX, Scope, audit};
 use crate::log::OpenLog;
 use crate::stop::stop_signal;
+use crate::topology::Fuse;
 use crate::{pairing, store, telemetry};
 
 /// What to rebuild.
@@ -108,7 +109,7 @@ pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     }
     pairing::note(&*log, &*store, &config).await?;
     rebuild.checkpoint.remove()?;
-    let scope = scope_of(open.dedupe_memory(&config));
+    let scope = scope_of(open.dedupe_memory(&config), config.stages.fuse());
     let findings = audit(&*log, &*store, &scope, |what| output::note(format_args!("comparing {what} …"))).await?;
     print(&findings, args.json)?;
     drop(log);
@@ -116,13 +117,14 @@ pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     Ok(if findings.hold() { Outcome::Holds } else { Outcome::Broken })
 }
 
-fn scope_of(dedupe_memory: Duration) -> Scope {
+fn scope_of(dedupe_memory: Duration, fuse: Fuse) -> Scope {
     Scope {
         now_ms: Clock::system().now_ms(),
         since_ms: None,
         dedupe_window_ms: i64::try_from(dedupe_memory.as_millis()).unwrap_or(i64::MAX),
         lag_records_max: u64::MAX,
         identities_max: IDENTITIES_MAX,
+        fuse,
     }
 }
 

@@ -25,6 +25,7 @@ pub use self::address::{Address, InvalidAddress};
 pub use self::error::{ConfigError, Origin};
 pub use self::store::StoreSection;
 use crate::runner::RunnerConfig;
+use crate::topology::Fuse;
 
 /// Everything that can be configured.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -98,6 +99,8 @@ pub struct StagesConfig {
     pub dedupe_window_seconds: u64,
     /// dedupe and id-assign in one task: one hop less.
     pub fuse_dedupe_and_id_assign: bool,
+    /// persist and fan-out in one task: one hop less, and nothing in `persisted-messages`.
+    pub fuse_persist_and_fan_out: bool,
     /// Tasks of each stage in this process; each gets a share of the partitions. On SQLite persist has one.
     pub tasks_per_stage: u16,
     /// Most records in a batch.
@@ -188,12 +191,23 @@ impl Default for KafkaSection {
     }
 }
 
+impl StagesConfig {
+    /// Which stages share a task.
+    pub fn fuse(&self) -> Fuse {
+        Fuse {
+            dedupe_and_id_assign: self.fuse_dedupe_and_id_assign,
+            persist_and_fan_out: self.fuse_persist_and_fan_out,
+        }
+    }
+}
+
 impl Default for StagesConfig {
     fn default() -> Self {
         let runner = RunnerConfig::default();
         Self {
             dedupe_window_seconds: DEDUPE_WINDOW_DEFAULT.as_secs(),
             fuse_dedupe_and_id_assign: true,
+            fuse_persist_and_fan_out: false,
             tasks_per_stage: 2,
             batch_records_max: runner.batch_records_max,
             batch_bytes_max: runner.batch_bytes_max,

@@ -15,7 +15,7 @@ use crate::runner::{RunError, TaskContext};
 use crate::store;
 use crate::supervisor::Layer;
 use crate::tasks::StageTasks;
-use crate::topology::{self, ID_ASSIGN, Parts, Row};
+use crate::topology::{self, Parts, Row};
 
 const STAGES: &str = "stages";
 
@@ -27,13 +27,13 @@ impl StagesConfig {
         store: Option<Arc<dyn MessageSink>>,
         members: MembershipSource,
     ) -> Result<(), ProcessError> {
-        let mut rows = topology::tasks(self.fuse_dedupe_and_id_assign);
+        let mut rows = topology::tasks(self.fuse());
         rows.retain(|row| base.runs(Role::of(*row)));
         if rows.is_empty() {
             return Ok(());
         }
-        if self.fuse_dedupe_and_id_assign && base.runs(Role::of(&topology::DEDUPE)) {
-            nothing_waits_for(&ID_ASSIGN, &*base.log).await?;
+        for &row in &rows {
+            nothing_waits_between(row, &*base.log).await?;
         }
         let config = base.config;
         let parts = Parts {
@@ -66,10 +66,15 @@ impl StagesConfig {
     }
 }
 
-/// Fused stages read past the topic between them: what an earlier, unfused run left there would stay.
-async fn nothing_waits_for(second: &dyn Row, log: &dyn Log) -> Result<(), ProcessError> {
-    let between = second.input();
-    let lag = log.lag(second.name(), between).await.map_err(start_error("the stages"))?;
+/// Fused stages do not read the topic between them: what an earlier run of both apart left there would stay.
+async fn nothing_waits_between(row: &dyn Row, log: &dyn Log) -> Result<(), ProcessError> {
+    let Some(second) = row.second() else { return Ok(()) };
+    let (group, between) = (second.name(), second.input());
+    let lag = log.lag(group, between).await.map_err(start_error(STAGES))?;
     let records = lag.iter().map(|partition| partition.records).sum();
-    if records == 0 { Ok(()) } else { Err(ProcessError::Waiting { records, topic: between.name }) }
+    if records == 0 {
+        return Ok(());
+    }
+    let setting = format!("GOCHAT__STAGES__FUSE_{}_AND_{group}", row.name()).to_uppercase().replace('-', "_");
+    Err(ProcessError::Waiting { records, topic: between.name, group, setting })
 }

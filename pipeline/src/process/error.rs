@@ -25,10 +25,10 @@ pub enum ProcessError {
     #[error("stopping, since a part has ended")]
     Part(#[source] Ended),
     #[error(
-        "{records} records wait in {topic} for a task of its own: start once with \
-         GOCHAT__STAGES__FUSE_DEDUPE_AND_ID_ASSIGN=false until they are gone, then fuse the stages"
+        "{records} records wait in {topic} for tasks of {group} alone: start once with {setting}=false until they are \
+         gone, then fuse the stages"
     )]
-    Waiting { records: u64, topic: &'static str },
+    Waiting { records: u64, topic: &'static str, group: &'static str, setting: String },
 }
 
 pub(super) fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> ProcessError {

@@ -124,7 +124,7 @@ async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoin
     if let Some(RunningGateway { slot_lost, .. }) = gateway {
         watch.component("slot", log_name.clone(), slot_lost, ask::slot);
         watch.component("chain-lag", log_name.clone(), base.backlog.clone(), ask::backlog);
-        let groups = topology::groups(config.stages.fuse_dedupe_and_id_assign);
+        let groups = topology::groups(config.stages.fuse());
         if let OpenLog::Embedded(_) = base.open {
             health::watch::stages_are_there(&*base.log, &groups).await;
         }

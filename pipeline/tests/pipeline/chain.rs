@@ -6,9 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use pipeline::config::Config;
+use pipeline::log::OpenLog;
+use pipeline::process::Process;
+use pipeline::role::Role;
 use pipeline::runner::{RunError, RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, Parts};
+use pipeline::topology::{self, Fuse, Parts, STAGES};
 use schemas::avro::{PresenceEvent, Record};
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
@@ -62,7 +66,7 @@ impl Installation {
         Self { dir, log, presence }
     }
 
-    async fn run(&self, fused: bool, tasks_per_stage: u16) -> Running {
+    async fn run(&self, fuse: Fuse, tasks_per_stage: u16) -> Running {
         let context = TaskContext {
             log: self.log.clone(),
             clock: Clock::system(),
@@ -86,7 +90,7 @@ impl Installation {
             members: Arc::new(move |groups| Box::pin(async move { Ok(groups.into_iter().map(of).collect()) })),
             large_group: stages::large_group::Config::default(),
         };
-        topology::tasks(fused).iter().for_each(|task| task.start(&parts, &mut tasks));
+        topology::tasks(fuse).iter().for_each(|task| task.start(&parts, &mut tasks));
         Running { tasks, stop }
     }
 
@@ -148,6 +152,16 @@ fn message(n: i64) -> Upstream {
     }
 }
 
+fn unreadable(topic: &'static TopicSpec, bytes: &'static [u8]) -> Outgoing {
+    Outgoing {
+        topic,
+        partition: Some(0),
+        key: Bytes::from_static(b"k"),
+        value: Bytes::from_static(bytes),
+        headers: Headers::default(),
+    }
+}
+
 /// Every message once, seqs 1 to n in each conversation, in the order it was said.
 fn check_sequenced(records: &[Sequenced], said: i64) {
     let mut by_conversation: BTreeMap<ConversationId, Vec<&Sequenced>> = BTreeMap::new();
@@ -172,15 +186,15 @@ fn delivered_whole(deliveries: &[Delivery], said: i64) -> bool {
         && others.count() >= usize::try_from(said).unwrap() - to_large
 }
 
-async fn goes_through(fused: bool, tasks_per_stage: u16) {
+async fn goes_through(fuse: Fuse, tasks_per_stage: u16) {
     const SAID: i64 = 500;
     let installation = Installation::new();
     installation.say(0, 200).await;
-    let running = installation.run(fused, tasks_per_stage).await;
+    let running = installation.run(fuse, tasks_per_stage).await;
     installation.read::<Sequenced>(&SEQUENCED.spec, |records| !records.is_empty()).await;
     running.stop().await;
     installation.say(200, SAID).await;
-    let running = installation.run(fused, tasks_per_stage).await;
+    let running = installation.run(fuse, tasks_per_stage).await;
     let deliveries =
         installation.read::<Delivery>(&DELIVERIES.spec, |deliveries| delivered_whole(deliveries, SAID)).await;
     running.stop().await;
@@ -200,26 +214,26 @@ async fn goes_through(fused: bool, tasks_per_stage: u16) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fused_stages_make_each_message_once_and_in_order_also_over_a_restart() {
-    goes_through(true, 1).await;
+    goes_through(Fuse::ALL, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfused_stages_do_the_same() {
-    goes_through(false, 1).await;
+    goes_through(Fuse::NONE, 1).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn two_tasks_a_stage_share_the_partitions_and_do_the_same() {
-    goes_through(true, 2).await;
+    goes_through(Fuse::ALL, 2).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unfused_stages_can_be_fused_and_parted_again() {
     let installation = Installation::new();
-    for (fused, from, to) in [(false, 0, 50), (true, 50, 100), (false, 100, 150)] {
+    for (fuse, from, to) in [(Fuse::NONE, 0, 50), (Fuse::ALL, 50, 100), (Fuse::NONE, 100, 150)] {
         installation.say(from, to).await;
-        let running = installation.run(fused, 1).await;
-        installation.read::<Sequenced>(&SEQUENCED.spec, |records| records.len() as i64 >= to).await;
+        let running = installation.run(fuse, 1).await;
+        installation.read::<Delivery>(&DELIVERIES.spec, |deliveries| delivered_whole(deliveries, to)).await;
         running.stop().await;
     }
     let sequenced = installation.read::<Sequenced>(&SEQUENCED.spec, |records| records.len() >= 150).await;
@@ -231,12 +245,30 @@ async fn unfused_stages_can_be_fused_and_parted_again() {
 async fn stages_that_were_always_fused_refuse_to_be_parted() {
     let installation = Installation::new();
     installation.say(0, 50).await;
-    let running = installation.run(true, 1).await;
+    let running = installation.run(Fuse::ALL, 1).await;
     installation.sequenced(50).await;
     running.stop().await;
-    let mut running = installation.run(false, 1).await;
+    let mut running = installation.run(Fuse::NONE, 1).await;
     let ended = tokio::time::timeout(WAIT, running.tasks.ended()).await.unwrap();
     assert!(matches!(ended, Some(Err(RunError::PositionLost { group: "id-assign", .. }))), "{ended:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fused_stages_refuse_to_start_while_records_wait_between_them() {
+    let between =
+        [(&ACCEPTED.spec, "FUSE_DEDUPE_AND_ID_ASSIGN=false"), (&PERSISTED.spec, "FUSE_PERSIST_AND_FAN_OUT=false")];
+    for (topic, remedy) in between {
+        let dir = tempfile::tempdir().unwrap();
+        let mut config = Config { data_dir: dir.path().into(), ..Config::default() };
+        (config.stages.fuse_dedupe_and_id_assign, config.stages.fuse_persist_and_fan_out) = (true, true);
+        let open = OpenLog::open(&config, Clock::system()).await.unwrap();
+        open.log().append(vec![unreadable(topic, b"x")]).await.unwrap();
+        open.close().await;
+        let stages: Vec<Role> = STAGES.iter().map(|stage| Role::of(*stage)).collect();
+        let Err(refused) = Process::start(&config, &stages).await else { panic!("it starts with {}", topic.name) };
+        let refused = refused.to_string();
+        assert!(refused.contains(topic.name) && refused.contains(remedy), "{refused}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -245,17 +277,10 @@ async fn bytes_that_are_no_record_on_any_topic_are_set_aside_and_the_chain_goes_
     let inputs: [&'static TopicSpec; 5] =
         [&UPSTREAM.spec, &ACCEPTED.spec, &SEQUENCED.spec, &PERSISTED.spec, &GROUP_TASKS.spec];
     for (topic, bytes) in inputs.iter().zip(["", "x", "\u{3}\u{1}", "not a record", "\u{0}\u{0}\u{0}\u{0}"]) {
-        let record = Outgoing {
-            topic,
-            partition: Some(0),
-            key: Bytes::from_static(b"k"),
-            value: Bytes::from_static(bytes.as_bytes()),
-            headers: Headers::default(),
-        };
-        installation.log.append(vec![record]).await.unwrap();
+        installation.log.append(vec![unreadable(topic, bytes.as_bytes())]).await.unwrap();
     }
     installation.say(0, 100).await;
-    let running = installation.run(false, 1).await;
+    let running = installation.run(Fuse::NONE, 1).await;
     let dead = installation.read::<Raw>(&DEAD_LETTERS.spec, |dead| dead.len() >= inputs.len()).await;
     installation.read::<Delivery>(&DELIVERIES.spec, |deliveries| delivered_whole(deliveries, 100)).await;
     running.stop().await;

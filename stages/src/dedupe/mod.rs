@@ -16,7 +16,7 @@ use schemas::records::{DedupeWindow, Upstream};
 use xxhash_rust::xxh3::xxh3_128;
 
 use self::key_set::KeySet;
-use crate::stage::{Context, Input, Output, Outputs, Stage, StageError, Synchronous};
+use crate::stage::{Context, Filter, Input, Output, Outputs, Stage, StageError};
 
 /// Bytes of a key's hash in a changelog record.
 const HASH_BYTES: usize = size_of::<u128>();
@@ -97,7 +97,7 @@ impl Stage for Dedupe {
     }
 }
 
-impl Synchronous for Dedupe {}
+impl Filter for Dedupe {}
 
 /// The hash of (conversation, sender, clientMsgId); `None` for what is idempotent by itself. It is
 /// written to the changelog, so it must stay the same in every version.

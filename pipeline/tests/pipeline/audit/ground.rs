@@ -9,7 +9,7 @@ use pipeline::config::Config;
 use pipeline::log::OpenLog;
 use pipeline::runner::{RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, Parts, Row};
+use pipeline::topology::{self, Fuse, Parts, Row};
 use schemas::avro::{PresenceEvent, Record};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -42,6 +42,7 @@ pub struct Ground {
     open: OpenLog,
     presence: SharedPresence,
     store: Arc<SqliteStore>,
+    pub fuse: Fuse,
 }
 
 impl Ground {
@@ -52,7 +53,7 @@ impl Ground {
         let open = OpenLog::open(&config, Clock::system()).await.unwrap();
         let store = SqliteStore::open(&dir.path().join("repo.db"), SqliteConfig::default()).await.unwrap();
         let presence = both_are_online();
-        Self { dir, open, presence, store }
+        Self { dir, open, presence, store, fuse: config.stages.fuse() }
     }
 
     /// The same after `SAID` messages went through, a third of them said twice.
@@ -91,7 +92,7 @@ impl Ground {
             members: Arc::new(move |groups| Box::pin(async move { Ok(groups.into_iter().map(of).collect()) })),
             large_group: stages::large_group::Config::default(),
         };
-        topology::tasks(true).iter().for_each(|task| task.start(&parts, &mut tasks));
+        topology::tasks(self.fuse).iter().for_each(|task| task.start(&parts, &mut tasks));
         (tasks, stop)
     }
 
@@ -186,6 +187,7 @@ pub fn scope() -> Scope {
         dedupe_window_ms: WINDOW_MS,
         lag_records_max: 100_000,
         identities_max: IDENTITIES_MAX,
+        fuse: Fuse { persist_and_fan_out: false, ..Fuse::ALL },
     }
 }
 

@@ -8,12 +8,13 @@ mod planted;
 
 use std::sync::Arc;
 
-use pipeline::audit::Scope;
+use pipeline::audit::{Location, Scope};
 use pipeline::config::Config;
 use stages::invariants::Invariant;
+use topics::catalogue::PERSISTED;
 use topics::clock::Clock;
 
-use self::ground::{Ground, assert_all_hold, scope, stopped};
+use self::ground::{Ground, assert_all_hold, assert_broken, scope, stopped};
 
 impl Ground {
     pub async fn embedded() -> Self {
@@ -27,6 +28,17 @@ async fn a_chain_that_worked_holds_everything_and_each_guarantee_was_looked_at()
     assert_all_hold(&ground.audit().await);
     let in_small_passes = Scope { identities_max: 1, ..scope() };
     assert_all_hold(&ground.audit_by(in_small_passes).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_chain_whose_persist_and_fan_out_share_a_task_holds_everything_too() {
+    let mut config = Config::default();
+    config.stages.fuse_persist_and_fan_out = true;
+    let ground = Ground::open(config).await.talked().await;
+    assert_all_hold(&ground.audit_by(Scope { fuse: ground.fuse, ..scope() }).await);
+    let told = "if persist and fan-out shared a task then, check with --since";
+    let apart = ground.audit().await;
+    assert_broken(&apart, Invariant::Arrives, &Location::Topic(&PERSISTED.spec), told);
 }
 
 #[tokio::test(flavor = "multi_thread")]

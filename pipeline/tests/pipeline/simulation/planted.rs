@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{DEDUPE, FAN_OUT, ID_ASSIGN, LARGE_GROUP, PERSIST, Parts, Place, Row};
+use pipeline::topology::{DEDUPE, FAN_OUT, Fuse, ID_ASSIGN, LARGE_GROUP, PERSIST, Parts, Place, Row};
 use schemas::ids::{ConversationId, Seq};
 use schemas::records::{Sequenced, Upstream};
 use stages::dedupe::Dedupe;
@@ -58,21 +58,23 @@ pub enum Planted {
 }
 
 impl Planted {
-    /// Whether it needs dedupe and id-assign in one task, or apart.
-    pub fn fused(self) -> Option<bool> {
+    /// Which stages share a task: as the bug needs it, else as given.
+    pub fn fuse(self, given: Fuse) -> Fuse {
+        let first = |dedupe_and_id_assign| Fuse { dedupe_and_id_assign, ..given };
+        let apart = Fuse { persist_and_fan_out: false, ..given };
         match self {
-            Self::IdBeforeDedupe | Self::PositionsSetBack => Some(true),
-            Self::StateKeptOnAbort(_) | Self::NothingRestored(_) | Self::WindowByWallClock => Some(false),
+            Self::IdBeforeDedupe | Self::PositionsSetBack => first(true),
+            Self::StateKeptOnAbort(_) | Self::NothingRestored(_) | Self::WindowByWallClock => first(false),
+            Self::RepeatsHeldBack | Self::TailForgotten => apart,
+            Self::CommitBeforeOutput(of) if of == FanOut::NAME => apart,
             Self::CommitBeforeOutput(_)
             | Self::NoTransactions(_)
             | Self::SlowToTakeOver
             | Self::ChangelogApart
             | Self::ChangelogBeforePosition
             | Self::PositionBeforeStore
-            | Self::RepeatsHeldBack
-            | Self::TailForgotten
             | Self::ContinuationLost
-            | Self::OneInstanceIdForTwo => None,
+            | Self::OneInstanceIdForTwo => given,
         }
     }
 

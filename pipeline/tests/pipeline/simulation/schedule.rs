@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pipeline::topology;
+use pipeline::topology::{self, Fuse};
 use rand::RngExt;
 use schemas::avro::Record;
 use schemas::records::{Delivery, GroupTask, Upstream};
@@ -80,8 +80,8 @@ pub fn run(seed: u64, planted: Option<Planted>) -> Outcome {
 }
 
 async fn play(seed: u64, planted: Option<Planted>) -> Outcome {
-    let fused = planted.and_then(Planted::fused).unwrap_or(seed.is_multiple_of(2));
-    let rows = topology::tasks(fused);
+    let all = Fuse { dedupe_and_id_assign: seed.is_multiple_of(2), persist_and_fan_out: seed.is_multiple_of(3) };
+    let rows = topology::tasks(planted.map_or(all, |planted| planted.fuse(all)));
     let world = Arc::new(World::new(seed, rows.len() * MACHINES));
     let layout = Layout { chain_partitions: world.draw(|random| random.random_range(1..=3)), gateway_slots: SLOTS };
     let broker = Broker::new(Arc::clone(&world), layout);
