@@ -13,5 +13,6 @@ pub mod page;
 pub mod ports;
 pub mod redis;
 pub mod service;
+pub mod stopped;
 
 pub use outside::{api, server};
