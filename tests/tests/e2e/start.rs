@@ -145,6 +145,20 @@ async fn fused_stages_are_refused_while_records_wait_between_them() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_would_do_nothing_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let args = vec!["--roles".into(), "id-assign,repo".into()];
+    let launch = Launch { args, ..Launch::default() };
+    let Err(Refused { code, said }) = Server::launch(data.path(), any(), any(), &launch).await else {
+        panic!("it starts")
+    };
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["id-assign runs in the tasks of dedupe", "GOCHAT__STAGES__FUSE_DEDUPE_AND_ID_ASSIGN=false"] {
+        assert!(said.contains(part), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_changed_partition_count_is_refused() {
     let data = tempfile::tempdir().unwrap();
     assert!(Server::start(data.path()).await.stop().await.success());
