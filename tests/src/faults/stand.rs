@@ -51,6 +51,8 @@ impl Role {
 /// A process of the installation.
 struct Part {
     role: Role,
+    /// What it runs.
+    roles: &'static str,
     launch: Launch,
     http: SocketAddr,
     grpc: SocketAddr,
@@ -83,7 +85,8 @@ impl Stand {
         std::fs::write(&config, text).expect("the directory can be written");
         let args = vec!["--config".to_owned(), config.display().to_string()];
         let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
-        let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
+        let (role, roles) = (Role::Everything, Role::Everything.roles(fused));
+        let part = Part { role, roles, launch, http: any_port(), grpc: any_port(), server: None };
         let mut stand = Self { log: LogKind::Embedded, data, config, parts: vec![part], brokers: None, store };
         stand.start(0).await;
         stand
@@ -119,11 +122,11 @@ impl Stand {
             let slot = if role == Role::Gateway { instance % 2 } else { 0 };
             let (instance_arg, slot) = (instance.to_string(), slot.to_string());
             let config = config_file.display().to_string();
-            let args =
-                ["--config", &config, "--roles", role.roles(fused), "--instance", &instance_arg, "--slot", &slot];
-            let log = dir.join(format!("{instance}-{}.log", role.roles(fused)));
+            let roles = role.roles(fused);
+            let args = ["--config", &config, "--roles", roles, "--instance", &instance_arg, "--slot", &slot];
+            let log = dir.join(format!("{instance}-{roles}.log"));
             let launch = Launch { args: args.map(str::to_owned).into(), env: environment(settings), log: Some(log) };
-            stand.parts.push(Part { role, launch, http: any_port(), grpc, server: None });
+            stand.parts.push(Part { role, roles, launch, http: any_port(), grpc, server: None });
             stand.start(instance).await;
             grpc = stand.parts[0].grpc;
         }
@@ -158,8 +161,7 @@ impl Stand {
 
     /// The processes that run, with what they are.
     pub fn pids(&self) -> Vec<(String, u32)> {
-        let pid =
-            |(at, part): (usize, &Part)| Some((format!("{at}-{}", part.role.roles()), part.server.as_ref()?.pid()?));
+        let pid = |(at, part): (usize, &Part)| Some((format!("{at}-{}", part.roles), part.server.as_ref()?.pid()?));
         self.parts.iter().enumerate().filter_map(pid).collect()
     }
 
@@ -208,7 +210,7 @@ impl Stand {
             if let Some(status) = part.server.as_mut().and_then(Server::ended) {
                 part.server = None;
                 let log = part.launch.log.as_deref().map(Path::display);
-                ended.push(format!("process {at} ({}) ended by itself, {status}; see {log:?}", part.role.roles()));
+                ended.push(format!("process {at} ({}) ended by itself, {status}; see {log:?}", part.roles));
             }
         }
         ended
