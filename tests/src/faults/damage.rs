@@ -253,7 +253,7 @@ async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
     }
     let in_store = books.first_finding().map(str::to_owned);
     let read = match EmbeddedLog::open_read_only(data.join("log")) {
-        Ok(log) => topics_hold::read_log(log.as_ref(), &mut books).await,
+        Ok(log) => topics_hold::read_log(log.as_ref(), false, &mut books).await,
         Err(e) => Err(e),
     };
     let missing = match (in_store, read) {

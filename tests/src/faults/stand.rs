@@ -62,6 +62,8 @@ struct Part {
 pub struct Stand {
     /// Which log it is on.
     pub log: LogKind,
+    /// Whether persist and fan-out share a task.
+    pub fused: bool,
     data: PathBuf,
     config: PathBuf,
     parts: Vec<Part>,
@@ -87,7 +89,7 @@ impl Stand {
         let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
         let (role, roles) = (Role::Everything, Role::Everything.roles(fused));
         let part = Part { role, roles, launch, http: any_port(), grpc: any_port(), server: None };
-        let mut stand = Self { log: LogKind::Embedded, data, config, parts: vec![part], brokers: None, store };
+        let mut stand = Self { log: LogKind::Embedded, fused, data, config, parts: vec![part], brokers: None, store };
         stand.start(0).await;
         stand
     }
@@ -111,6 +113,7 @@ impl Stand {
         let roles = [Role::Repo].into_iter().chain(twice.into_iter().flat_map(|role| [role, role]));
         let mut stand = Self {
             log: LogKind::Kafka,
+            fused,
             data,
             config: config_file.clone(),
             parts: Vec::new(),
