@@ -73,6 +73,19 @@ impl Api {
         answer
     }
 
+    /// A call that is refused, with this status and code.
+    pub async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        account: &Account,
+        body: Option<Value>,
+        (status, code): (u16, u64),
+    ) {
+        let (had, answer) = self.call(method, path, Some(&account.token), body).await;
+        assert_eq!((had.as_u16(), &answer["error"]["code"]), (status, &json!(code)), "{path}: {answer}");
+    }
+
     /// The value of one of the server's metrics, with its labels; 0 where it was never set.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.call(Method::GET, "/metrics", None, None).await;

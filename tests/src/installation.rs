@@ -64,9 +64,15 @@ pub struct Part {
     pub slot: u16,
 }
 
+impl Part {
+    /// These roles under this number, without a gateway or with that of slot 0.
+    pub const fn new(roles: &'static str, instance: u16) -> Self {
+        Self { roles, instance, slot: 0 }
+    }
+}
+
 /// Everything in one process.
-pub const EVERYTHING: Part =
-    Part { roles: "gateway,repo,dedupe,id-assign,persist,fan-out,large-group", instance: 0, slot: 0 };
+pub const EVERYTHING: Part = Part::new("gateway,repo,dedupe,id-assign,persist,fan-out,large-group", 0);
 
 /// A configuration and a data directory.
 pub struct Installation {

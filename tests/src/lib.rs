@@ -13,5 +13,6 @@ pub mod page;
 pub mod ports;
 pub mod redis;
 pub mod service;
+pub mod users;
 
 pub use outside::{api, server};

@@ -197,13 +197,9 @@ async fn a_process_without_a_gateway_tells_its_health_at_its_metrics_address() {
     assert!(server.stop().await.success());
 }
 
-const fn part(roles: &'static str, instance: u16) -> Part {
-    Part { roles, instance, slot: 0 }
-}
-
-const REPO: Part = part("repo", 0);
-const STAGES: Part = part("dedupe,id-assign,persist,fan-out,large-group", 1);
-const GATEWAY: Part = part("gateway", 2);
+const REPO: Part = Part::new("repo", 0);
+const STAGES: Part = Part::new("dedupe,id-assign,persist,fan-out,large-group", 1);
+const GATEWAY: Part = Part::new("gateway", 2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_a_gateway_alone_knows_of_stages_repo_and_brokers() {
@@ -236,9 +232,7 @@ async fn kafka_a_gateway_alone_knows_of_stages_repo_and_brokers() {
     broker.start_again().await;
     until(&base, "persist", "ready", 200).await;
     Api::new(gateway.http).register("ann").await;
-    for server in [gateway, stages, repo] {
-        assert!(server.stop().await.success());
-    }
+    Server::stop_all([gateway, stages, repo]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
