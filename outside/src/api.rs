@@ -101,6 +101,20 @@ impl Api {
         Account::from_answer(&answer, username)
     }
 
+    /// Signs a user in, or not: status and answer.
+    pub async fn login(&self, username: &str, password: &str) -> (StatusCode, Value) {
+        let body = json!({"username": username, "password": password});
+        self.call(Method::POST, "/api/auth/login", None, Some(body)).await
+    }
+
+    /// The row of a conversation in its reader's list.
+    pub async fn conversation(&self, reader: &Account, conversation: &str) -> Value {
+        let list = self.ok(Method::GET, "/api/conversations", reader, None).await;
+        let mut rows = list["conversations"].as_array().expect("a list").iter();
+        let row = rows.find(|row| row["conversationId"] == conversation);
+        row.unwrap_or_else(|| panic!("{conversation} in {list}")).clone()
+    }
+
     /// A group of the owner and these members; its conversation.
     pub async fn group(&self, owner: &Account, name: &str, members: &[String]) -> String {
         let body = json!({"name": name, "memberIds": members});

@@ -51,6 +51,15 @@ pub struct Launch {
     pub log: Option<PathBuf>,
 }
 
+impl Launch {
+    /// With these arguments and environment variables.
+    pub fn new(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { args, env, log: None }
+    }
+}
+
 /// A process that ended instead of getting ready.
 #[derive(Debug)]
 pub struct Refused {

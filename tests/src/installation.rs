@@ -140,7 +140,7 @@ impl Installation {
         let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-        let launch = Launch { args: args.map(str::to_owned).into(), log, ..Launch::default() };
+        let launch = Launch { log, ..Launch::new(&args, &[]) };
         Starting::new(&self.data(), http, grpc, &launch)
     }
 

@@ -1,8 +1,12 @@
 //! Users of a server: signed up, and each talking over a socket.
 
+use std::net::SocketAddr;
+use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use schemas::pb::CreateUserRequest;
 use serde_json::{Value, json};
+use stages::repo::client::user_repo_client::UserRepoClient;
 
 use crate::api::{Account, Api};
 use crate::client::{Socket, connect, receive_type, send};
@@ -23,6 +27,18 @@ pub async fn registered<const N: usize>(api: &Api, names: [&str; N]) -> [Account
         accounts.push(api.register(name).await);
     }
     accounts.try_into().expect("an account a name")
+}
+
+/// Ids of users who are in the store and never sign in: those of these numbers.
+pub async fn quiet_users(repo: SocketAddr, numbers: Range<usize>) -> Vec<String> {
+    let mut repo = UserRepoClient::connect(format!("http://{repo}")).await.expect("the repo answers");
+    let mut ids = Vec::new();
+    for n in numbers {
+        let request = CreateUserRequest { username: format!("quiet{n}"), ..CreateUserRequest::default() };
+        let user = repo.create_user(request).await.expect("a user is made").into_inner();
+        ids.push(user.user_id.to_string());
+    }
+    ids
 }
 
 /// A user at a socket.

@@ -104,12 +104,9 @@ async fn redis_over_tls_serves_who_knows_its_password_and_only_when_its_authorit
     make_authority(foreign.path());
     let config = configured(data.path(), &redis);
     let start = async |password: &str, authority: PathBuf| {
-        let env = [
-            ("GOCHAT__REPO__CACHE__REDIS__PASSWORD", password.to_owned()),
-            ("SSL_CERT_FILE", authority.display().to_string()),
-        ];
-        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let launch = Launch { args: vec!["--config".into(), config.clone()], env, log: None };
+        let authority = authority.display().to_string();
+        let env = [("GOCHAT__REPO__CACHE__REDIS__PASSWORD", password), ("SSL_CERT_FILE", &authority)];
+        let launch = Launch::new(&["--config", &config], &env);
         Server::launch(data.path(), any_port(), any_port(), &launch).await.unwrap()
     };
 

@@ -4,8 +4,8 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use tests::api::{Account, Api};
+use serde_json::json;
+use tests::api::Account;
 use tests::client::{receive_type, send};
 use tests::users::{Talker, served, with};
 
@@ -42,15 +42,15 @@ async fn unread_counts_follow_read_marks_and_receipts_are_told() {
         anns.say(&pair, "hello").await;
         bobs.hears("message").await;
     }
-    let row = conversation(&api, &bob, &pair).await;
+    let row = api.conversation(&bob, &pair).await;
     assert_eq!((&row["unread"], &row["lastSeq"], &row["readSeq"]), (&json!(3), &json!(3), &json!(0)), "{row}");
     assert_eq!(row["lastMessage"]["content"], "hello");
-    assert_eq!(conversation(&api, &ann, &pair).await["unread"], 0, "one's own messages are read");
+    assert_eq!(api.conversation(&ann, &pair).await["unread"], 0, "one's own messages are read");
 
     bobs.send("mark-read", json!({"conversationId": pair, "seqId": 2})).await;
     let receipt = anns.hears("read-receipt").await;
     assert_eq!(receipt, json!({"conversationId": pair, "userId": bob.user_id, "seqId": 2}));
-    assert_eq!(conversation(&api, &bob, &pair).await["unread"], 1);
+    assert_eq!(api.conversation(&bob, &pair).await["unread"], 1);
 
     let path = format!("/api/conversations/{pair}/read");
     for seq in [1, 2, 3] {
@@ -59,14 +59,8 @@ async fn unread_counts_follow_read_marks_and_receipts_are_told() {
     }
     let receipt = anns.hears("read-receipt").await;
     assert_eq!(receipt["seqId"], 3, "marks that change nothing are told to nobody");
-    assert_eq!(conversation(&api, &bob, &pair).await["readSeq"], 3);
+    assert_eq!(api.conversation(&bob, &pair).await["readSeq"], 3);
     assert!(server.stop().await.success());
-}
-
-async fn conversation(api: &Api, account: &Account, id: &str) -> Value {
-    let list = api.ok(Method::GET, "/api/conversations", account, None).await;
-    let rows = list["conversations"].as_array().expect("a list");
-    rows.iter().find(|row| row["conversationId"] == id).unwrap_or_else(|| panic!("{id} in {list}")).clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -78,8 +72,8 @@ async fn groups_grow_and_shrink_in_the_order_of_their_conversation() {
     assert_eq!((&created["event"], &created["messageType"]), (&json!("system"), &json!("group-created")), "{created}");
 
     let path = format!("/api/groups/{}/members", group.replace("group_", ""));
-    let (status, answer) =
-        api.call(Method::POST, &path, Some(&ann.token), Some(json!({"userIds": [eve.user_id]}))).await;
+    let body = json!({"userIds": [eve.user_id]});
+    let (status, answer) = api.call(Method::POST, &path, Some(&ann.token), Some(body)).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
     for socket in [&mut bobs, &mut eves] {
         assert_eq!(socket.hears("message").await["messageType"], "joined");
@@ -157,8 +151,7 @@ async fn refresh_tokens_work_once_and_logout_closes_the_sockets() {
     assert_eq!(refresh(&ann.refresh_token).await.0, StatusCode::UNAUTHORIZED, "a second use");
     assert_eq!(refresh(second).await.0, StatusCode::UNAUTHORIZED, "revokes the whole family");
 
-    let login = json!({"username": "ann", "password": "correct horse"});
-    let (status, answer) = api.call(Method::POST, "/api/auth/login", None, Some(login)).await;
+    let (status, answer) = api.login("ann", "correct horse").await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let ann = Account::from_answer(&answer, "ann");
     let mut socket = Talker::connect(&server, &ann).await;

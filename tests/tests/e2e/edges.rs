@@ -106,8 +106,7 @@ async fn of_registrations_of_one_name_at_the_same_instant_one_wins() {
     let lost = answers.iter().filter(|(status, answer)| status.as_u16() == 409 && answer["error"]["code"] == 1009);
     assert_eq!(lost.count(), 7, "{answers:?}");
     for n in 0..8 {
-        let body = json!({"username": "zoe", "password": format!("password {n}")});
-        let (status, _) = api.call(Method::POST, "/api/auth/login", None, Some(body)).await;
+        let (status, _) = api.login("zoe", &format!("password {n}")).await;
         assert_eq!(status.as_u16(), if n == won[0] { 200 } else { 401 }, "only the winner's password counts");
     }
     assert!(server.stop().await.success());
@@ -176,8 +175,7 @@ async fn a_mark_beyond_the_last_message_reads_up_to_it_and_is_shown_to_the_other
     let marks = json!({"readMarks": [{"userId": bob.user_id, "seqId": 3}]});
     assert_eq!(api.ok(Method::GET, &path, &ann, None).await, marks);
     anns.say(&pair, "one more").await;
-    let list = api.ok(Method::GET, "/api/conversations", &bob, None).await;
-    let row = list["conversations"].as_array().unwrap().iter().find(|row| row["conversationId"] == pair.as_str());
-    assert_eq!((&row.unwrap()["unread"], &row.unwrap()["readSeq"]), (&json!(1), &json!(3)), "{list}");
+    let row = api.conversation(&bob, &pair).await;
+    assert_eq!((&row["unread"], &row["readSeq"]), (&json!(1), &json!(3)), "{row}");
     assert!(server.stop().await.success());
 }

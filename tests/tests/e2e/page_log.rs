@@ -16,9 +16,7 @@ const NEWEST_IS_SEEN: &str = "[...document.querySelectorAll('.message')].at(-1)?
     <= document.querySelector('.log-scroll').getBoundingClientRect().bottom + 1";
 
 async fn unread_on_server(api: &Api, reader: &Account, conversation: &str) -> i64 {
-    let answer = api.ok(Method::GET, "/api/conversations", reader, None).await;
-    let rows = answer["conversations"].as_array().unwrap();
-    rows.iter().find(|row| row["conversationId"] == conversation).unwrap()["unread"].as_i64().unwrap()
+    api.conversation(reader, conversation).await["unread"].as_i64().unwrap()
 }
 
 /// Scrolls the log to what is loaded of its end, until the server knows that everything is read.

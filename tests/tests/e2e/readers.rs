@@ -7,15 +7,13 @@ use std::path::Path;
 
 use futures::StreamExt;
 use futures::stream;
-use schemas::pb::CreateUserRequest;
 use serde_json::{Value, json};
-use stages::repo::client::user_repo_client::UserRepoClient;
 use tests::api::{Account, Api};
 use tests::broker::shared;
 use tests::foreign::{kafka_tool, kcat, python};
 use tests::installation::{Installation, Settings};
 use tests::server::Server;
-use tests::users::{Talker, text, with};
+use tests::users::{Talker, quiet_users, text, with};
 use topics::catalogue::{
     ALL, Cleanup, DELIVERIES, GROUP_TASKS, Layout, PERSISTED, PRESENCE, SEQUENCED, TopicSpec, UPSTREAM,
 };
@@ -121,11 +119,7 @@ async fn talk(server: &Server) -> (Said, Vec<Speaker>, String) {
     let friends: Vec<String> = accounts[1..].iter().map(|account| account.user_id.clone()).collect();
     let small = api.group(&accounts[0], "small", &friends).await;
     let mut everybody = friends;
-    let mut repo = UserRepoClient::connect(format!("http://{}", server.grpc)).await.unwrap();
-    for n in accounts.len()..LARGE_GROUP {
-        let request = CreateUserRequest { username: format!("quiet{n}"), ..CreateUserRequest::default() };
-        everybody.push(repo.create_user(request).await.unwrap().into_inner().user_id.to_string());
-    }
+    everybody.extend(quiet_users(server.grpc, accounts.len()..LARGE_GROUP).await);
     let large = api.group(&accounts[0], "large", &everybody).await;
     for conversation in [&small, &large, "world"] {
         for _ in 0..3 {

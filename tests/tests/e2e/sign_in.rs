@@ -43,8 +43,8 @@ async fn fifty_logins_at_once_do_not_hold_a_conversation_up() {
         alone.push(message_time(&mut anns, &mut bobs, &pair, &format!("alone-{n}")).await);
     }
     let login = |n: usize| {
-        let (api, body) = (api.clone(), json!({"username": format!("user{n}"), "password": "correct horse"}));
-        async move { api.call(Method::POST, "/api/auth/login", None, Some(body)).await.0.as_u16() }
+        let api = api.clone();
+        async move { api.login(&format!("user{n}"), "correct horse").await.0.as_u16() }
     };
     let logins = tokio::spawn(join_all((0..LOGINS).map(login)));
     let mut beside = Vec::new();
@@ -104,16 +104,14 @@ async fn who_is_banned_is_out_within_the_bound() {
     assert_eq!(timeout(ENDED_TIME_MAX, refused).await.expect("REST is refused"), (403, json!(1002)));
     let mut again = connect(server.http, &ann.token).await.unwrap();
     assert!(receive_type(&mut again, "hello").await.is_err_and(|why| why.contains("4009")));
-    let body = json!({"username": "ann", "password": "correct horse"});
-    let (status, _) = api.call(Method::POST, "/api/auth/login", None, Some(body.clone())).await;
-    assert_eq!(status.as_u16(), 403);
+    assert_eq!(api.login("ann", "correct horse").await.0, 403);
     let (status, _) =
         api.call(Method::POST, "/api/auth/refresh", None, Some(json!({"refreshToken": ann.refresh_token}))).await;
     assert_eq!(status.as_u16(), 403);
 
     set("active").await;
-    let (status, answer) = api.call(Method::POST, "/api/auth/login", None, Some(body)).await;
-    assert_eq!(status.as_u16(), 200, "{answer}");
+    let (status, answer) = api.login("ann", "correct horse").await;
+    assert_eq!(status, 200, "{answer}");
     let mut anns = Talker::connect(&server, &Account::from_answer(&answer, "ann")).await;
     message_time(&mut anns, &mut bobs, &ann.pair_with(&bob), "back").await;
     assert!(server.stop().await.success());
@@ -122,18 +120,13 @@ async fn who_is_banned_is_out_within_the_bound() {
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_a_password_is_slowed_down() {
     let (server, api, [_]) = served(["ann"]).await;
-    let guess = |password: &str| {
-        let (api, body) = (api.clone(), json!({"username": "ann", "password": password}));
-        async move { api.call(Method::POST, "/api/auth/login", None, Some(body)).await }
-    };
-    let guesses = join_all((0..30).map(|_| guess("wrong horse"))).await;
+    let guesses = join_all((0..30).map(|_| api.login("ann", "wrong horse"))).await;
     let of = |code: u16| guesses.iter().filter(|(status, _)| status.as_u16() == code).count();
     assert!(of(401) >= 1 && of(401) <= 12 && of(429) == 30 - of(401), "{guesses:?}");
-    let (status, answer) = guess("correct horse").await;
+    let (status, answer) = api.login("ann", "correct horse").await;
     assert_eq!((status.as_u16(), &answer["error"]["code"]), (429, &json!(1007)), "{answer}");
-    let body = json!({"username": "ben", "password": "correct horse"});
-    let (status, answer) = api.call(Method::POST, "/api/auth/register", None, Some(body)).await;
-    assert_eq!(status.as_u16(), 201, "others are not held up: {answer}");
+    // Others are not held up.
+    api.register("ben").await;
     assert!(server.stop().await.success());
 }
 
@@ -141,9 +134,8 @@ async fn guessing_a_password_is_slowed_down() {
 async fn no_secret_is_in_the_log_nor_on_the_disk() {
     let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let log = elsewhere.path().join("server.log");
-    let env = [("FILTER", "debug"), ("FORMAT", "json")];
-    let env = env.map(|(name, value)| (format!("GOCHAT__TELEMETRY__{name}"), value.to_owned())).to_vec();
-    let launch = Launch { env, log: Some(log.clone()), ..Launch::default() };
+    let env = [("GOCHAT__TELEMETRY__FILTER", "debug"), ("GOCHAT__TELEMETRY__FORMAT", "json")];
+    let launch = Launch { log: Some(log.clone()), ..Launch::new(&[], &env) };
     let server = Server::launch(data.path(), any_port(), any_port(), &launch).await.unwrap();
     let api = Api::new(server.http);
     let password = "Zw8-unmistakable-pa55word";
