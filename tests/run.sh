@@ -86,7 +86,9 @@ if (($# == 0)); then
   faults=${CARGO_TARGET_DIR:-target}/debug/faults
   for log in embedded kafka; do
     say "faults on the $log log"
-    "$faults" --log "$log"
+    # Persist and fan-out in tasks of their own where all is one process, and in one task where stages are processes.
+    if [ "$log" = kafka ]; then fused=(--fused); else fused=(); fi
+    "$faults" --log "$log" "${fused[@]}"
     "$faults" --log "$log" --stopped-stage 20
   done
 fi

@@ -14,5 +14,6 @@ pub mod ports;
 pub mod redis;
 pub mod service;
 pub mod users;
+pub mod stopped;
 
 pub use outside::{api, server};
