@@ -129,7 +129,7 @@ async fn fused_stages_are_refused_while_records_wait_between_them() {
     for (topic, setting) in [(&ACCEPTED.spec, "DEDUPE_AND_ID_ASSIGN"), (&PERSISTED.spec, "PERSIST_AND_FAN_OUT")] {
         let data = tempfile::tempdir().unwrap();
         Server::start(data.path()).await.stop().await;
-        let (key, value) = (Bytes::from_static(b"k"), Bytes::from_static(b"v"));
+        let (key, value) = ("k".into(), "v".into());
         append(data.path(), vec![Outgoing { topic, partition: Some(0), key, value, headers: Headers::default() }])
             .await;
         let setting = format!("GOCHAT__STAGES__FUSE_{setting}");
