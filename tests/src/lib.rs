@@ -14,5 +14,6 @@ pub mod ports;
 pub mod redis;
 pub mod service;
 pub mod stopped;
+pub mod users;
 
 pub use outside::{api, server};

@@ -10,7 +10,7 @@ use pipeline::config::LogKind;
 use pipeline::database_url::DatabaseUrl;
 use pipeline::topology::Fuse;
 
-use crate::commands::installation::BenchedLog;
+use crate::log::BenchedLog;
 pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
 pub use store::StoreBenchArgs;
 

@@ -7,7 +7,7 @@ use clap::Args;
 use pipeline::config::LogKind;
 
 use super::Fused;
-use crate::commands::installation::BenchedLog;
+use crate::log::BenchedLog;
 
 /// Arguments of `bench sockets`.
 #[derive(Debug, Args)]
