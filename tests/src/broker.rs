@@ -43,7 +43,7 @@ impl Broker {
 
     /// One with an address, that was never started.
     pub fn that_is_away() -> Self {
-        Self { infra: Infra::new(), nodes: 1 }
+        Self { infra: Infra::reserve(), nodes: 1 }
     }
 
     /// Starts it, the first time or after it was killed.

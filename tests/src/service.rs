@@ -23,7 +23,7 @@ pub struct Infra {
 
 impl Infra {
     /// In a directory of its own.
-    pub fn new() -> Self {
+    pub fn reserve() -> Self {
         let own = tempfile::tempdir().expect("a directory");
         Self { dir: own.path().join("infra"), ports: Ports::reserve(), own: Some(own) }
     }
@@ -68,7 +68,7 @@ pub struct Service {
 impl Service {
     /// Starts one on free ports; the name is as `start-infra.sh --services` takes it.
     pub async fn start(name: &'static str) -> Self {
-        let service = Self { name, infra: Infra::new() };
+        let service = Self { name, infra: Infra::reserve() };
         service.start_again().await;
         service
     }

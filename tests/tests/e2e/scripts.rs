@@ -83,7 +83,7 @@ async fn start_at(infra: &Infra, base: u16) -> (bool, String) {
 
 #[tokio::test]
 async fn ports_are_looked_at_before_anything_is_made() {
-    let infra = Infra::new();
+    let infra = Infra::reserve();
     let taken = TcpListener::bind(("127.0.0.1", port(&infra))).unwrap();
     let (started, said) = start_at(&infra, infra.ports.base()).await;
     assert!(!started && said.contains(&format!("port {}", port(&infra))), "{said}");
@@ -106,7 +106,7 @@ async fn ports_are_looked_at_before_anything_is_made() {
 
 #[tokio::test]
 async fn what_a_failed_start_left_refuses_no_later_one() {
-    let infra = Infra::new();
+    let infra = Infra::reserve();
     let home = infra.dir.join("redis");
     std::fs::create_dir_all(&home).unwrap();
     // Of a process that is gone, and whose pid another one has.
@@ -131,7 +131,7 @@ async fn what_a_failed_start_left_refuses_no_later_one() {
 
 #[tokio::test]
 async fn a_start_of_kafka_that_was_killed_refuses_no_later_one_with_other_ports() {
-    let (infra, other) = (Infra::new(), Ports::reserve());
+    let (infra, other) = (Infra::reserve(), Ports::reserve());
     let (dir, port) = (infra.dir.clone(), infra.ports.base().to_string());
     let mut killed = Command::new(script("start-infra.sh"))
         .args(["--services", "kafka", "--port-base", &port, "--dir", dir.to_str().unwrap()])
@@ -156,7 +156,7 @@ async fn a_start_of_kafka_that_was_killed_refuses_no_later_one_with_other_ports(
 
 #[tokio::test]
 async fn a_cleanup_says_which_data_it_makes_stale() {
-    let infra = Infra::new();
+    let infra = Infra::reserve();
     let remains = |files: &[&str]| {
         std::fs::create_dir_all(&infra.dir).unwrap();
         for file in files {
