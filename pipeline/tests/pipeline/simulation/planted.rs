@@ -119,12 +119,15 @@ pub enum Flaw {
     RepeatsHeldBack,
 }
 
+/// Whether the store had a record before this try.
+type IsKnown<I> = Box<dyn Fn(&I) -> bool + Send + Sync>;
+
 /// A stage with something wrong around it.
 struct Flawed<S: Stage> {
     stage: S,
     flaw: Flaw,
     was_aborted: bool,
-    is_known: Box<dyn Fn(&S::In) -> bool + Send + Sync>,
+    is_known: IsKnown<S::In>,
     /// Where the inputs lie that were known before this try.
     known: HashSet<(u32, u64)>,
 }
