@@ -86,8 +86,8 @@ if (($# == 0)); then
   faults=${CARGO_TARGET_DIR:-target}/debug/faults
   for log in embedded kafka; do
     say "faults on the $log log"
-    # Persist and fan-out in tasks of their own where all is one process, and in one task where stages are processes.
-    if [ "$log" = kafka ]; then fused=(--fused); else fused=(); fi
+    # Persist and fan-out have tasks of their own on Kafka, as is the default, and share one on the embedded log.
+    if [ "$log" = embedded ]; then fused=(--fused); else fused=(); fi
     "$faults" --log "$log" "${fused[@]}"
     "$faults" --log "$log" --stopped-stage 20
   done

@@ -51,8 +51,6 @@ impl Role {
 /// A process of the installation.
 struct Part {
     role: Role,
-    /// What it runs.
-    roles: &'static str,
     launch: Launch,
     http: SocketAddr,
     grpc: SocketAddr,
@@ -87,8 +85,7 @@ impl Stand {
         std::fs::write(&config, text).expect("the directory can be written");
         let args = vec!["--config".to_owned(), config.display().to_string()];
         let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
-        let (role, roles) = (Role::Everything, Role::Everything.roles(fused));
-        let part = Part { role, roles, launch, http: any_port(), grpc: any_port(), server: None };
+        let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
         let mut stand = Self { log: LogKind::Embedded, fused, data, config, parts: vec![part], brokers: None, store };
         stand.start(0).await;
         stand
@@ -129,7 +126,7 @@ impl Stand {
             let args = ["--config", &config, "--roles", roles, "--instance", &instance_arg, "--slot", &slot];
             let log = dir.join(format!("{instance}-{roles}.log"));
             let launch = Launch { args: args.map(str::to_owned).into(), env: environment(settings), log: Some(log) };
-            stand.parts.push(Part { role, roles, launch, http: any_port(), grpc, server: None });
+            stand.parts.push(Part { role, launch, http: any_port(), grpc, server: None });
             stand.start(instance).await;
             grpc = stand.parts[0].grpc;
         }
@@ -164,7 +161,8 @@ impl Stand {
 
     /// The processes that run, with what they are.
     pub fn pids(&self) -> Vec<(String, u32)> {
-        let pid = |(at, part): (usize, &Part)| Some((format!("{at}-{}", part.roles), part.server.as_ref()?.pid()?));
+        let name = |at: usize, part: &Part| format!("{at}-{}", part.role.roles(self.fused));
+        let pid = |(at, part): (usize, &Part)| Some((name(at, part), part.server.as_ref()?.pid()?));
         self.parts.iter().enumerate().filter_map(pid).collect()
     }
 
@@ -213,7 +211,10 @@ impl Stand {
             if let Some(status) = part.server.as_mut().and_then(Server::ended) {
                 part.server = None;
                 let log = part.launch.log.as_deref().map(Path::display);
-                ended.push(format!("process {at} ({}) ended by itself, {status}; see {log:?}", part.roles));
+                ended.push(format!(
+                    "process {at} ({}) ended by itself, {status}; see {log:?}",
+                    part.role.roles(self.fused)
+                ));
             }
         }
         ended

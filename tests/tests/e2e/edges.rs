@@ -153,7 +153,7 @@ async fn the_owner_goes_only_after_handing_over() {
     assert_eq!((&now["ownerId"], &now["memberCount"], &now["version"]), (&json!(bob.user_id), &json!(1), &json!(4)));
     api.refused(Method::GET, &path, &ann, None, (404, 1004)).await;
     api.ok(Method::DELETE, &path, &bob, None).await;
-    // Dissolved twice.
+    // A group that is dissolved is not found when it is dissolved again.
     api.refused(Method::DELETE, &path, &bob, None, (404, 1004)).await;
     assert!(server.stop().await.success());
 }

@@ -172,17 +172,32 @@ async fn a_gateway_is_not_ready_while_a_stage_runs_nowhere() {
     assert!(server.stop().await.success());
 }
 
+/// A process of persist alone, and where it tells its health.
+async fn persist_alone(data: &Path, env: &[(&str, &str)]) -> (Server, String) {
+    let any = any_port().to_string();
+    let launch = Launch::new(&["--roles", "persist", "--metrics", &any], env);
+    let mut starting = Starting::new(data, any_port(), any_port(), &launch);
+    let metrics = starting.says("metrics can be scraped").await["metrics"].as_str().unwrap().to_owned();
+    let server = starting.ready().await.unwrap_or_else(|refused| panic!("{}", refused.said));
+    (server, metrics.trim_end_matches("/metrics").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persist_depends_on_the_repo_where_fan_out_runs_in_its_tasks() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, base) = persist_alone(data.path(), &[("GOCHAT__STAGES__FUSE_PERSIST_AND_FAN_OUT", "true")]).await;
+    until(&base, "repo", "failed", 503).await;
+    assert!(server.stop().await.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_without_a_gateway_tells_its_health_at_its_metrics_address() {
     let data = tempfile::tempdir().unwrap();
-    let any = any_port().to_string();
-    let launch = Launch::new(&["--roles", "persist", "--metrics", &any], &[]);
-    let mut starting = Starting::new(data.path(), any_port(), any_port(), &launch);
-    let metrics = starting.says("metrics can be scraped").await["metrics"].as_str().unwrap().to_owned();
-    let base = metrics.trim_end_matches("/metrics").to_owned();
-    let server = starting.ready().await.unwrap_or_else(|refused| panic!("{}", refused.said));
+    let (server, base) = persist_alone(data.path(), &[]).await;
     let health = until(&base, "store", "ready", 200).await;
-    assert_eq!((health.state("stages"), health.state("gateway")), ("ready", "not listed"));
+    for (component, state) in [("stages", "ready"), ("gateway", "not listed"), ("repo", "not listed")] {
+        assert_eq!(health.state(component), state, "{component}: {:?}", health.components);
+    }
     assert_eq!(reqwest::get(format!("{base}/health/live")).await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{base}/nothing")).await.unwrap().status(), 404);
 

@@ -107,7 +107,7 @@ fn start_flawed<S: Stage>(
 pub enum Flaw {
     /// What a batch changed is kept although the commit failed.
     StateKeptOnAbort,
-    /// It starts anew with nothing restored.
+    /// After a restart it has no state: what its changelog holds is not given back to it.
     NothingRestored,
     /// It counts time by its own clock.
     WallClock,

@@ -26,12 +26,12 @@ pub enum LogFlaw {
     NoTransactions,
     /// The changelog's records are a commit of their own, after the rest.
     ChangelogApart,
-    /// No bug: whoever on the first machine gets a partition that nothing was committed of stands still first, for
-    /// longer than its session, and finds that the second one's stage has taken over.
+    /// The stage on the first machine pauses for longer than its session when it gets a partition without a committed
+    /// position. Meanwhile the stage on the second machine takes over. This is no bug: everything must hold.
     SlowToTakeOver,
     /// Its client works for [`WELL`] and is broken then, again and again.
     BrokenNowAndThen,
-    /// No bug: no position that is told is the newest.
+    /// The log reports committed positions that are older than the newest. This is no bug: everything must hold.
     PositionsSetBack,
     /// A changelog ends where it ended when its owner began to wait for partitions.
     ChangelogBeforePosition,
