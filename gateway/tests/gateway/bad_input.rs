@@ -3,7 +3,7 @@
 use schemas::pb;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, NOW, gateway, say};
+use crate::harness::{Client, NOW, gateway, say, stored};
 use crate::repo::{LATE, LATE_READS_FROM};
 
 async fn check(client: &mut Client, text: String, code: u16, id: Value, key: Value) {
@@ -64,14 +64,7 @@ async fn to_who_is_no_member_a_group_is_not_there() {
 #[tokio::test]
 async fn a_message_from_before_one_joined_is_not_there_to_change_or_react_to() {
     let gateway = gateway().await;
-    let stored = |seq_id, kind: &str, recalled| pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id,
-        sender_id: 1,
-        kind: kind.into(),
-        recalled,
-        ..Default::default()
-    };
+    let stored = |seq, kind: &str, recalled| pb::Message { kind: kind.into(), recalled, ..stored(seq, 1) };
     let before = [stored(1, "text", false), stored(2, "text", true), stored(LATE_READS_FROM, "text", false)];
     gateway.repo.messages.lock().unwrap().extend(before);
     let mut late = gateway.connect(LATE).await;
@@ -148,14 +141,7 @@ async fn a_resend_from_before_the_window_is_expired() {
 #[tokio::test]
 async fn only_ones_own_present_message_can_be_changed() {
     let gateway = gateway().await;
-    let stored = |seq_id, sender_id, kind: &str, recalled| pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id,
-        sender_id,
-        kind: kind.into(),
-        recalled,
-        ..Default::default()
-    };
+    let stored = |seq, sender, kind: &str, recalled| pb::Message { kind: kind.into(), recalled, ..stored(seq, sender) };
     let messages = [stored(1, 2, "text", false), stored(2, 1, "joined", false), stored(3, 1, "text", true)];
     gateway.repo.messages.lock().unwrap().extend(messages);
     let mut client = gateway.connect(1).await;

@@ -118,12 +118,7 @@ async fn a_shutdown_closes_sockets_with_1001_and_appends_what_was_taken() {
     let mut client = gateway.connect(1).await;
     gateway.log.gate.send_replace(Gate::Held);
     client.say("world", "last").await;
-    within(async {
-        while gateway.log.upstream_appends.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    gateway.is_appending().await;
     gateway.shutdown.cancel();
     assert_eq!(client.closed().await, 1001);
     gateway.log.gate.send_replace(Gate::Open);

@@ -1,7 +1,7 @@
 //! The gRPC services: requests judged, handed to the store or the log, and answered.
 //!
-//! Every service is a trait on [`Repo`]. Its methods are one line each: [`answer`] is where a failure becomes a
-//! status.
+//! Each call is a method of [`Repo`] of the same name, from a message to a message. [`service!`] makes the trait of a
+//! service from them, with [`answer`], where a failure becomes a status.
 
 mod auth;
 mod conversations;
@@ -11,12 +11,15 @@ mod messages;
 mod upstream;
 mod users;
 
+use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use futures::Stream;
 use schemas::ids::UserId;
 use schemas::snowflake::Snowflake;
 use schemas::token::SigningKey;
 use tokio::sync::Notify;
+use tonic::Status;
 use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::log::Log;
@@ -26,6 +29,40 @@ pub(super) use super::call::{CallError, answer, status_of};
 use super::config::RepoConfig;
 use super::passwords::Passwords;
 use super::store::ServiceStore;
+
+/// Implements the trait of a service: `call(Request) -> Answer;` is the method `call` of [`Repo`]. What is named after
+/// the answer reads the call's metadata, and the method takes that too. `[stream]` answers with many messages.
+macro_rules! service {
+    ($service:ident
+        $($method:ident($request:ident) -> $answer:ident $(, $metadata:ident)?;)*
+        $([stream] $stream_method:ident($stream_request:ident) -> $stream:ident: $part:ident;)?
+    ) => {
+        #[tonic::async_trait]
+        impl $service for Repo {
+            $(async fn $method(
+                &self,
+                request: tonic::Request<pb::$request>,
+            ) -> Result<tonic::Response<pb::$answer>, tonic::Status> {
+                let (_metadata, _, message) = request.into_parts();
+                super::answer(stringify!($method), self.$method(message $(, $metadata(&_metadata))?).await)
+            })*
+            $(
+                type $stream = super::Streamed<pb::$part>;
+
+                async fn $stream_method(
+                    &self,
+                    request: tonic::Request<pb::$stream_request>,
+                ) -> Result<tonic::Response<Self::$stream>, tonic::Status> {
+                    super::answer(stringify!($stream_method), self.$stream_method(request.into_inner()).await)
+                }
+            )?
+        }
+    };
+}
+use service;
+
+/// An answer of many messages.
+type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Tells whether a user is online anywhere.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
