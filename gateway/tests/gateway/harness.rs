@@ -62,6 +62,13 @@ pub async fn gateway() -> Gateway {
     gateway_with(GatewayConfig::default()).await
 }
 
+/// A gateway, and a client of user 1.
+pub async fn connected() -> (Gateway, Client) {
+    let gateway = gateway().await;
+    let client = gateway.connect(1).await;
+    (gateway, client)
+}
+
 pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let clock = Clock::manual(NOW);
     let log = Arc::new(GatedLog::new(LAYOUT, clock.clone()));

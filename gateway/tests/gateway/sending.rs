@@ -10,13 +10,12 @@ use schemas::records::{GroupEvent, Sequenced};
 use serde_json::json;
 use topics::headers::Origin;
 
-use crate::harness::{EPOCH, NOW, SLOT, gateway, gateway_with, message, say, stored, within};
+use crate::harness::{EPOCH, NOW, SLOT, connected, gateway, gateway_with, message, say, stored, within};
 use crate::log::Gate;
 
 #[tokio::test]
 async fn the_ack_comes_only_after_the_log_has_the_message() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.log.gate.send_replace(Gate::Held);
     client.say("single_1_2", "a").await;
     gateway.is_appending().await;
@@ -38,8 +37,7 @@ async fn the_ack_comes_only_after_the_log_has_the_message() {
 
 #[tokio::test]
 async fn many_sends_of_a_socket_are_acked_in_order_and_appended_in_order() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     for n in 0..300 {
         client.say(if n % 2 == 0 { "world" } else { "group_5" }, &n.to_string()).await;
     }
@@ -62,8 +60,7 @@ async fn many_sends_of_a_socket_are_acked_in_order_and_appended_in_order() {
 
 #[tokio::test]
 async fn a_log_that_refuses_is_busy_and_says_nothing_of_its_inside() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.log.gate.send_replace(Gate::Refusing);
     client.say("world", "a").await;
     let error = client.frame().await;
@@ -110,8 +107,7 @@ async fn messages_are_refused_with_busy_while_the_chain_is_behind() {
 
 #[tokio::test]
 async fn rights_are_asked_once_for_a_while() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     for n in 0..20 {
         client.say("group_5", &n.to_string()).await;
         client.frame_of("message-ack").await;

@@ -17,9 +17,8 @@ use super::store::StoreError;
 pub struct Digest<'a> {
     /// Every row of the history, in order.
     pub rows: Vec<Row<'a>>,
-    /// Edits and recalls, in order.
+    /// Edits and recalls, in the order of the batch.
     pub changes: Vec<Row<'a>>,
-    /// Every conversation that occurs.
     pub conversations: Vec<Conversation>,
     /// Names of the kinds that occur.
     pub kinds: Vec<(&'a Kind, Arc<str>)>,
@@ -33,7 +32,7 @@ pub struct Digest<'a> {
     numbers: HashMap<ConversationId, usize>,
 }
 
-/// A row of the history.
+/// A message that gets a row in the history.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     pub message: &'a Sequenced,
@@ -43,21 +42,19 @@ pub struct Row<'a> {
     pub kind: usize,
 }
 
-/// A conversation in a batch.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// Its id as text.
+    /// The id as the store has it.
     pub text: Arc<str>,
     /// How far the batch brings it; `None`: it has read marks only.
     pub tip: Option<Tip>,
 }
 
-/// The newest of a conversation.
+/// How far a batch brings a conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tip {
-    /// The newest seq.
     pub last_seq: Seq,
-    /// The ordinal there.
+    /// The ordinal of the message with `last_seq`.
     pub last_ordinal: i64,
     /// The newest seq that stands for itself: no edit, recall or reaction. 0: none in this batch.
     pub newest_seq: Seq,

@@ -99,7 +99,6 @@ pub fn no_conversation() -> Refusal {
     Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
 }
 
-/// There is no such user.
 pub fn no_user(id: UserId) -> Refusal {
     Refusal::new(ErrorCode::UserNotFound, format!("there is no user {id}"))
 }

@@ -9,19 +9,16 @@ use std::path::{Path, PathBuf};
 
 use schemas::token::{InvalidKey, SigningKey};
 
-/// Why there is no key.
+/// Why the signing key could not be loaded or created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file can't be read or made.
     #[error("the signing key {path} could not be {doing}: {source}. See that its directory exists and is yours")]
     File {
         path: PathBuf,
-        /// What was tried.
         doing: &'static str,
         #[source]
         source: io::Error,
     },
-    /// The file holds something else.
     #[error(
         "{path} does not hold a signing key: {source}. Put the right file there, or remove it to get a new key, which ends every session"
     )]
@@ -30,7 +27,6 @@ pub enum KeyError {
         #[source]
         source: InvalidKey,
     },
-    /// The system gives no randomness.
     #[error("no signing key could be made: the system gives no randomness")]
     NoRandomness(#[source] InvalidKey),
 }

@@ -57,11 +57,10 @@ impl Default for Lifetimes {
 /// What a cache knows of something.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup<T> {
-    /// It is this.
     Found(T),
-    /// It does not exist.
+    /// The store has no such entry.
     Absent,
-    /// Nothing: ask the store.
+    /// The cache does not know: ask the store.
     Unknown,
 }
 
@@ -69,7 +68,6 @@ pub enum Lookup<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserSession {
     pub user_id: UserId,
-    /// At which gateway.
     pub gateway_id: String,
     /// Since when, ms since 1970 UTC.
     pub login_at: i64,
@@ -86,7 +84,7 @@ pub enum CacheError {
         causes(.0)
     )]
     Address(#[source] ::redis::RedisError),
-    /// It is slow or away.
+    /// Redis did not answer in time, or cannot be reached.
     #[error(
         "the cache at {address} does not answer: {}. Everything is read from the store; is it running?",
         causes(.source)
@@ -103,9 +101,7 @@ pub enum CacheError {
         causes(.source.as_ref())
     )]
     Unreadable {
-        /// Where it is.
         address: String,
-        /// What it holds.
         what: &'static str,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,

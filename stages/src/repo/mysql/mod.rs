@@ -15,7 +15,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::{AssertSqlSafe, Executor, MySql};
 
 use super::sql::SqlStore;
-use super::sql::dialect::{Dialect, Meaning};
+use super::sql::dialect::{Dialect, ErrorClass};
 use super::sql::fault::Fault;
 use super::sql::migrations::migrator;
 use super::sql::open::Server;
@@ -113,23 +113,23 @@ impl Dialect for MySql {
         Session::MySql(connection)
     }
 
-    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
-        meaning_of_number(error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
+    fn class_of(error: &dyn DatabaseError) -> ErrorClass {
+        class_of_number(error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
     }
 }
 
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>,
 /// <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>
-fn meaning_of_number(number: u16) -> Meaning {
+fn class_of_number(number: u16) -> ErrorClass {
     match number {
         // Read only: the server is a replica, or was made one.
-        1290 | 1792 | 1836 => Meaning::Transient { reconnect: true },
+        1290 | 1792 | 1836 => ErrorClass::Retry { reconnect: true },
         // Disk full; out of memory; too many connections, in all and of this user; resources used up; table full.
-        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Meaning::PASSES,
+        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => ErrorClass::RETRY,
         // Shutdown; connections lost and killed; a statement interrupted, or too long (MariaDB, MySQL).
-        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Meaning::PASSES,
+        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => ErrorClass::RETRY,
         // Waited too long for a lock; deadlock; changed since it was read.
-        1205 | 1213 | 1020 => Meaning::PASSES,
-        _ => Meaning::Permanent,
+        1205 | 1213 | 1020 => ErrorClass::RETRY,
+        _ => ErrorClass::Fatal,
     }
 }

@@ -12,7 +12,7 @@ use sqlx::pool::PoolOptions;
 use sqlx::postgres::{PgConnectOptions, PgConnection, PgDatabaseError};
 
 use super::sql::SqlStore;
-use super::sql::dialect::{Dialect, Meaning};
+use super::sql::dialect::{Dialect, ErrorClass};
 use super::sql::fault::Fault;
 use super::sql::migrations::migrator;
 use super::sql::open::Server;
@@ -70,22 +70,22 @@ impl Dialect for Postgres {
         Session::Postgres(connection)
     }
 
-    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
-        meaning_of_sqlstate(error.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
+    fn class_of(error: &dyn DatabaseError) -> ErrorClass {
+        class_of_sqlstate(error.try_downcast_ref::<PgDatabaseError>().map_or("", PgDatabaseError::code))
     }
 }
 
-fn meaning_of_sqlstate(code: &str) -> Meaning {
+fn class_of_sqlstate(code: &str) -> ErrorClass {
     match (code.get(..2), code) {
         // A read-only transaction: the server is a standby, or was made one.
-        (_, "25006") => Meaning::Transient { reconnect: true },
+        (_, "25006") => ErrorClass::Retry { reconnect: true },
         // Serialization failure, deadlock, lock timeout, idle in transaction; statement timeout and other
         // cancelled statements.
-        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => Meaning::PASSES,
+        (_, "40001" | "40P01" | "55P03" | "25P03" | "57014") => ErrorClass::RETRY,
         // Shutdown, crash of another session, not yet started.
-        (_, "57P01" | "57P02" | "57P03") => Meaning::PASSES,
+        (_, "57P01" | "57P02" | "57P03") => ErrorClass::RETRY,
         // Connection exceptions; out of memory, disk or connections; I/O errors.
-        (Some("08" | "53" | "58"), _) => Meaning::PASSES,
-        _ => Meaning::Permanent,
+        (Some("08" | "53" | "58"), _) => ErrorClass::RETRY,
+        _ => ErrorClass::Fatal,
     }
 }

@@ -38,7 +38,7 @@ impl Repo {
         if self.store.credentials(&username).await?.is_some() {
             return Err(Refusal::new(ErrorCode::UserExists, format!("the name {username} is taken")).into());
         }
-        let hash = self.passwords.hash(names::prepared_password(&password)).await?;
+        let hash = self.0.passwords.hash(names::prepared_password(&password)).await?;
         let user = self.make_user(username, email, display_name, Some(&hash)).await?;
         self.start_session(user.id, user.username).await
     }
@@ -54,10 +54,10 @@ impl Repo {
         let known = self.store.credentials(&request.username).await?;
         let (user, hash) = known.map_or((None, None), |known| (Some(known.user), known.password_hash));
         // Worked out for nobody too, so that the time does not tell who exists.
-        let mut right = self.passwords.verify(prepared.clone(), hash.clone()).await?;
+        let mut right = self.0.passwords.verify(prepared.clone(), hash.clone()).await?;
         if !right && prepared != request.password {
             // Hashes from before passwords were prepared are of what was typed.
-            right = self.passwords.verify(request.password, hash).await?;
+            right = self.0.passwords.verify(request.password, hash).await?;
         }
         let user = user.filter(|_| right).ok_or_else(wrong)?;
         match user.status {
@@ -123,7 +123,7 @@ impl Repo {
     }
 }
 
-/// Bytes that nobody can guess.
+/// Random bytes of the operating system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], CallError> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(|e| CallError::internal("the system gives no randomness", e))?;

@@ -17,18 +17,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use futures::Stream;
 use schemas::ids::UserId;
 use schemas::snowflake::Snowflake;
-use schemas::token::SigningKey;
-use tokio::sync::Notify;
 use tonic::Status;
-use topics::backlog::Backlog;
-use topics::clock::Clock;
-use topics::log::Log;
 
-use super::cache::Cache;
 pub(super) use super::call::{CallError, answer, status_of};
-use super::config::RepoConfig;
 use super::passwords::Passwords;
-use super::store::ServiceStore;
+use super::serve::RepoParts;
 
 /// Implements the trait of a service: `call(Request) -> Answer;` is the method `call` of [`Repo`]. What is named after
 /// the answer reads the call's metadata, and the method takes that too. `[stream]` answers with many messages.
@@ -67,37 +60,28 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 /// Tells whether a user is online anywhere.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
 
-/// What every service works with.
+/// All services of the repo, over one store and one log.
 #[derive(Clone)]
 pub(super) struct Repo(pub(super) Arc<RepoInner>);
 
 pub(super) struct RepoInner {
-    pub(super) store: Arc<dyn ServiceStore>,
-    pub(super) log: Arc<dyn Log>,
-    pub(super) is_online: IsOnline,
-    pub(super) signing_key: Arc<SigningKey>,
-    pub(super) clock: Clock,
-    pub(super) group_changed: Arc<Notify>,
-    pub(super) backlog: Arc<Backlog>,
-    pub(super) config: RepoConfig,
+    pub(super) parts: RepoParts,
     pub(super) passwords: Passwords,
     pub(super) ids: Mutex<Snowflake>,
-    /// Knows where users are connected.
-    pub(super) cache: Arc<dyn Cache>,
 }
 
 impl std::ops::Deref for Repo {
-    type Target = RepoInner;
+    type Target = RepoParts;
 
-    fn deref(&self) -> &RepoInner {
-        &self.0
+    fn deref(&self) -> &RepoParts {
+        &self.0.parts
     }
 }
 
 impl Repo {
     /// A new id for a user, group or sign-in.
     fn new_id(&self) -> Result<i64, CallError> {
-        let mut ids = self.ids.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut ids = self.0.ids.lock().unwrap_or_else(PoisonError::into_inner);
         ids.next(self.clock.now_ms(), None).map_err(|e| CallError::internal("no new id", e))
     }
 }

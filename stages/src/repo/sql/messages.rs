@@ -18,7 +18,6 @@ macro_rules! select_messages {
 }
 
 impl Session<'_> {
-    /// In the order asked for.
     pub(super) async fn messages(&mut self, ids: &[MessageId]) -> Result<Vec<Message>, Fault> {
         static SELECT: Statement = Statement::new(select_messages!(" FROM messages m WHERE m.message_id = ANY($1)"))
             .mysql(select_messages!(
@@ -44,14 +43,12 @@ impl Session<'_> {
         messages_of(self.rows(&SELECT, values![after.0, limit_of(limit)]).await?)
     }
 
-    /// Those with the largest ids, largest first.
     pub(super) async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
         static SELECT: Statement =
             Statement::new(select_messages!(" FROM messages m ORDER BY m.message_id DESC LIMIT $1"));
         messages_of(self.rows(&SELECT, values![limit_of(limit)]).await?)
     }
 
-    /// The newest seq of a conversation; 0: none.
     pub(super) async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
         static SELECT: Statement = Statement::new("SELECT last_seq FROM conversations WHERE conversation_id = $1");
         let row: Option<(i64,)> = self.row(&SELECT, values![&conversation.to_string()]).await?;

@@ -14,7 +14,7 @@ use sqlx::{Arguments, FromRow};
 use super::statement::Statement;
 use super::tables::{Batches, Pages};
 
-/// A connection.
+/// A connection of any dialect.
 #[derive(Debug)]
 pub enum Session<'c> {
     Sqlite(&'c mut SqliteConnection),
@@ -127,7 +127,6 @@ impl Session<'_> {
         }
     }
 
-    /// The rows of an answer.
     pub(super) async fn rows<R: Row>(
         &mut self,
         sql: &'static Statement,
@@ -136,7 +135,6 @@ impl Session<'_> {
         in_dialect!(self, sql, values, query_as_with, |query, connection| query.fetch_all(connection).await)
     }
 
-    /// The first row of an answer.
     pub(super) async fn row<R: Row>(
         &mut self,
         sql: &'static Statement,

@@ -57,24 +57,29 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 }
 
+/// Does some work on a connection of a pool, within a time limit that includes the wait for the connection.
+macro_rules! on_connection {
+    ($connections:expr, $time_max:expr, $connection:ident => $work:block) => {
+        async {
+            let time = TimeLeft::of($time_max);
+            let (mut $connection, in_use) = time.bound(async { Ok($connections.acquire().await?) }).await?;
+            let outcome = time.bound(async $work).await;
+            settle($connection, in_use, &outcome);
+            outcome
+        }
+    };
+}
+
 /// One transaction that writes. If it is dropped half-way, it is rolled back.
 macro_rules! writing {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
-        let run = async {
-            let time = TimeLeft::of($self.times.write);
-            let (mut connection, in_use) = time.bound(async { Ok($self.pools.writer.acquire().await?) }).await?;
-            let outcome = time
-                .bound(async {
-                    let mut transaction = connection.begin_with(DB::BEGIN).await?;
-                    let mut $session = DB::session(&mut transaction);
-                    let done = $work.await?;
-                    transaction.commit().await?;
-                    Ok(done)
-                })
-                .await;
-            settle(connection, in_use, &outcome);
-            outcome
-        };
+        let run = on_connection!($self.pools.writer, $self.times.write, connection => {
+            let mut transaction = connection.begin_with(DB::BEGIN).await?;
+            let mut $session = DB::session(&mut transaction);
+            let done = $work.await?;
+            transaction.commit().await?;
+            Ok(done)
+        });
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
     }};
 }
@@ -82,18 +87,10 @@ macro_rules! writing {
 /// Reads from the primary: each statement sees the newest commit.
 macro_rules! reading {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
-        let run = async {
-            let time = TimeLeft::of($self.times.read);
-            let (mut connection, in_use) = time.bound(async { Ok($self.pools.reader.acquire().await?) }).await?;
-            let outcome = time
-                .bound(async {
-                    let mut $session = DB::session(&mut connection);
-                    $work.await
-                })
-                .await;
-            settle(connection, in_use, &outcome);
-            outcome
-        };
+        let run = on_connection!($self.pools.reader, $self.times.read, connection => {
+            let mut $session = DB::session(&mut connection);
+            $work.await
+        });
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
     }};
 }
@@ -109,14 +106,9 @@ impl<DB: Dialect> SqlStore<DB> {
     ) -> Result<Option<HistoryPage>, StoreError> {
         let Some(replica) = self.pools.replica() else { return Ok(None) };
         let head = self.head(conversation).await?;
-        let read = async {
-            let time = TimeLeft::of(replica.time_max);
-            let (mut connection, in_use) = time.bound(async { Ok(replica.connections.acquire().await?) }).await?;
-            let page = async { DB::session(&mut connection).history(conversation, range, first, limit).await };
-            let outcome = time.bound(page).await;
-            settle(connection, in_use, &outcome);
-            outcome
-        };
+        let read = on_connection!(replica.connections, replica.time_max, connection => {
+            DB::session(&mut connection).history(conversation, range, first, limit).await
+        });
         let (page, answer) = match read.await {
             Ok(page) => {
                 replica.answered();

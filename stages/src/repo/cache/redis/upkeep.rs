@@ -21,7 +21,7 @@ pub const SERVER_SETTINGS: [(&str, &str); 3] =
 pub struct Room {
     /// What a message takes there, with its part of the keys.
     pub message_bytes: u64,
-    /// What all of them take.
+    /// Memory of all entries together.
     pub bytes: u64,
 }
 

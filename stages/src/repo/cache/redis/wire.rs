@@ -10,7 +10,7 @@ use crate::repo::model::{Membership, User, UserStatus};
 
 /// Before the bytes of a user.
 const USER: u8 = b'u';
-/// There is no such user.
+/// Stands for a user that does not exist.
 const ABSENT: &[u8] = b"-";
 /// The user has changed: see [`Cache::forget_user`](crate::repo::cache::Cache::forget_user).
 pub(super) const FORGOTTEN: &[u8] = b"x";
