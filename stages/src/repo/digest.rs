@@ -1,7 +1,6 @@
-//! What a batch of messages changes, summed up before any statement is sent: pure, the same for
-//! every store.
+//! Aggregates a batch of messages before any statement is sent: pure, the same for every store.
 //!
-//! A conversation, a speaker and a read mark are written once a batch however often they occur in it.
+//! Each conversation, speaker and read mark is written once a batch, however often it occurs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,7 +11,7 @@ use schemas::records::Sequenced;
 
 use super::store::StoreError;
 
-/// A batch, summed up. Conversations and kinds are numbered within it, their texts made once.
+/// An aggregated batch. Conversations and kinds are numbered, and their texts are made once.
 #[derive(Debug, Default)]
 pub struct Digest<'a> {
     /// Every row of the history, in order.
@@ -63,7 +62,7 @@ pub struct Tip {
 }
 
 impl<'a> Digest<'a> {
-    /// Sums a batch up. Kinds that are not stored are passed over.
+    /// Aggregates a batch. Kinds that are not stored are skipped.
     ///
     /// # Errors
     /// [`StoreError::NoIdentity`].

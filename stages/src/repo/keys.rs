@@ -1,6 +1,6 @@
 //! The key that signs access tokens, in a file of its own.
 //!
-//! Made at the first start; two processes that start at once end up with the same one.
+//! The first start creates it; two processes that start at once get the same one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -31,7 +31,7 @@ pub enum KeyError {
     NoRandomness(#[source] InvalidKey),
 }
 
-/// The key in a file (PASERK `k4.secret.…`), or a new one that is put there, readable by its owner only.
+/// Loads the key from a file (PASERK `k4.secret.…`), or creates one that only its owner can read.
 ///
 /// # Errors
 /// [`KeyError`].
@@ -56,8 +56,8 @@ fn load(path: &Path) -> Result<Option<SigningKey>, KeyError> {
     SigningKey::from_paserk(&text).map(Some).map_err(|source| KeyError::NotAKey { path: path.into(), source })
 }
 
-/// Writes the key beside its place and links it there, which succeeds for one process only: whoever
-/// is second takes the first one's.
+/// Writes the key to a temporary file and links it to its path. The link succeeds for one process only; the other
+/// loads the first one's key.
 fn create(path: &Path) -> Result<SigningKey, KeyError> {
     let failed = |source| KeyError::File { path: path.into(), doing: "made", source };
     let key = SigningKey::generate().map_err(KeyError::NoRandomness)?;

@@ -13,8 +13,8 @@ use crate::repo::model::{ConversationView, ConversationsAfter, ReadMark};
 
 /// Heads in one answer.
 const HEADS_MAX: usize = 1_000;
-/// A conversation's time is that of its newest message, which is stored a little later: heads are
-/// given again for so long, so that none is missed. A repeat is harmless.
+/// A conversation's time is that of its newest message, which is stored a little later. So heads of the last two
+/// minutes are sent again, and none is missed. A repeat is harmless.
 const HEADS_OVERLAP_MS: i64 = 120_000;
 
 service! {

@@ -156,7 +156,7 @@ impl Repo {
         }
     }
 
-    /// Loads a group when the caller has taken the one before: what is held is one membership.
+    /// Loads each group once the caller has received the one before, so that one membership is in memory at a time.
     async fn get_memberships(&self, request: pb::GetMembershipsRequest) -> Result<Streamed<pb::Membership>, CallError> {
         input::check_count("group_ids", request.group_ids.len(), MEMBERSHIPS_MAX)?;
         let ids = request.group_ids.into_iter().map(input::group_id).collect::<Result<Vec<_>, _>>()?;

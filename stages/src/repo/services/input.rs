@@ -1,4 +1,4 @@
-//! Reading what callers send: ids, limits and cursors, each with its bound.
+//! Parses the ids, limits and cursors of requests, and checks their bounds.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! The gRPC services: requests judged, handed to the store or the log, and answered.
+//! The gRPC services: they check requests, call the store or append to the log, and answer.
 //!
 //! Each call is a method of [`Repo`] of the same name, from a message to a message. [`service!`] makes the trait of a
 //! service from them, with [`answer`], where a failure becomes a status.
@@ -57,7 +57,7 @@ use service;
 /// An answer of many messages.
 type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
-/// Tells whether a user is online anywhere.
+/// Whether a user is online on any gateway.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
 
 /// All services of the repo, over one store and one log.

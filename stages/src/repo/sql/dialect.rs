@@ -19,17 +19,17 @@ pub trait Dialect: Database + std::fmt::Debug {
 
     fn session(connection: &mut Self::Connection) -> Session<'_>;
 
-    /// What an error means that the database reports.
+    /// The class of an error that the database reports.
     fn class_of(error: &dyn DatabaseError) -> ErrorClass;
 }
 
-/// What an error means for a call that is tried again.
+/// Whether a retry may help after an error of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ErrorClass {
-    /// It may succeed; with `reconnect` only on another connection, since this one leads to a server that
-    /// takes no changes any more.
+    /// A retry may succeed; with `reconnect` only on another connection, since the server of this one has become
+    /// read-only.
     Retry { reconnect: bool },
-    /// It will fail again: a person has to look.
+    /// A retry would fail too: an operator has to act.
     Fatal,
 }
 
@@ -47,7 +47,7 @@ fn class_of_error<DB: Dialect>(error: &sqlx::Error) -> ErrorClass {
     }
 }
 
-/// What a failure means to whoever called.
+/// The error of a call, from what went wrong on its connection.
 pub fn explain<DB: Dialect>(store: &str, doing: &'static str, fault: Fault) -> StoreError {
     let store = store.to_owned();
     match fault {
