@@ -18,6 +18,10 @@ pub struct GatewayConfig {
     pub frame_bytes_max: usize,
     /// Bytes of a request body; a larger one is refused with TooLarge.
     pub body_bytes_max: usize,
+    /// Who may register: `open` everybody, `invited` who has one of the codes, `closed` nobody.
+    pub registration: Registrations,
+    /// Codes that let people register where that takes an invitation; each for any number of them.
+    pub invitation_codes: Vec<String>,
     /// Sockets of this gateway; more are refused with Busy.
     pub sockets_max: usize,
     /// Sockets of one user; one more closes the oldest with 4009.
@@ -60,9 +64,11 @@ pub struct GatewayConfig {
     pub requests_a_second_an_address: u32,
     /// Registrations and logins a second from one address.
     pub sign_ins_a_second_an_address: u32,
+    /// Registrations a minute from one address.
+    pub registrations_a_minute_an_address: u32,
     /// Failed logins a minute as one user from one address.
     pub failed_logins_a_minute_a_user_and_address: u32,
-    /// Failed logins a minute as one user, from all addresses.
+    /// Failed logins a minute as one user, from all addresses but those where the user has signed in.
     pub failed_logins_a_minute_a_user: u32,
     /// Failed logins a minute from one address.
     pub failed_logins_a_minute_an_address: u32,
@@ -90,6 +96,8 @@ impl Default for GatewayConfig {
             send_queue_frames_max: 1_024,
             frame_bytes_max: 64 * 1_024,
             body_bytes_max: 256 * 1_024,
+            registration: Registrations::Open,
+            invitation_codes: Vec::new(),
             sockets_max: 50_000,
             sockets_a_user_max: 32,
             sends_in_flight_a_socket_max: 64,
@@ -110,6 +118,7 @@ impl Default for GatewayConfig {
             requests_a_second_a_user: 200,
             requests_a_second_an_address: 5_000,
             sign_ins_a_second_an_address: 200,
+            registrations_a_minute_an_address: 1_200,
             failed_logins_a_minute_a_user_and_address: 10,
             failed_logins_a_minute_a_user: 100,
             failed_logins_a_minute_an_address: 100,
@@ -124,6 +133,16 @@ impl Default for GatewayConfig {
     }
 }
 
+/// Who may make an account.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Registrations {
+    Open,
+    Invited,
+    Closed,
+}
+
+const INVITATION_BYTES_MIN: usize = 8;
 /// Bytes of the largest `send-message` as JSON: each byte of its content may be escaped as `\u00XX`, and there are ids
 /// and names.
 const FRAME_BYTES_MIN: usize = 6 * CONTENT_BYTES_MAX + 1_024;
@@ -151,6 +170,10 @@ impl GatewayConfig {
         self.check_sizes(section)?;
         self.check_times(section)?;
         self.check_rates(section)?;
+        if self.invitation_codes.iter().any(|code| code.len() < INVITATION_BYTES_MIN) {
+            let allowed = "codes of 8 bytes and more, which nobody guesses";
+            return Err(section.misfit("invitation_codes", "a code that is shorter", allowed));
+        }
         match self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             None => Ok(()),
             Some(origin) => Err(section.misfit("allowed_origins", origin, "origins such as https://chat.example")),
@@ -197,6 +220,7 @@ impl GatewayConfig {
             ("requests_a_second_a_user", self.requests_a_second_a_user),
             ("requests_a_second_an_address", self.requests_a_second_an_address),
             ("sign_ins_a_second_an_address", self.sign_ins_a_second_an_address),
+            ("registrations_a_minute_an_address", self.registrations_a_minute_an_address),
             ("failed_logins_a_minute_a_user_and_address", self.failed_logins_a_minute_a_user_and_address),
             ("failed_logins_a_minute_a_user", self.failed_logins_a_minute_a_user),
             ("failed_logins_a_minute_an_address", self.failed_logins_a_minute_an_address),

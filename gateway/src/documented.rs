@@ -14,9 +14,9 @@ use serde_json::Value;
 
 use crate::client_frame;
 use crate::frames::{self, Hello};
-use crate::rest::{auth, conversations, groups, users};
+use crate::rest::{account, auth, conversations, groups, users};
 use crate::views::{ConversationView, ErrorView, GroupView, MemberView, MessageView, ReadMarkView, UserView};
-use crate::views::{ReadReceiptView, StoredView};
+use crate::views::{ReadReceiptView, SignInView, StoredView};
 
 const PROTOCOL: &str = include_str!("../PROTOCOL.md");
 
@@ -75,6 +75,7 @@ fn every_body_of_rest_is_documented() {
         ("`POST /auth/register`", fields_of::<auth::Registration>()),
         ("`POST /auth/login`", fields_of::<auth::Credentials>()),
         ("`POST /auth/refresh`", fields_of::<auth::Refresh>()),
+        ("`POST /users/me/password`", fields_of::<account::NewPassword>()),
         ("`PATCH /users/me`", fields_of::<users::Changes>()),
         ("`POST /conversations/{id}/read`", fields_of::<conversations::ReadMark>()),
         ("`POST /groups`", fields_of::<groups::NewGroup>()),
@@ -131,6 +132,9 @@ fn every_answer_of_rest_is_documented() {
     let conversation = json(ConversationView::of(&pb::Conversation::default()));
     let each = row("## REST", "`GET /conversations?")[2].split_once("each has ").expect("what each one has").1;
     assert_eq!(documented(each), keys(&conversation));
+    let sign_in = json(SignInView::of(&pb::OpenSignIn::default(), 1));
+    let each = row("## REST", "`GET /users/me/sign-ins`")[2].split_once("each ").expect("what each one has").1;
+    assert_eq!(documented(each), keys(&sign_in));
     let marks = row("## REST", "`GET /conversations/{id}/read`")[2].split_once("each ").expect("what each mark has").1;
     assert_eq!(documented(marks), keys(&json(ReadMarkView::of(&pb::ReadMark::default()))));
     let objects = [

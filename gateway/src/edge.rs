@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
 use schemas::error::{ErrorCode, Refusal};
@@ -34,6 +34,8 @@ pub struct Edge {
     pub key: VerifyingKey,
     pub lease: SlotLease,
     pub clock: Clock,
+    /// The latest time that a token was checked at, ms since 1970 UTC.
+    pub latest_ms: AtomicI64,
     pub repo: Repo,
     pub rights: Rights,
     pub sign_ins: SignIns,
@@ -59,6 +61,7 @@ pub struct Rates {
     pub requests_of_users: RateLimiter<UserId>,
     pub requests_of_addresses: RateLimiter<IpAddr>,
     pub sign_ins_of_addresses: RateLimiter<IpAddr>,
+    pub registrations_of_addresses: RateLimiter<IpAddr>,
     pub frames_of_users: RateLimiter<UserId>,
     pub failed_logins: FailedLogins,
 }
@@ -70,6 +73,7 @@ impl Rates {
             requests_of_users: RateLimiter::new(config.requests_a_second_a_user, burst_s, entries_max),
             requests_of_addresses: RateLimiter::new(config.requests_a_second_an_address, burst_s, entries_max),
             sign_ins_of_addresses: RateLimiter::new(config.sign_ins_a_second_an_address, burst_s, entries_max),
+            registrations_of_addresses: RateLimiter::per_minute(config.registrations_a_minute_an_address, entries_max),
             frames_of_users: RateLimiter::new(config.frames_a_second_a_user, burst_s, entries_max),
             failed_logins: FailedLogins::new(config),
         }
@@ -79,9 +83,9 @@ impl Rates {
 impl Edge {
     /// Checks an access token: its signature and its time.
     pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
-        self.key
-            .verify(token, self.clock.now_ms())
-            .map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
+        // A clock that is set back does not bring expired tokens back to life.
+        let now_ms = self.latest_ms.fetch_max(self.clock.now_ms(), Ordering::Relaxed).max(self.clock.now_ms());
+        self.key.verify(token, now_ms).map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
     }
 
     /// Whether a user is connected to this gateway or another.

@@ -40,7 +40,7 @@ mod sync;
 mod views;
 mod web;
 
-pub use config::GatewayConfig;
+pub use config::{GatewayConfig, Registrations};
 pub use operations::{HealthOfComponents, Operations, Readiness, RenderMetrics};
 pub use presence::{HEARTBEAT_EVERY, IsOnline, OtherGateways, PresenceChange, SlotLease};
 pub use serve::{GatewayError, GatewayParts, serve};

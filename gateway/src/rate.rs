@@ -1,20 +1,22 @@
 //! A rate limiter: a token bucket for each key, in a table of bounded size.
 
-use std::collections::HashMap;
 use std::hash::Hash;
 use std::time::Duration;
 
 use std::sync::{Mutex, PoisonError};
 
+use lru::LruCache;
 use tokio::time::Instant;
 
 /// Allows each key `rate` calls a second, and `rate × burst_s` at once after a pause.
 #[derive(Debug)]
-pub struct RateLimiter<K> {
+pub struct RateLimiter<K: Eq + Hash> {
     rate: f64,
     burst: f64,
     entries_max: usize,
-    buckets: Mutex<HashMap<K, Bucket>>,
+    /// In a full table a new key takes the place of the one that was used longest ago: keys that come now and then
+    /// can't lift the limit of one that keeps coming.
+    buckets: Mutex<LruCache<K, Bucket>>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -27,13 +29,17 @@ impl<K: Eq + Hash> RateLimiter<K> {
     /// A limiter that remembers at most `entries_max` keys.
     pub fn new(rate_a_second: u32, burst_s: u32, entries_max: usize) -> Self {
         let rate = f64::from(rate_a_second.max(1));
-        Self { rate, burst: rate * f64::from(burst_s.max(1)), entries_max, buckets: Mutex::default() }
+        Self::with(rate, rate * f64::from(burst_s.max(1)), entries_max)
     }
 
     /// A limiter of `count` a minute, all of them at once after a minute's pause.
     pub fn per_minute(count: u32, entries_max: usize) -> Self {
         let burst = f64::from(count.max(1));
-        Self { rate: burst / 60.0, burst, entries_max, buckets: Mutex::default() }
+        Self::with(burst / 60.0, burst, entries_max)
+    }
+
+    fn with(rate: f64, burst: f64, entries_max: usize) -> Self {
+        Self { rate, burst, entries_max, buckets: Mutex::new(LruCache::unbounded()) }
     }
 
     /// Takes a token of the key.
@@ -45,11 +51,12 @@ impl<K: Eq + Hash> RateLimiter<K> {
         K: Clone,
     {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
-        if buckets.len() >= self.entries_max && !buckets.contains_key(key) {
-            self.make_room(&mut buckets, now);
+        if buckets.len() >= self.entries_max && !buckets.contains(key) {
+            buckets.pop_lru();
         }
-        let bucket = buckets.entry(key.clone()).or_insert(Bucket { tokens: self.burst, at: now });
-        bucket.tokens = self.tokens(bucket, now);
+        let bucket = buckets.get_or_insert_mut_ref(key, || Bucket { tokens: self.burst, at: now });
+        let since = now.saturating_duration_since(bucket.at).as_secs_f64();
+        bucket.tokens = (bucket.tokens + since * self.rate).min(self.burst);
         bucket.at = now;
         if bucket.tokens >= 1.0 {
             bucket.tokens -= 1.0;
@@ -63,20 +70,6 @@ impl<K: Eq + Hash> RateLimiter<K> {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get_mut(key) {
             bucket.tokens = (bucket.tokens + 1.0).min(self.burst);
-        }
-    }
-
-    fn tokens(&self, bucket: &Bucket, now: Instant) -> f64 {
-        let since = now.saturating_duration_since(bucket.at).as_secs_f64();
-        (bucket.tokens + since * self.rate).min(self.burst)
-    }
-
-    /// Removes full buckets, which changes nothing for their keys. When that frees less than an eighth of the table, it
-    /// removes all buckets, so that a full table is not scanned at each call.
-    fn make_room(&self, buckets: &mut HashMap<K, Bucket>, now: Instant) {
-        buckets.retain(|_, bucket| self.tokens(bucket, now) < self.burst);
-        if buckets.len() > self.entries_max - self.entries_max / 8 {
-            buckets.clear();
         }
     }
 }
@@ -98,11 +91,13 @@ mod tests {
     }
 
     #[test]
-    fn the_table_stays_within_its_bound() {
+    fn the_table_stays_within_its_bound_and_a_limit_outlives_a_flood_of_others() {
         let limiter = RateLimiter::new(1, 1, 64);
         let start = Instant::now();
+        assert!(limiter.take(&-1, start).is_ok());
         for key in 0..10_000 {
             let _ = limiter.take(&key, start);
+            assert!(limiter.take(&-1, start).is_err(), "it is over its limit, however many others come");
             assert!(limiter.buckets.lock().unwrap().len() <= 64);
         }
     }

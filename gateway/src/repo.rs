@@ -143,6 +143,9 @@ calls! {
         Change login(LoginRequest) -> SignedIn;
         Change refresh_token(RefreshTokenRequest) -> SignedIn;
         Change logout(LogoutRequest) -> Empty;
+        Change logout_everywhere(LogoutEverywhereRequest) -> Empty;
+        Change change_password(ChangePasswordRequest) -> Empty;
+        Read get_sign_ins(GetSignInsRequest) -> GetSignInsResponse;
         Read check_sign_in(CheckSignInRequest) -> Empty;
     }
 }

@@ -7,14 +7,14 @@ use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
 use axum::middleware::{Next, from_fn, from_fn_with_state};
 use axum::response::Response;
-use axum::routing::{get, patch, post};
+use axum::routing::{delete, get, patch, post};
 use schemas::error::Refusal;
 use tokio::time::Instant;
 
 use crate::edge::Edge;
 use crate::failure::Failure;
 use crate::request::Address;
-use crate::rest::{auth, conversations, groups, users};
+use crate::rest::{account, auth, conversations, groups, users};
 use crate::{oversize, socket, web};
 
 pub fn router(edge: Arc<Edge>) -> Router {
@@ -24,6 +24,9 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/auth/refresh", post(auth::refresh))
         .route("/auth/logout", post(auth::logout))
         .route("/users/me", get(users::me).patch(users::update))
+        .route("/users/me/password", post(account::change_password))
+        .route("/users/me/sign-ins", get(account::sign_ins).delete(account::end_all_sign_ins))
+        .route("/users/me/sign-ins/{id}", delete(account::end_sign_in))
         .route("/users", get(users::by_name))
         .route("/users/by-id", get(users::by_ids))
         .route("/conversations", get(conversations::list))

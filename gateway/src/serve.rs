@@ -2,7 +2,7 @@
 
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
 use axum::serve::ListenerExt;
@@ -139,6 +139,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
         config,
         resend_window: parts.resend_window,
         clock: parts.clock,
+        latest_ms: AtomicI64::new(0),
         repo,
         appender,
         operations: parts.operations,

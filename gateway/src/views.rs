@@ -8,6 +8,26 @@ use schemas::records::Sequenced;
 use schemas::time::rfc3339;
 use serde::Serialize;
 
+/// A sign-in of the caller.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SignInView {
+    #[serde(with = "decimal")]
+    session_id: i64,
+    refreshed_at: String,
+    expires_at: String,
+    /// Whether it is the one that asks.
+    current: bool,
+}
+
+impl SignInView {
+    pub fn of(sign_in: &pb::OpenSignIn, current: i64) -> Self {
+        let &pb::OpenSignIn { session_id, refreshed_at, expires_at } = sign_in;
+        let current = session_id == current;
+        Self { session_id, refreshed_at: rfc3339(refreshed_at), expires_at: rfc3339(expires_at), current }
+    }
+}
+
 /// A message, as delivered and as in the history.
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]

@@ -9,6 +9,7 @@ pub mod commands;
 pub mod config;
 mod coordination;
 pub mod database_url;
+mod disk;
 pub mod health;
 mod listen;
 pub mod log;

@@ -85,9 +85,12 @@ pub fn check_resend_window(sent_at_ms: Option<i64>, now_ms: i64, window_ms: i64)
     }
 }
 
-/// The refusal of messages while too many wait between the ack and the store.
+/// The refusal of messages while too many wait between the ack and the store, or the disk is almost full.
 pub fn chain_is_full() -> Refusal {
-    Refusal::new(ErrorCode::Busy, "too many messages are waiting: send it again in a few seconds")
+    Refusal::new(
+        ErrorCode::Busy,
+        "the server takes no messages at the moment, too many are waiting: send it again in a few seconds",
+    )
 }
 
 /// Reads a conversation id.

@@ -13,6 +13,8 @@ use crate::text::{is_blank, is_misleading, is_readable, is_visible, nfc};
 pub const USERNAME_CHARS: RangeInclusive<usize> = 3..=32;
 /// Bytes in a password: argon2 takes more, but a login must stay cheap to refuse.
 pub const PASSWORD_BYTES: RangeInclusive<usize> = 8..=128;
+/// Those that lists of stolen passwords have most often (NIST SP 800-63B, section 3.1.1.2), in small letters.
+const COMMON_PASSWORDS: &str = include_str!("common_passwords.txt");
 /// Characters in a display name or a group's name.
 pub const NAME_CHARS_MAX: usize = 64;
 /// Bytes in an avatar's URL.
@@ -145,10 +147,17 @@ pub fn prepared_password(password: &str) -> String {
 /// Checks a new password.
 ///
 /// # Errors
-/// When its hashed form is too short or too long, or it has control characters.
+/// When its hashed form is too short or too long, it has control characters, or it is one of the most common ones.
 pub fn check_password(password: &str) -> Result<(), Refusal> {
-    if PASSWORD_BYTES.contains(&prepared_password(password).len()) && !password.chars().any(char::is_control) {
-        return Ok(());
+    let prepared = prepared_password(password);
+    if PASSWORD_BYTES.contains(&prepared.len()) && !password.chars().any(char::is_control) {
+        let common = prepared.to_lowercase();
+        return match COMMON_PASSWORDS.lines().find(|line| *line == common) {
+            None => Ok(()),
+            Some(_) => {
+                Err(Refusal::invalid("password is one that many use, and so the first that is guessed: choose another"))
+            }
+        };
     }
     Err(Refusal::invalid(format!(
         "password has {} to {} bytes, without control characters",
@@ -243,9 +252,17 @@ mod tests {
         assert_eq!(prepared_password("correct horse"), "correct horse");
         assert_eq!(prepared_password("cafe\u{301}\u{A0}au\u{3000}lait"), "café au lait");
         assert_eq!(prepared_password("Ａ"), "Ａ", "width is kept");
-        assert!(check_password("12345678").is_ok() && check_password("1234567").is_err());
+        assert!(check_password("12-45-78").is_ok() && check_password("12-45-7").is_err());
         assert!(check_password(&"é".repeat(64)).is_ok() && check_password(&"é".repeat(65)).is_err());
         assert!(check_password("1234\u{7}5678").is_err());
+    }
+
+    #[test]
+    fn passwords_that_everybody_guesses_are_refused_in_any_case() {
+        for common in ["password", "PassWord123", "12345678", "Qwertyuiop"] {
+            assert!(check_password(common).unwrap_err().message.contains("guessed"), "{common}");
+        }
+        assert!(check_password("password of ann").is_ok());
     }
 
     #[test]

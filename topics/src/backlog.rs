@@ -3,7 +3,7 @@
 
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::catalogue::TopicSpec;
@@ -25,17 +25,23 @@ pub struct LagWatch {
 pub struct Backlog {
     records: AtomicU64,
     records_max: u64,
+    disk_is_short: AtomicBool,
 }
 
 impl Backlog {
     /// Empty at first; full above `records_max`.
     pub fn new(records_max: u64) -> Self {
-        Self { records: AtomicU64::new(0), records_max }
+        Self { records: AtomicU64::new(0), records_max, disk_is_short: AtomicBool::new(false) }
     }
 
-    /// Whether so many records wait that no more should be admitted.
+    /// Whether no more should be admitted: too many records wait, or the disk has no room for more.
     pub fn is_full(&self) -> bool {
-        self.records.load(Ordering::Relaxed) > self.records_max
+        self.records.load(Ordering::Relaxed) > self.records_max || self.disk_is_short.load(Ordering::Relaxed)
+    }
+
+    /// Says whether the disk has room.
+    pub fn set_disk_is_short(&self, short: bool) {
+        self.disk_is_short.store(short, Ordering::Relaxed);
     }
 
     /// How many records wait, and the limit.

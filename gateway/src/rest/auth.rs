@@ -10,8 +10,10 @@ use schemas::ids::decimal;
 use schemas::names;
 use schemas::pb;
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use tokio::time::Instant;
 
+use crate::config::{GatewayConfig, Registrations};
 use crate::edge::Edge;
 use crate::failure::Failure;
 use crate::request::{Anonymous, Body, Caller};
@@ -23,6 +25,7 @@ pub struct Registration {
     password: String,
     email: Option<String>,
     display_name: Option<String>,
+    invitation: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -58,9 +61,12 @@ impl From<pb::SignedIn> for SignedIn {
 
 /// `POST /api/auth/register`.
 pub async fn register(
+    State(edge): State<Arc<Edge>>,
     anonymous: Anonymous,
     Body(body): Body<Registration>,
 ) -> Result<(StatusCode, Json<SignedIn>), Failure> {
+    check_may_register(&edge.config, body.invitation.as_deref())?;
+    edge.rates.registrations_of_addresses.take(&anonymous.address, Instant::now())?;
     names::check_username(&body.username)?;
     names::check_password(&body.password)?;
     let email = body.email.unwrap_or_default();
@@ -71,8 +77,27 @@ pub async fn register(
     if !display_name.is_empty() {
         names::name("displayName", &display_name)?;
     }
-    let request = pb::RegisterRequest { username: body.username, password: body.password, email, display_name };
+    let Registration { username, password, .. } = body;
+    let client_address = anonymous.address.to_string();
+    let request = pb::RegisterRequest { username, password, email, display_name, client_address };
     Ok((StatusCode::CREATED, Json(anonymous.repo.register(request).await?.into())))
+}
+
+/// Refuses who may make no account here.
+fn check_may_register(config: &GatewayConfig, invitation: Option<&str>) -> Result<(), Refusal> {
+    let denied = |message| Err(Refusal::new(ErrorCode::PermissionDenied, message));
+    match (config.registration, invitation) {
+        (Registrations::Open, _) => Ok(()),
+        (Registrations::Closed, _) => denied("nobody can register here: ask whoever runs this server for an account"),
+        // Compared by digest: the time that it takes tells nothing of a code.
+        (Registrations::Invited, Some(given))
+            if config.invitation_codes.iter().any(|code| Sha256::digest(code) == Sha256::digest(given)) =>
+        {
+            Ok(())
+        }
+        (Registrations::Invited, Some(_)) => denied("this invitation is not valid: ask for another"),
+        (Registrations::Invited, None) => denied("an invitation is needed to register here"),
+    }
 }
 
 /// `POST /api/auth/login`.
@@ -84,10 +109,13 @@ pub async fn login(
     // No user has another name, and the limit does not remember names of any length.
     names::check_username(&body.username).map_err(|_| wrong_credentials())?;
     let attempt = edge.rates.failed_logins.attempt(&body.username, anonymous.address, Instant::now())?;
-    let answer = anonymous.repo.login(pb::LoginRequest { username: body.username, password: body.password }).await;
+    let Credentials { username, password } = body;
+    let client_address = anonymous.address.to_string();
+    let answer = anonymous.repo.login(pb::LoginRequest { username, password, client_address }).await;
     match &answer {
+        Ok(_) => attempt.succeeded(),
         Err(refusal) if refusal.code == ErrorCode::Unauthenticated => {}
-        Ok(_) | Err(_) => attempt.forgive(),
+        Err(_) => attempt.forgive(),
     }
     Ok(Json(answer?.into()))
 }

@@ -1,5 +1,6 @@
 //! The REST calls under `/api`.
 
+pub mod account;
 pub mod auth;
 pub mod conversations;
 pub mod groups;

@@ -51,6 +51,7 @@ pub struct Gateway {
     /// Who is connected to other gateways.
     pub elsewhere: Arc<Mutex<HashSet<UserId>>>,
     pub changes: broadcast::Sender<PresenceChange>,
+    pub clock: Clock,
     pub shutdown: CancellationToken,
     pub serving: JoinHandle<Result<(), GatewayError>>,
 }
@@ -94,7 +95,7 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
             is_online: Arc::new(move |user| known.lock().unwrap().contains(&user)),
             changes: of_others,
         },
-        clock,
+        clock: clock.clone(),
         backlog: backlog.clone(),
         operations: Operations {
             render_metrics: Arc::new(|| "gochat_up 1\n".into()),
@@ -103,7 +104,7 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     };
     let serving = tokio::spawn(serve(parts, listener, shutdown.clone()));
     tokio::spawn(async move { backlog.watch(watched, &LAG_OF, stopped.cancelled_owned()).await });
-    Gateway { address, log, repo, key, lease_lost, elsewhere, changes, shutdown, serving }
+    Gateway { address, log, repo, key, lease_lost, elsewhere, changes, clock, shutdown, serving }
 }
 
 impl Gateway {

@@ -87,7 +87,7 @@ async fn a_body_is_json_or_does_not_say_what_it_is() {
     let gateway = gateway().await;
     let register = |content_type: Option<&str>| {
         let request = call(&gateway, Method::POST, "/api/auth/register")
-            .body(json!({"username": "ann", "password": "12345678"}).to_string());
+            .body(json!({"username": "ann", "password": "12-45-78"}).to_string());
         answer(content_type.into_iter().fold(request, |request, kind| request.header("content-type", kind)))
     };
     for taken in
@@ -105,7 +105,7 @@ async fn a_body_is_an_object_and_nothing_else() {
     let gateway = gateway().await;
     let token = gateway.token(1);
     for (method, path, body) in [
-        ("POST", "/api/auth/register", r#"["ann","12345678"]"#),
+        ("POST", "/api/auth/register", r#"["ann","12-45-78"]"#),
         ("POST", "/api/auth/login", r#"["ann","right one"]"#),
         ("POST", "/api/auth/refresh", r#"["r"]"#),
         ("PATCH", "/api/users/me", r#"["Ann"]"#),

@@ -5,6 +5,7 @@ use std::net::SocketAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 
+use crate::harness::NOW;
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA};
 use schemas::ids::ConversationId;
 use schemas::pb;
@@ -301,6 +302,26 @@ impl AuthService for FakeRepo {
     async fn check_sign_in(&self, _: Request<pb::CheckSignInRequest>) -> Answer<pb::Empty> {
         self.judge_sign_in()?;
         Ok(Response::new(pb::Empty {}))
+    }
+
+    async fn logout_everywhere(&self, _: Request<pb::LogoutEverywhereRequest>) -> Answer<pb::Empty> {
+        Ok(Response::new(pb::Empty {}))
+    }
+
+    async fn get_sign_ins(&self, _: Request<pb::GetSignInsRequest>) -> Answer<pb::GetSignInsResponse> {
+        let sign_in = |session_id| pb::OpenSignIn { session_id, refreshed_at: NOW, expires_at: NOW + 1_000 };
+        Ok(Response::new(pb::GetSignInsResponse { sign_ins: vec![sign_in(10), sign_in(11)] }))
+    }
+
+    async fn change_password(&self, request: Request<pb::ChangePasswordRequest>) -> Answer<pb::Empty> {
+        match request.into_inner().password.as_str() {
+            "right one" => Ok(Response::new(pb::Empty {})),
+            _ => Err(refused(ErrorCode::PermissionDenied, "the password until now is wrong")),
+        }
+    }
+
+    async fn reset_password(&self, _: Request<pb::ResetPasswordRequest>) -> Answer<pb::Empty> {
+        Err(Status::unimplemented("no gateway resets passwords"))
     }
 
     async fn logout(&self, request: Request<pb::LogoutRequest>) -> Answer<pb::Empty> {

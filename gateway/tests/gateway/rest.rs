@@ -29,7 +29,7 @@ async fn check_error(gateway: &Gateway, method: &str, path: &str, body: Option<&
 async fn answers_look_like_this() {
     let gateway = gateway().await;
     let signed_in = json!({"userId": "9007199254740993", "username": "ann", "accessToken": "a", "refreshToken": "r", "expiresIn": 900});
-    let body = r#"{"username":"ann","password":"12345678"}"#;
+    let body = r#"{"username":"ann","password":"12-45-78"}"#;
     let answer = gateway.request("POST", "/api/auth/register", None, Some(body)).await;
     assert_eq!(answer, (201, signed_in.clone()));
     let answer = gateway.request("POST", "/api/auth/refresh", None, Some(r#"{"refreshToken":"r"}"#)).await;
@@ -129,7 +129,7 @@ async fn what_is_wrong_gets_its_status_and_code() {
     check_error(&gateway, "GET", "/api/conversations/group_6/messages", None, 404, 1004).await;
     check_error(&gateway, "GET", "/api/conversations/group_6/read", None, 404, 1004).await;
     check_error(&gateway, "POST", "/api/groups/5/members", Some(r#"{"userIds":["9"]}"#), 409, 1005).await;
-    let taken = r#"{"username":"taken","password":"12345678"}"#;
+    let taken = r#"{"username":"taken","password":"12-45-78"}"#;
     check_error(&gateway, "POST", "/api/auth/register", Some(taken), 409, 1009).await;
     check_error(&gateway, "GET", "/api/users?username=broken", None, 500, 1500).await;
     let large = format!("{{\"name\":\"{}\"}}", "x".repeat(300_000));
@@ -182,7 +182,7 @@ async fn too_many_requests_are_told_when_to_come_back() {
     let register = || {
         client
             .post(format!("http://{}/api/auth/register", gateway.address))
-            .body(r#"{"username":"ann","password":"12345678"}"#)
+            .body(r#"{"username":"ann","password":"12-45-78"}"#)
             .send()
     };
     assert_eq!(within(register()).await.unwrap().status(), 201);

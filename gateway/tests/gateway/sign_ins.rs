@@ -1,6 +1,6 @@
 //! Sign-ins that end while tokens of them are good, and logins that fail.
 
-use gateway::GatewayConfig;
+use gateway::{GatewayConfig, Registrations};
 use schemas::error::ErrorCode;
 use serde_json::json;
 
@@ -76,12 +76,98 @@ async fn logins_that_fail_are_throttled_by_user_and_by_address() {
     let (status, wait) = log_in(&gateway, "ann", "right one", here).await;
     assert_eq!(status, 429, "even the right one, so that nothing is learnt");
     assert!(wait.is_some_and(|seconds| (1..=30).contains(&seconds)), "{wait:?}");
-    assert_eq!(log_in(&gateway, "ann", "right one", there).await.0, 200, "at another place she gets in");
-    assert_eq!(log_in(&gateway, "ann", "wrong one", there).await.0, 401);
-    assert_eq!(log_in(&gateway, "ann", "wrong one", there).await.0, 429, "three for the user in all");
+    assert_eq!(log_in(&gateway, "ann", "wrong one", there).await.0, 401, "at another place there are more");
+    assert_eq!(log_in(&gateway, "ann", "wrong one", there).await.0, 429, "but three for the user in all");
+    assert_eq!(log_in(&gateway, "ann", "right one", "198.51.100.3").await.0, 429, "at any place");
     assert_eq!(log_in(&gateway, "ben", "wrong one", here).await.0, 401);
     assert_eq!(log_in(&gateway, "cleo", "wrong one", here).await.0, 401);
     assert_eq!(log_in(&gateway, "dan", "wrong one", here).await.0, 429, "four for the address in all");
+}
+
+#[tokio::test]
+async fn guesses_from_everywhere_lock_nobody_out_where_they_have_signed_in_before() {
+    let gateway = gateway_with(strict(&["127.0.0.0/8"])).await;
+    let home = "198.51.100.1";
+    assert_eq!(log_in(&gateway, "ann", "right one", home).await.0, 200);
+    for n in 2..5 {
+        assert_eq!(log_in(&gateway, "ann", "wrong one", &format!("198.51.100.{n}")).await.0, 401);
+    }
+    assert_eq!(log_in(&gateway, "ann", "right one", "198.51.100.9").await.0, 429);
+    assert_eq!(log_in(&gateway, "ann", "right one", home).await.0, 200);
+}
+
+async fn register(gateway: &Gateway, invitation: Option<&str>) -> (u16, serde_json::Value) {
+    let body = json!({"username": "ann", "password": "12-45-78", "invitation": invitation}).to_string();
+    gateway.request("POST", "/api/auth/register", None, Some(&body)).await
+}
+
+#[tokio::test]
+async fn registration_is_open_or_by_invitation_or_closed_and_limited_by_address() {
+    let closed = gateway_with(GatewayConfig { registration: Registrations::Closed, ..Default::default() }).await;
+    let (status, answer) = register(&closed, Some("a-good-code")).await;
+    assert_eq!((status, &answer["error"]["code"]), (403, &json!(1002)), "{answer}");
+    let invitation_codes = vec!["a-good-code".to_owned()];
+    let config = GatewayConfig { registration: Registrations::Invited, invitation_codes, ..Default::default() };
+    let invited = gateway_with(config).await;
+    for (invitation, expected) in [(None, 403), (Some("a-good-cod"), 403), (Some(""), 403), (Some("a-good-code"), 201)]
+    {
+        assert_eq!(register(&invited, invitation).await.0, expected, "{invitation:?}");
+    }
+    let limited = gateway_with(GatewayConfig { registrations_a_minute_an_address: 2, ..Default::default() }).await;
+    for expected in [201, 201, 429] {
+        assert_eq!(register(&limited, None).await.0, expected);
+    }
+    assert_eq!(log_in(&limited, "ann", "right one", "").await.0, 200, "who has an account gets in");
+}
+
+#[tokio::test]
+async fn a_new_password_closes_the_sockets_of_other_sign_ins_and_is_not_guessed() {
+    let gateway = gateway_with(strict(&[])).await;
+    let mut here = gateway.connect(1).await;
+    let mut other = gateway.open(&format!("/ws?token={}", gateway.token_of(1, 99))).await;
+    other.frame_of("hello").await;
+    let change = async |password: &str, new: &str| {
+        let body = json!({"password": password, "newPassword": new}).to_string();
+        gateway.request("POST", "/api/users/me/password", Some(&gateway.token(1)), Some(&body)).await.0
+    };
+    assert_eq!(change("right one", "password").await, 400, "one that everybody guesses");
+    assert_eq!(change("right one", "a better one").await, 204);
+    assert_eq!(other.closed().await, 4009);
+    here.send(json!({"type": "ping", "data": {}})).await;
+    here.frame_of("pong").await;
+    for expected in [403, 403, 429] {
+        assert_eq!(change("wrong one", "a better one").await, expected);
+    }
+}
+
+#[tokio::test]
+async fn a_user_sees_where_they_are_signed_in_and_ends_it_there_or_everywhere() {
+    let gateway = gateway().await;
+    let token = gateway.token(1);
+    let (status, answer) = gateway.request("GET", "/api/users/me/sign-ins", Some(&token), None).await;
+    let current: Vec<_> = answer["signIns"].as_array().unwrap().iter().map(|one| &one["current"]).collect();
+    assert_eq!((status, current), (200, vec![&json!(true), &json!(false)]), "{answer}");
+    let mut here = gateway.connect(1).await;
+    let mut other = gateway.open(&format!("/ws?token={}", gateway.token_of(1, 11))).await;
+    other.frame_of("hello").await;
+    assert_eq!(gateway.request("DELETE", "/api/users/me/sign-ins/x", Some(&token), None).await.0, 400);
+    assert_eq!(gateway.request("DELETE", "/api/users/me/sign-ins/11", Some(&token), None).await.0, 204);
+    assert_eq!(other.closed().await, 4009);
+    let logged_out = gateway.repo.logged_out.lock().unwrap().pop().unwrap();
+    assert_eq!((logged_out.user_id, logged_out.session_id), (1, 11));
+    assert_eq!(gateway.request("DELETE", "/api/users/me/sign-ins", Some(&token), None).await.0, 204);
+    assert_eq!(here.closed().await, 4009);
+}
+
+#[tokio::test]
+async fn a_token_that_has_expired_stays_so_when_the_clock_is_set_back() {
+    let gateway = gateway().await;
+    let token = gateway.token(1);
+    assert_eq!(gateway.request("GET", "/api/users/me", Some(&token), None).await.0, 200);
+    gateway.clock.advance_ms(900_000);
+    assert_eq!(gateway.request("GET", "/api/users/me", Some(&token), None).await.0, 401);
+    gateway.clock.advance_ms(-900_000);
+    assert_eq!(gateway.request("GET", "/api/users/me", Some(&token), None).await.0, 401);
 }
 
 #[tokio::test]

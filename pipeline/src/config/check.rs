@@ -22,6 +22,8 @@ impl Config {
         let all = Section("");
         all.within("instance", self.instance, 0..=INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
         all.within("grace_seconds", self.grace_seconds, 1..=600)?;
+        all.within("disk_reserve_mib", self.disk_reserve_mib, 0..=1 << 40)?;
+        all.within("disk_reserve_percent", self.disk_reserve_percent, 0..=100)?;
         self.check_log(Section("log"))?;
         self.check_stages(Section("stages"))?;
         self.repo.limits.check(Section("repo.limits"))?;

@@ -24,6 +24,7 @@ use topics::catalogue::{DEDUPE_WINDOW_DEFAULT, Layout};
 pub use self::address::{Address, InvalidAddress};
 pub use self::error::{ConfigError, Origin};
 pub use self::store::StoreSection;
+use crate::disk::Reserve;
 use crate::runner::RunnerConfig;
 use crate::topology::Fuse;
 
@@ -39,6 +40,11 @@ pub struct Config {
     /// How long a stop may take before what is left is abandoned, in seconds. Nothing is lost by
     /// that: it is worked again at the next start.
     pub grace_seconds: u64,
+    /// MiB that stay free on the disk of the log and the store, where these are files. With less the process is not
+    /// ready, and messages are refused with Busy.
+    pub disk_reserve_mib: u64,
+    /// The same as a part of the disk, in percent. Whichever is less counts.
+    pub disk_reserve_percent: u8,
     /// The log.
     pub log: LogConfig,
     /// The stages.
@@ -169,6 +175,8 @@ impl Default for Config {
             data_dir: "data".into(),
             instance: 0,
             grace_seconds: 20,
+            disk_reserve_mib: 1_024,
+            disk_reserve_percent: 5,
             log: LogConfig::default(),
             stages: StagesConfig::default(),
             repo: RepoSection::default(),
@@ -272,6 +280,11 @@ impl Config {
     /// The longest a stop may take.
     pub fn grace(&self) -> Duration {
         Duration::from_secs(self.grace_seconds)
+    }
+
+    /// What stays free on the disk.
+    pub fn disk_reserve(&self) -> Reserve {
+        Reserve { mib: self.disk_reserve_mib, percent: self.disk_reserve_percent }
     }
 
     /// The longest that one step of a stop may take: closing sockets, taking in what they said, and ending the

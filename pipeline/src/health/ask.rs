@@ -20,6 +20,7 @@ use topics::catalogue::TopicSpec;
 use topics::log::Log;
 
 use super::{Health, State};
+use crate::disk::Room;
 use schemas::causes::{cause, causes};
 
 /// How often each is asked.
@@ -105,6 +106,13 @@ pub async fn repo(channel: Channel) -> State {
 /// Whether the gateway holds its slot.
 pub async fn slot(lost: CancellationToken) -> State {
     if lost.is_cancelled() { State::Failed("the lease of the gateway's slot was lost".into()) } else { State::Ready }
+}
+
+/// Whether the disk has room.
+pub async fn disk(room: Room) -> State {
+    tokio::task::spawn_blocking(move || room.look())
+        .await
+        .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
 /// Whether messages are taken: not while too many wait before the store.

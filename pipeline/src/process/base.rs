@@ -1,7 +1,6 @@
 //! What all parts of a process stand on: its configuration and roles, the supervisor, health and metrics, the log.
 
 use std::convert::Infallible;
-use std::path::Path;
 use std::sync::Arc;
 
 use gateway::{Operations, PresenceChange};
@@ -19,7 +18,7 @@ use crate::log::OpenLog;
 use crate::role::Role;
 use crate::runner::instance;
 use crate::supervisor::{Layer, Supervisor};
-use crate::{presence, telemetry, topology};
+use crate::{disk, presence, telemetry, topology};
 
 /// The process as a whole, for its health.
 pub(super) const PROCESS: &str = "process";
@@ -45,7 +44,8 @@ impl<'c> Base<'c> {
         health.expect(PROCESS, "starting");
         let mut supervisor = Supervisor::new(health.clone());
         let operations = config.telemetry.start(&health, &mut supervisor).await?;
-        make_dir(&config.data_dir)?;
+        let dir = &config.data_dir;
+        disk::open_data_dir(dir).map_err(|source| ProcessError::DataDir { path: dir.clone(), source })?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let (log, presence) = (open.log(), SharedPresence::default());
         let backlog = Arc::new(Backlog::new(config.gateway.limits.busy_lag_records_max));
@@ -114,8 +114,4 @@ impl TelemetryConfig {
         }
         Ok(operations)
     }
-}
-
-fn make_dir(path: &Path) -> Result<(), ProcessError> {
-    std::fs::create_dir_all(path).map_err(|source| ProcessError::DataDir { path: path.into(), source })
 }

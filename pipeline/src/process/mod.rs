@@ -20,14 +20,14 @@ use self::error::start_error;
 use self::gateway::RunningGateway;
 use self::repo::{OpenStore, RepoEndpoint};
 use crate::cache::Stores;
-use crate::config::Config;
+use crate::config::{Config, LogKind};
 use crate::health::watch::Watch;
 use crate::health::{Health, State, ask};
 use crate::log::OpenLog;
 use crate::role::Role;
 use crate::stop::stop_signal;
 use crate::supervisor::{Layer, Supervisor};
-use crate::{cache, health, members, store, topology};
+use crate::{cache, disk, health, members, store, topology};
 
 pub use self::error::ProcessError;
 
@@ -37,6 +37,7 @@ pub use self::error::ProcessError;
 /// [`ProcessError`]; each says what to do.
 pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(), ProcessError> {
     let mut stop = Box::pin(stop_signal().map_err(start_error("the signal handler"))?);
+    disk::outlive_file_limit().map_err(start_error("the signal handler"))?;
     // A start may wait for a service that is down: it can be stopped meanwhile.
     let process = tokio::select! {
         process = Process::start(&config, roles) => process?,
@@ -105,6 +106,7 @@ impl Process {
 async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoint, gateway: Option<RunningGateway>) {
     let (config, log_name) = (base.config, crate::log::name(base.config));
     let mut watch = Watch::new(base.health.clone());
+    let store_file = opened.as_ref().and_then(|_| store::file(config));
     watch.component("log", log_name.clone(), base.log.clone(), ask::log);
     if let Some(OpenStore { stores: Stores { bare, cache, .. }, works }) = opened {
         if let Some(address) = store::replicas(config) {
@@ -114,6 +116,12 @@ async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoin
             watch.component("cache", address, cache, ask::cache);
         }
         watch.component("store", store::name(config), (bare as Arc<dyn Probe>, Arc::new(works)), ask::store);
+    }
+    let files = [(config.log.kind == LogKind::Embedded).then(|| config.data_dir.join("log")), store_file];
+    let files: Vec<_> = files.into_iter().flatten().collect();
+    if !files.is_empty() {
+        let room = disk::Room::new(files, config.disk_reserve(), base.backlog.clone());
+        watch.component("disk", config.data_dir.display().to_string(), room, ask::disk);
     }
     // A repo in this process has a state of its own, and that of its store.
     let mut tasks = topology::tasks(config.stages.fuse()).into_iter().filter(|task| base.runs(Role::of(*task)));

@@ -22,8 +22,8 @@ use super::cache::hot::{BeyondRun, Run, Span, record_of};
 use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX, SignIn, Standing,
-    TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OpenSignIn, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX,
+    SignIn, Standing, TokenHash, User, UserPatch,
 };
 use super::single_flight::SingleFlight;
 use super::store::{Conversations, Groups, MessageSink, ServiceStore, StoreError, Users};
@@ -230,6 +230,8 @@ cached! {
         start_family(user: UserId, family: i64, token: NewToken, now: i64) -> ();
         rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation;
         revoke_family(user: UserId, family: i64) -> ();
+        end_sign_ins(user: UserId, keep: Option<i64>, password_hash: Option<&str>) -> bool;
+        open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn>;
     }
     by_cache {
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {

@@ -22,7 +22,7 @@ pub struct RepoConfig {
     pub password_memory_kib: u32,
     /// Passes of one password hash: argon2's t.
     pub password_passes: u32,
-    /// Passwords that wait to be hashed; more are refused as Busy.
+    /// Passwords that wait to be hashed; of more, those of the client with the most are refused as Busy.
     pub password_queue_max: usize,
 }
 

@@ -14,7 +14,8 @@ use topics::guard::{CallFailed, Guard, Limits};
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, ReadMark, Rotation, SignIn, Standing, TokenHash, User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OpenSignIn, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    UserPatch,
 };
 use super::store::{Class, Conversations, Groups, ServiceStore, StoreError, Users};
 
@@ -137,6 +138,7 @@ guarded! {
         sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
         user(id: UserId) -> Option<User> = "read a user";
         credentials(username: &str) -> Option<Credentials> = "read a user";
+        open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn> = "list sign-ins";
     }
     writes {
         create_user(user: &User, password_hash: Option<&str>) -> () = "create a user";
@@ -144,6 +146,7 @@ guarded! {
         start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
         rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
         revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
+        end_sign_ins(user: UserId, keep: Option<i64>, password_hash: Option<&str>) -> bool = "end sign-ins";
     }
 }
 

@@ -12,6 +12,7 @@ mod call;
 mod coded;
 pub mod config;
 pub mod digest;
+mod fair_queue;
 pub mod group_rules;
 pub mod guarded;
 pub mod keys;

@@ -113,6 +113,14 @@ pub struct SignIn {
     pub goes_on: bool,
 }
 
+/// A sign-in that goes on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct OpenSignIn {
+    pub family: i64,
+    /// When its newest refresh token expires, ms since 1970 UTC.
+    pub expires_at: i64,
+}
+
 /// Up to where somebody has marked a conversation as read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReadMark {

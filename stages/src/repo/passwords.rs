@@ -1,8 +1,9 @@
 //! Password hashes: argon2id, a few at a time.
 //!
 //! A hash takes tens of milliseconds and megabytes on purpose. At most half of the cores hash, and a bounded
-//! number of calls waits; beyond that a sign-in is refused as Busy while everything else goes on. The memory
-//! is reused: allocated anew for each hash, the allocator would retain it for every thread that ever hashed.
+//! number of calls waits, in which clients take turns and logins come before new passwords; beyond that a sign-in is
+//! refused as Busy while everything else goes on. The memory is reused: allocated anew for each hash, the allocator
+//! would retain it for every thread that ever hashed.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,11 +14,11 @@ use argon2::{Algorithm, Argon2, Block, Params, Version};
 use rand::TryRng;
 use rand::rngs::SysRng;
 use schemas::error::{ErrorCode, Refusal};
-use tokio::sync::Semaphore;
 use topics::queue_metrics::Bound;
 
 use super::call::CallError;
 use super::config::RepoConfig;
+use super::fair_queue::{Client, FairQueue, Full, Urgency};
 
 const SALT_BYTES: usize = 16;
 
@@ -26,11 +27,9 @@ pub struct Passwords {
     params: Params,
     /// Idle work memory: at most one piece a worker.
     memory: Arc<Mutex<Vec<Vec<Block>>>>,
-    /// One permit for each hash that is computed.
-    working: Arc<Semaphore>,
-    /// A permit a call that is worked on or waits.
-    admitted: Arc<Semaphore>,
-    /// Their number and limit, as metrics.
+    /// A turn for each hash that is computed; clients without an address share their turns.
+    turns: FairQueue,
+    /// Calls that are worked on or wait, and their limit, as metrics.
     calls: Arc<Bound>,
     /// A hash of no password, checked when the user does not exist, so that it costs the same.
     nobodys: Arc<str>,
@@ -56,25 +55,29 @@ impl Passwords {
         let nobodys = hash(&params, b"", &mut memory).map_err(|e| unusable(e.to_string()))?;
         let cores = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
         let workers = (cores / 2).max(1);
-        let admitted_max = workers + config.password_queue_max;
         Ok(Self {
             params,
             memory: Arc::new(Mutex::new(vec![memory])),
-            working: Arc::new(Semaphore::new(workers)),
-            admitted: Arc::new(Semaphore::new(admitted_max)),
-            calls: Arc::new(Bound::new("repo-password-calls", admitted_max)),
+            turns: FairQueue::new(workers, config.password_queue_max),
+            calls: Arc::new(Bound::new("repo-password-calls", workers + config.password_queue_max)),
             nobodys: nobodys.into(),
         })
     }
 
-    /// The PHC string of a new password.
-    pub(super) async fn hash(&self, password: String) -> Result<String, CallError> {
-        self.work(move |params, _, memory| hash(params, password.as_bytes(), memory)).await
+    /// The PHC string of a new password, for the client at this address.
+    pub(super) async fn hash(&self, password: String, client: Client) -> Result<String, CallError> {
+        let job = move |params: &Params, _: &str, memory: &mut Vec<Block>| hash(params, password.as_bytes(), memory);
+        self.work(client, Urgency::CanWait, job).await
     }
 
     /// Whether a password matches a hash. Without a hash it does not, at the same cost.
-    pub(super) async fn verify(&self, password: String, hash: Option<String>) -> Result<bool, CallError> {
-        self.work(move |_, nobodys, memory| {
+    pub(super) async fn verify(
+        &self,
+        password: String,
+        hash: Option<String>,
+        client: Client,
+    ) -> Result<bool, CallError> {
+        self.work(client, Urgency::Urgent, move |_, nobodys, memory| {
             let right = is_right(password.as_bytes(), hash.as_deref().unwrap_or(nobodys), memory)?;
             Ok(right && hash.is_some())
         })
@@ -83,17 +86,18 @@ impl Passwords {
 
     async fn work<T: Send + 'static>(
         &self,
+        client: Client,
+        urgency: Urgency,
         job: impl FnOnce(&Params, &str, &mut Vec<Block>) -> Result<T, HashError> + Send + 'static,
     ) -> Result<T, CallError> {
         let busy = || Refusal::new(ErrorCode::Busy, "too many are signing in at this moment: try again in a second");
-        let admitted = Arc::clone(&self.admitted).try_acquire_owned().map_err(|_| busy())?;
         let told = self.calls.entered(1);
-        let working = Arc::clone(&self.working).acquire_owned().await.map_err(|_| busy())?;
+        let turn = self.turns.turn(client, urgency).await.map_err(|Full| busy())?;
         let (params, nobodys) = (self.params.clone(), Arc::clone(&self.nobodys));
         let pieces = Arc::clone(&self.memory);
         let worked = tokio::task::spawn_blocking(move || {
-            // The work holds the permits, not the caller: one who hangs up does not free the core.
-            let _held = (told, admitted, working);
+            // The work holds the turn, not the caller: one who hangs up does not free the core.
+            let _held = (told, turn);
             let mut memory = pieces.lock().unwrap_or_else(PoisonError::into_inner).pop().unwrap_or_default();
             let done = job(&params, &nobodys, &mut memory);
             // A hash made with other settings may have needed more.
@@ -185,12 +189,12 @@ mod tests {
         let config = RepoConfig { password_memory_kib: 64, password_passes: 1, ..RepoConfig::default() };
         let passwords = Passwords::new(&config).unwrap();
         let larger = hash(&params(512), b"other", &mut Vec::new()).unwrap();
-        let calls = (0..20).map(|_| passwords.verify("other".into(), Some(larger.clone())));
+        let calls = (0..20).map(|_| passwords.verify("other".into(), Some(larger.clone()), None));
         for right in futures::future::join_all(calls).await {
             assert!(right.unwrap());
         }
         let pieces = passwords.memory.lock().unwrap();
-        let workers = passwords.working.available_permits();
+        let workers = (std::thread::available_parallelism().map_or(1, NonZeroUsize::get) / 2).max(1);
         assert!((1..=workers).contains(&pieces.len()), "{} pieces for {workers} at work", pieces.len());
         assert!(pieces.iter().all(|piece| piece.capacity() <= 64), "a piece of more than 64 KiB is kept");
     }

@@ -15,8 +15,8 @@ use schemas::records::Sequenced;
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
-    User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OpenSignIn, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing,
+    TokenHash, User, UserPatch,
 };
 
 /// What to do about a [`StoreError`].
@@ -187,6 +187,18 @@ pub trait Users: Send + Sync + 'static {
 
     /// Ends a sign-in of a user: no token of it is known any more. Nothing when it is over already.
     async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError>;
+
+    /// Ends all sign-ins of a user but `keep`; with a password hash that becomes the user's, in the same transaction.
+    /// Whether there is such a user.
+    async fn end_sign_ins(
+        &self,
+        user: UserId,
+        keep: Option<i64>,
+        password_hash: Option<&str>,
+    ) -> Result<bool, StoreError>;
+
+    /// A user's sign-ins that go on, from the primary, the one that was used last first.
+    async fn open_sign_ins(&self, user: UserId, now: i64, limit: usize) -> Result<Vec<OpenSignIn>, StoreError>;
 
     /// The state of a sign-in, from the primary, so that a new one is known at once. `None`: there is no such user.
     async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError>;

@@ -18,13 +18,13 @@ async fn register(repo: &Served, username: &str) -> Result<pb::SignedIn, tonic::
         username: username.into(),
         password: PASSWORD.into(),
         email: format!("{username}@example.org"),
-        display_name: String::new(),
+        ..Default::default()
     };
     repo.auth().register(request).await.map(tonic::Response::into_inner)
 }
 
 async fn login(repo: &Served, username: &str, password: &str) -> Result<pb::SignedIn, tonic::Status> {
-    let request = pb::LoginRequest { username: username.into(), password: password.into() };
+    let request = pb::LoginRequest { username: username.into(), password: password.into(), ..Default::default() };
     repo.auth().login(request).await.map(tonic::Response::into_inner)
 }
 
@@ -62,6 +62,58 @@ async fn an_unknown_user_and_a_wrong_password_get_the_same_answer() {
         assert_eq!((answer.code(), answer.message()), (wrong.code(), wrong.message()), "{username} {password}");
     }
     assert_eq!(code(Err::<(), _>(wrong)), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn a_password_is_changed_by_who_knows_it_and_the_other_sign_ins_end() {
+    let repo = Served::start().await;
+    let here = register(&repo, "ann").await.unwrap();
+    let there = login(&repo, "ann", PASSWORD).await.unwrap();
+    let session_id = claims(&repo, &here).unwrap().session_id;
+    let change = async |password: &str, new_password: &str| {
+        let request = pb::ChangePasswordRequest {
+            user_id: here.user_id,
+            session_id,
+            password: password.into(),
+            new_password: new_password.into(),
+            client_address: "::1".into(),
+        };
+        repo.auth().change_password(request).await
+    };
+    assert_eq!(code(change("wrong horse", "another horse").await), ErrorCode::PermissionDenied);
+    assert_eq!(code(change(PASSWORD, "short").await), ErrorCode::InvalidInput);
+    assert_eq!(code(change(PASSWORD, "Password1").await), ErrorCode::InvalidInput, "one that everybody guesses");
+    change(PASSWORD, "another horse").await.unwrap();
+    assert_eq!(code(login(&repo, "ann", PASSWORD).await), ErrorCode::Unauthenticated);
+    assert_eq!(code(refresh(&repo, &there.refresh_token).await), ErrorCode::Unauthenticated);
+    refresh(&repo, &here.refresh_token).await.unwrap();
+    let again = login(&repo, "ann", "another horse").await.unwrap();
+
+    let list = async || {
+        let request = pb::GetSignInsRequest { user_id: here.user_id };
+        repo.auth().get_sign_ins(request).await.unwrap().into_inner().sign_ins
+    };
+    let open = list().await;
+    assert_eq!(open.len(), 2);
+    assert!(open.iter().any(|one| one.session_id == session_id && one.refreshed_at == NOW), "{open:?}");
+    repo.auth().logout_everywhere(pb::LogoutEverywhereRequest { user_id: here.user_id }).await.unwrap();
+    assert_eq!(list().await, []);
+    assert_eq!(code(refresh(&repo, &again.refresh_token).await), ErrorCode::Unauthenticated);
+}
+
+#[tokio::test]
+async fn an_administrator_sets_a_password_and_all_sign_ins_end() {
+    let repo = Served::start().await;
+    let before = register(&repo, "ann").await.unwrap();
+    let reset = async |user_id| {
+        let request = pb::ResetPasswordRequest { user_id, new_password: "another horse".into() };
+        repo.auth().reset_password(request).await
+    };
+    reset(before.user_id).await.unwrap();
+    assert_eq!(code(refresh(&repo, &before.refresh_token).await), ErrorCode::Unauthenticated);
+    assert_eq!(code(login(&repo, "ann", PASSWORD).await), ErrorCode::Unauthenticated);
+    login(&repo, "ann", "another horse").await.unwrap();
+    assert_eq!(code(reset(before.user_id + 1).await), ErrorCode::UserNotFound);
 }
 
 #[tokio::test]

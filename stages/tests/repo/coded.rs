@@ -48,7 +48,7 @@ async fn what_no_service_knows_or_reads_is_invalid_input() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_call_that_takes_too_long_is_busy() {
     let slow = RepoConfig { password_memory_kib: 64 * 1_024, password_passes: 20, ..config() };
-    let login = || pb::LoginRequest { username: "ann".into(), password: "correct horse".into() };
+    let login = || pb::LoginRequest { username: "ann".into(), password: "correct horse".into(), ..Default::default() };
     let repo = Served::start_with(RepoConfig { request_timeout_ms: 20, ..slow }).await;
     let status = repo.auth().login(login()).await.unwrap_err();
     assert_eq!((status.code(), number(&status)), (Code::DeadlineExceeded, Some("1008")), "{status}");

@@ -14,11 +14,15 @@ use sha2::{Digest, Sha256};
 
 use super::users::check_new_user;
 use super::{CallError, Repo, input, service};
+use crate::repo::fair_queue::Client;
+use crate::repo::group_rules::no_user;
 use crate::repo::grpc::auth_service_server::AuthService;
-use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
+use crate::repo::model::{NewToken, OpenSignIn, Rotation, SignIn, TokenHash, UserStatus};
 
 /// Bytes of randomness in a refresh token.
 const REFRESH_TOKEN_BYTES: usize = 32;
+/// Sign-ins in a list.
+const SIGN_INS_MAX: usize = 200;
 
 service! {
     AuthService
@@ -26,39 +30,38 @@ service! {
     login(LoginRequest) -> SignedIn;
     refresh_token(RefreshTokenRequest) -> SignedIn;
     logout(LogoutRequest) -> Empty;
+    logout_everywhere(LogoutEverywhereRequest) -> Empty;
+    get_sign_ins(GetSignInsRequest) -> GetSignInsResponse;
+    change_password(ChangePasswordRequest) -> Empty;
+    reset_password(ResetPasswordRequest) -> Empty;
     check_sign_in(CheckSignInRequest) -> Empty;
 }
 
 impl Repo {
     async fn register(&self, request: pb::RegisterRequest) -> Result<pb::SignedIn, CallError> {
-        let pb::RegisterRequest { username, password, email, display_name } = request;
+        let pb::RegisterRequest { username, password, email, display_name, client_address } = request;
         // All that is cheap to refuse comes before the hash.
         check_new_user(&username, &email, &display_name)?;
         names::check_password(&password)?;
+        let client = input::client_address(&client_address)?;
         if self.store.credentials(&username).await?.is_some() {
             return Err(Refusal::new(ErrorCode::UserExists, format!("the name {username} is taken")).into());
         }
-        let hash = self.0.passwords.hash(names::prepared_password(&password)).await?;
+        let hash = self.0.passwords.hash(names::prepared_password(&password), client).await?;
         let user = self.make_user(username, email, display_name, Some(&hash)).await?;
         self.start_session(user.id, user.username).await
     }
 
     async fn login(&self, request: pb::LoginRequest) -> Result<pb::SignedIn, CallError> {
         let wrong = || Refusal::new(ErrorCode::Unauthenticated, "the username or the password is wrong");
-        let form = names::check_username(&request.username).is_ok();
-        let prepared = names::prepared_password(&request.password);
-        let length = |password: &str| PASSWORD_BYTES.contains(&password.len());
-        if !form || !(length(&prepared) || length(&request.password)) {
+        if names::check_username(&request.username).is_err() || !may_be_password(&request.password) {
             return Err(wrong().into());
         }
+        let client = input::client_address(&request.client_address)?;
         let known = self.store.credentials(&request.username).await?;
         let (user, hash) = known.map_or((None, None), |known| (Some(known.user), known.password_hash));
         // Worked out for nobody too, so that the time does not tell who exists.
-        let mut right = self.0.passwords.verify(prepared.clone(), hash.clone()).await?;
-        if !right && prepared != request.password {
-            // Hashes from before passwords were prepared are of what was typed.
-            right = self.0.passwords.verify(request.password, hash).await?;
-        }
+        let right = self.is_right(request.password, hash, client).await?;
         let user = user.filter(|_| right).ok_or_else(wrong)?;
         match user.status {
             UserStatus::Active | UserStatus::Inactive => self.start_session(user.id, user.username).await,
@@ -85,6 +88,65 @@ impl Repo {
         let family = input::positive("session_id", request.session_id)?;
         self.store.revoke_family(user, family).await?;
         Ok(pb::Empty {})
+    }
+
+    async fn logout_everywhere(&self, request: pb::LogoutEverywhereRequest) -> Result<pb::Empty, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        self.end_sign_ins(user, None, None).await
+    }
+
+    async fn get_sign_ins(&self, request: pb::GetSignInsRequest) -> Result<pb::GetSignInsResponse, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        let open = self.store.open_sign_ins(user, self.clock.now_ms(), SIGN_INS_MAX).await?;
+        let sign_in = |OpenSignIn { family, expires_at }| pb::OpenSignIn {
+            session_id: family,
+            refreshed_at: expires_at - self.config.refresh_token_ms(),
+            expires_at,
+        };
+        Ok(pb::GetSignInsResponse { sign_ins: open.into_iter().map(sign_in).collect() })
+    }
+
+    async fn change_password(&self, request: pb::ChangePasswordRequest) -> Result<pb::Empty, CallError> {
+        let pb::ChangePasswordRequest { user_id, session_id, password, new_password, client_address } = request;
+        let user = input::user_id("user_id", user_id)?;
+        let keep = input::positive("session_id", session_id)?;
+        let client = input::client_address(&client_address)?;
+        names::check_password(&new_password)?;
+        let known = self.store.user(user).await?.ok_or_else(|| no_user(user))?;
+        let hash = self.store.credentials(&known.username).await?.and_then(|known| known.password_hash);
+        if !may_be_password(&password) || !self.is_right(password, hash, client).await? {
+            return Err(Refusal::new(ErrorCode::PermissionDenied, "the password until now is wrong").into());
+        }
+        let hash = self.0.passwords.hash(names::prepared_password(&new_password), client).await?;
+        self.end_sign_ins(user, Some(keep), Some(&hash)).await
+    }
+
+    async fn reset_password(&self, request: pb::ResetPasswordRequest) -> Result<pb::Empty, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        names::check_password(&request.new_password)?;
+        let hash = self.0.passwords.hash(names::prepared_password(&request.new_password), None).await?;
+        self.end_sign_ins(user, None, Some(&hash)).await
+    }
+
+    async fn end_sign_ins(
+        &self,
+        user: UserId,
+        keep: Option<i64>,
+        password_hash: Option<&str>,
+    ) -> Result<pb::Empty, CallError> {
+        if self.store.end_sign_ins(user, keep, password_hash).await? {
+            Ok(pb::Empty {})
+        } else {
+            Err(no_user(user).into())
+        }
+    }
+
+    async fn is_right(&self, password: String, hash: Option<String>, client: Client) -> Result<bool, CallError> {
+        let prepared = names::prepared_password(&password);
+        let as_typed = prepared != password;
+        let right = self.0.passwords.verify(prepared, hash.clone(), client).await?;
+        // Hashes from before passwords were prepared are of what was typed.
+        Ok(right || (as_typed && self.0.passwords.verify(password, hash, client).await?))
     }
 
     /// Refuses a sign-in that was ended, or whose user is banned.
@@ -121,6 +183,12 @@ impl Repo {
         let expires_at = self.clock.now_ms() + self.config.refresh_token_ms();
         Ok((NewToken { hash: Sha256::digest(secret).into(), expires_at }, URL_SAFE_NO_PAD.encode(secret)))
     }
+}
+
+/// Whether a password can be anybody's: a hash is worked out for no other.
+fn may_be_password(password: &str) -> bool {
+    let length = |password: &str| PASSWORD_BYTES.contains(&password.len());
+    length(&names::prepared_password(password)) || length(password)
 }
 
 /// Random bytes of the operating system.

@@ -5,6 +5,7 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, MessageId, UserId};
 
+use crate::repo::fair_queue::Client;
 use crate::repo::model::ConversationsAfter;
 
 /// Bytes of the longest cursor that is looked at.
@@ -34,6 +35,14 @@ impl PageLimit {
 
 pub(super) fn user_id(field: &str, id: i64) -> Result<UserId, Refusal> {
     positive(field, id).map(UserId)
+}
+
+/// Where a client is, for its share of what is scarce. Empty: it is not known.
+pub(super) fn client_address(text: &str) -> Result<Client, Refusal> {
+    if text.is_empty() {
+        return Ok(None);
+    }
+    text.parse().map(Some).map_err(|_| Refusal::invalid("client_address is an IP address, or empty"))
 }
 
 pub(super) fn group_id(id: i64) -> Result<GroupId, Refusal> {

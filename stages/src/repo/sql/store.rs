@@ -22,8 +22,8 @@ use super::probe::Question;
 use super::server::CallTimes;
 use crate::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
-    User, UserPatch,
+    Membership, Message, NewGroup, NewToken, OpenSignIn, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing,
+    TokenHash, User, UserPatch,
 };
 use crate::repo::store::{Archive, Conversations, Groups, MessageSink, Outbox, Probe, StoreError, Users};
 
@@ -198,6 +198,7 @@ sql_store! {
         newest_id(below: i64) -> i64 = "look for the newest id";
         user(id: UserId) -> Option<User> = "read a user";
         credentials(username: &str) -> Option<Credentials> = "read a user";
+        open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn> = "list sign-ins";
         sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "look at a sign-in";
     }
     writes {
@@ -206,6 +207,7 @@ sql_store! {
         start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
         rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
         revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
+        end_sign_ins(user: UserId, keep: Option<i64>, password_hash: Option<&str>) -> bool = "end sign-ins";
     }
 }
 

@@ -7,10 +7,10 @@
 use schemas::ids::UserId;
 
 use super::fault::Fault;
-use super::rows::sign_in_of;
+use super::rows::{limit_of, sign_in_of};
 use super::session::{Session, values};
 use super::statement::Statement;
-use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
+use crate::repo::model::{NewToken, OpenSignIn, Rotation, SignIn, TokenHash, UserStatus};
 
 impl Session<'_> {
     pub(super) async fn start_family(
@@ -62,6 +62,39 @@ impl Session<'_> {
     pub(super) async fn revoke_family(&mut self, user: UserId, family: i64) -> Result<(), Fault> {
         self.lock_user(user).await?;
         self.delete_family(user, family).await
+    }
+
+    pub(super) async fn end_sign_ins(
+        &mut self,
+        user: UserId,
+        keep: Option<i64>,
+        password_hash: Option<&str>,
+    ) -> Result<bool, Fault> {
+        static SET_PASSWORD: Statement = Statement::new("UPDATE users SET password_hash = $1 WHERE user_id = $2");
+        // No family is 0.
+        static DELETE: Statement = Statement::new("DELETE FROM refresh_tokens WHERE user_id = $1 AND family <> $2");
+        if self.lock_user(user).await?.is_none() {
+            return Ok(false);
+        }
+        if password_hash.is_some() {
+            self.run(&SET_PASSWORD, values![password_hash, user]).await?;
+        }
+        self.run(&DELETE, values![user, keep.unwrap_or(0)]).await?;
+        Ok(true)
+    }
+
+    pub(super) async fn open_sign_ins(
+        &mut self,
+        user: UserId,
+        now: i64,
+        limit: usize,
+    ) -> Result<Vec<OpenSignIn>, Fault> {
+        static SELECT: Statement = Statement::new(
+            "SELECT family, expires_at FROM refresh_tokens WHERE user_id = $1 AND NOT used AND expires_at > $2 \
+             ORDER BY expires_at DESC, family LIMIT $3",
+        );
+        let rows: Vec<(i64, i64)> = self.rows(&SELECT, values![user, now, limit_of(limit)]).await?;
+        Ok(rows.into_iter().map(|(family, expires_at)| OpenSignIn { family, expires_at }).collect())
     }
 
     /// A sign-in goes on while the newest token of its family is good.

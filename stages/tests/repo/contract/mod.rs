@@ -43,6 +43,7 @@ macro_rules! store_contract {
                 an_expired_refresh_token_is_unknown,
                 a_banned_user_gets_no_new_token,
                 a_logout_ends_the_family_and_no_other,
+                sign_ins_are_listed_and_end_together_with_a_new_password,
                 a_sign_in_goes_on_until_it_is_ended,
                 the_newest_id_is_of_users_and_groups,
             ]);

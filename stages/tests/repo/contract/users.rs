@@ -140,6 +140,30 @@ pub async fn a_logout_ends_the_family_and_no_other(store: Dyn) {
     assert!(matches!(store.rotate_token(hash(2), token(5), NOW).await.unwrap(), Rotation::Rotated { .. }));
 }
 
+pub async fn sign_ins_are_listed_and_end_together_with_a_new_password(store: Dyn) {
+    with_users(&store).await;
+    for (owner, family, n) in [(ANN, 70, 1), (ANN, 71, 2), (ANN, 72, 3), (BEN, 73, 4)] {
+        store.start_family(owner, family, token(n), NOW).await.unwrap();
+    }
+    let later = NewToken { hash: hash(5), expires_at: NOW + 2_000 };
+    store.rotate_token(hash(2), later, NOW).await.unwrap();
+    let open = async |now, limit| {
+        let open = store.open_sign_ins(ANN, now, limit).await.unwrap();
+        open.iter().map(|one| (one.family, one.expires_at - NOW)).collect::<Vec<_>>()
+    };
+    assert_eq!(open(NOW, 9).await, [(71, 2_000), (70, 1_000), (72, 1_000)], "each once, by its newest token");
+    assert_eq!(open(NOW, 2).await.len(), 2);
+    assert_eq!(open(NOW + 1_000, 9).await, [(71, 2_000)], "what has expired is over");
+
+    let password = async || store.credentials("ann").await.unwrap().unwrap().password_hash;
+    assert!(store.end_sign_ins(ANN, Some(72), Some("a hash")).await.unwrap());
+    assert_eq!((open(NOW, 9).await, password().await.as_deref()), (vec![(72, 1_000)], Some("a hash")));
+    assert!(store.end_sign_ins(ANN, None, None).await.unwrap());
+    assert_eq!((open(NOW, 9).await, password().await.as_deref()), (vec![], Some("a hash")));
+    assert!(!store.end_sign_ins(UserId(5), None, Some("a hash")).await.unwrap(), "there is no such user");
+    assert_eq!(store.open_sign_ins(BEN, NOW, 9).await.unwrap().len(), 1, "others stay signed in");
+}
+
 pub async fn a_sign_in_goes_on_until_it_is_ended(store: Dyn) {
     with_users(&store).await;
     let goes_on = async |family, now| store.sign_in(ANN, family, now).await.unwrap().unwrap().goes_on;
