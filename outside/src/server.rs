@@ -296,7 +296,7 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
     command.args(["run", "--data"]).arg(data);
     command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
     // Many users sign up from one address here.
-    for limit in ["REQUESTS_A_SECOND_AN_ADDRESS", "SIGN_INS_A_SECOND_AN_ADDRESS"] {
+    for limit in ["REQUESTS_A_SECOND_AN_ADDRESS", "SIGN_INS_A_SECOND_AN_ADDRESS", "REGISTRATIONS_A_MINUTE_AN_ADDRESS"] {
         command.env(format!("GOCHAT__GATEWAY__LIMITS__{limit}"), "100000");
     }
     command

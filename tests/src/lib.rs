@@ -7,6 +7,7 @@ pub mod browser;
 pub mod client;
 pub mod faults;
 pub mod foreign;
+pub mod hostile;
 pub mod installation;
 pub mod ledger;
 pub mod page;

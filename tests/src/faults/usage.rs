@@ -54,7 +54,7 @@ impl Memory {
 }
 
 /// A field of a process's status, KiB; `None` when the process is gone.
-fn kib(pid: u32, field: &str) -> Option<u64> {
+pub fn kib(pid: u32, field: &str) -> Option<u64> {
     let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
     let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     line.trim().strip_suffix("kB")?.trim().parse().ok()
