@@ -10,14 +10,18 @@ use futures::{SinkExt, StreamExt};
 use schemas::ids::UserId;
 use tokio::time::{Instant, sleep_until};
 
+use crate::client_frame::ClientFrame;
 use crate::close_reason::CloseReason;
+use crate::config::GatewayConfig;
 use crate::edge::Edge;
-use crate::sessions::{Identity, Socket};
+use crate::send_queue::{Counted, Identity, Socket};
 use crate::socket::answers::{self, Answer, Outcome};
 use crate::socket::heads::{Heads, HeadsAsked, heads};
 
 /// Frames for which a quiet socket keeps room: after a burst the memory is given back.
 const ROOM_FRAMES: usize = 32;
+/// From when the client has read what came before dropped frames, to `heads`: it may fall behind again at once.
+const HEADS_AFTER_DROPS: Duration = Duration::from_secs(1);
 
 pub(super) enum End {
     ByServer(CloseReason),
@@ -30,13 +34,19 @@ pub(super) struct Connection<'a> {
     edge: Arc<Edge>,
     /// The work for the last frame. The next frame is read after it, so messages keep their order.
     work: Option<BoxFuture<'static, Outcome>>,
+    /// What is left of it, once everything so far is written.
+    rest: Option<BoxFuture<'static, Outcome>>,
     /// Answers in the order of the frames; the front may still wait for the log.
     answers: VecDeque<Answer>,
+    /// Bytes of `answers` that are frames, and of `out`.
+    held: Counted,
     heads: Option<BoxFuture<'static, Heads>>,
     heads_asked: HeadsAsked,
     heads_at: Instant,
     out: VecDeque<Utf8Bytes>,
     following: Arc<[UserId]>,
+    /// Whether changes of presence were dropped.
+    presence_dropped: bool,
     heard_at: Instant,
     ping_at: Instant,
     rate_refusals: u32,
@@ -47,7 +57,7 @@ enum Wake {
     Queue,
     Read(Option<Result<Message, axum::Error>>),
     Worked(Outcome),
-    Answered(Option<Utf8Bytes>),
+    Answered(Answered),
     Heads(Heads),
     Timer,
 }
@@ -56,17 +66,21 @@ impl<'a> Connection<'a> {
     pub(super) fn new(stream: &'a mut WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) -> Self {
         let now = Instant::now();
         let (heads_after, heartbeat) = (edge.config.heads_after_s, edge.config.heartbeat_s);
+        let held = Counted::new(&edge.send_bytes, 0);
         Self {
             stream,
             socket,
             edge,
             work: None,
+            rest: None,
             answers: VecDeque::new(),
+            held,
             heads: None,
             heads_asked: HeadsAsked::not_yet(now),
             heads_at: now + Duration::from_secs(heads_after),
             out: VecDeque::new(),
             following: Arc::from([]),
+            presence_dropped: false,
             heard_at: now,
             ping_at: now + Duration::from_secs(heartbeat),
             rate_refusals: 0,
@@ -80,7 +94,7 @@ impl<'a> Connection<'a> {
                 break end;
             }
         };
-        self.edge.signals.unfollow(&self.socket, &self.following);
+        self.edge.signals.unfollow(&self.socket, self.following.iter());
         match end {
             End::ByClient | End::ByServer(CloseReason::TooSlow | CloseReason::Silent) => {}
             End::ByServer(
@@ -102,8 +116,8 @@ impl<'a> Connection<'a> {
     /// Writes the answers to all frames read so far.
     async fn settle(&mut self) -> Result<(), axum::Error> {
         while !self.answers.is_empty() {
-            let answer = front(&mut self.answers).await;
-            self.out.extend(answer);
+            let answered = front(&mut self.answers).await;
+            self.out.extend(answered.frame);
         }
         for frame in self.out.drain(..).filter(|frame| !frame.is_empty()) {
             self.stream.feed(Message::Text(frame)).await?;
@@ -114,7 +128,8 @@ impl<'a> Connection<'a> {
     /// Waits for something to do, does everything that is ready, and writes with one flush.
     async fn turn(&mut self) -> Result<(), End> {
         // The queue first: frames that came during the last write have used up their wake-up.
-        self.socket.take(&mut self.out).map_err(End::ByServer)?;
+        self.take()?;
+        self.go_on();
         if self.out.is_empty() {
             let wake = self.wait().await;
             self.woken(wake)?;
@@ -122,8 +137,34 @@ impl<'a> Connection<'a> {
         while let Some(wake) = self.ready() {
             self.woken(wake)?;
         }
-        self.socket.take(&mut self.out).map_err(End::ByServer)?;
+        self.take()?;
         self.write().await
+    }
+
+    fn take(&mut self) -> Result<(), End> {
+        let taken = self.socket.take(&mut self.out, self.held.bytes()).map_err(End::ByServer)?;
+        self.held.add(taken.bytes);
+        if taken.caught_up {
+            self.heads_at = self.heads_at.min(Instant::now() + HEADS_AFTER_DROPS);
+            self.presence_dropped = !self.following.is_empty();
+        }
+        Ok(())
+    }
+
+    /// Goes on with the work of the last frame, when all of its answers so far are written.
+    fn go_on(&mut self) {
+        if self.work.is_none() && self.answers.is_empty() {
+            self.work = self.rest.take();
+            if self.work.is_none() && std::mem::take(&mut self.presence_dropped) {
+                let users = self.following.clone();
+                self.work = Some(answers::tell_presence(self.edge.clone(), self.socket.clone(), users, None));
+            }
+        }
+    }
+
+    fn send(&mut self, frame: Utf8Bytes) {
+        self.held.add(frame.len());
+        self.out.push_back(frame);
     }
 
     async fn wait(&mut self) -> Wake {
@@ -157,15 +198,26 @@ impl<'a> Connection<'a> {
     }
 
     fn may_read(&self) -> bool {
-        self.work.is_none() && self.answers.len() < self.edge.config.sends_in_flight_a_socket_max
+        let GatewayConfig { sends_in_flight_a_socket_max, send_queue_bytes_max, sync_page_bytes_max, .. } =
+            &self.edge.config;
+        self.work.is_none()
+            && self.rest.is_none()
+            && self.answers.len() < *sends_in_flight_a_socket_max
+            // An answer has room in the queue.
+            && self.held.bytes() + *sync_page_bytes_max <= *send_queue_bytes_max
     }
 
     fn woken(&mut self, wake: Wake) -> Result<(), End> {
         match wake {
-            Wake::Queue => self.socket.take(&mut self.out).map_err(End::ByServer)?,
-            Wake::Answered(frame) => self.out.extend(frame),
-            Wake::Worked(Outcome { answers, rest, following }) => {
-                self.work = rest;
+            Wake::Queue => self.take()?,
+            Wake::Answered(Answered { frame, held }) => {
+                self.held.subtract(held);
+                frame.into_iter().for_each(|frame| self.send(frame));
+            }
+            Wake::Worked(Outcome { answers, rest, following, reserved: _until_they_are_held }) => {
+                self.work = None;
+                self.rest = rest;
+                self.held.add(answers.iter().map(Answer::ready_bytes).sum());
                 self.answers.extend(answers);
                 self.following = following.unwrap_or_else(|| self.following.clone());
             }
@@ -174,7 +226,7 @@ impl<'a> Connection<'a> {
                 match heads {
                     Heads::Answer { frame, asked } => {
                         self.heads_asked = asked;
-                        self.out.extend(frame);
+                        frame.into_iter().for_each(|frame| self.send(frame));
                     }
                     Heads::NoAnswer => {}
                     Heads::SignInIsOver => return Err(End::ByServer(CloseReason::LoggedOut)),
@@ -198,20 +250,28 @@ impl<'a> Connection<'a> {
             Message::Close(_) => return Err(End::ByClient),
             Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
         };
-        if let Err(wait) = self.edge.rates.frames_of_users.take(&self.socket.identity.user, Instant::now()) {
+        let parsed = ClientFrame::parse(&text);
+        let tokens = parsed.as_ref().map_or(1, |(frame, _)| frame.tokens());
+        let rate = &self.edge.rates.frames_of_users;
+        if let Err(wait) = rate.take_many(&self.socket.identity.user, tokens, Instant::now()) {
             self.rate_refusals += 1;
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));
             }
-            self.answers.push_back(answers::rate_limited(&text, wait));
+            self.answer(answers::rate_limited(parsed, wait));
             return Ok(());
         }
         self.rate_refusals = 0;
-        match answers::answer(&self.edge, &self.socket, &self.following, &text) {
+        match answers::answer(&self.edge, &self.socket, &self.following, parsed) {
             Ok(work) => self.work = Some(work),
-            Err(answer) => self.answers.push_back(answer),
+            Err(answer) => self.answer(answer),
         }
         Ok(())
+    }
+
+    fn answer(&mut self, answer: Answer) {
+        self.held.add(answer.ready_bytes());
+        self.answers.push_back(answer);
     }
 
     fn timer(&mut self) -> Result<(), End> {
@@ -235,11 +295,12 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Writes everything with one flush. Meanwhile the queue of a client that reads nothing fills up, which closes it.
+    /// Writes everything with one flush. Meanwhile the queue of a client that reads nothing fills up.
     async fn write(&mut self) -> Result<(), End> {
         if self.out.is_empty() {
             return Ok(());
         }
+        let bytes = self.out.iter().map(|frame| frame.len()).sum();
         let (stream, out) = (&mut self.stream, &mut self.out);
         let writing = async {
             for frame in out.drain(..) {
@@ -257,6 +318,7 @@ impl<'a> Connection<'a> {
                 Err(End::ByServer(CloseReason::Silent))
             }
         };
+        self.held.subtract(bytes);
         if self.out.capacity() > ROOM_FRAMES {
             self.out.shrink_to(ROOM_FRAMES);
         }
@@ -272,12 +334,20 @@ async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
     }
 }
 
+/// An answer that was waited for.
+struct Answered {
+    frame: Option<Utf8Bytes>,
+    /// Bytes that were held for it while it waited.
+    held: usize,
+}
+
 /// Waits for the first answer, and removes it.
-async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
+async fn front(answers: &mut VecDeque<Answer>) -> Answered {
+    let held = answers.front().map_or(0, Answer::ready_bytes);
     let frame = match answers.front_mut() {
         Some(answer) => answer.ready().await,
         None => None,
     };
     answers.pop_front();
-    frame
+    Answered { frame, held }
 }

@@ -135,6 +135,31 @@ async fn a_resend_from_before_the_window_is_expired() {
 }
 
 #[tokio::test]
+async fn ids_of_more_than_64_characters_are_refused_and_not_repeated() {
+    let (_gateway, mut client) = connected().await;
+    let (longest, longer) = ("é".repeat(64), "é".repeat(65));
+    for id in ["", &longest] {
+        client.send(json!({"type": "ping", "id": id})).await;
+        assert_eq!(client.frame().await["id"], id);
+    }
+    for frame in [
+        json!({"type": "ping", "id": longer}),
+        json!({"type": "ping", "id": "x".repeat(60_000)}),
+        json!({"type": "nothing", "id": longer}),
+        json!({"type": "subscribe-presence", "id": longer, "data": {"userIds": ["1"]}}),
+        json!({"type": "subscribe-presence", "id": longer, "data": {"userIds": ["x".repeat(50_000)]}}),
+    ] {
+        client.send(frame).await;
+        let error = client.frame().await;
+        assert_eq!((&error["id"], &error["data"]["code"]), (&Value::Null, &json!(1000)), "{error}");
+        assert!(error.to_string().len() < 500, "{error}");
+    }
+    let mut long_key = say("world", &longer, "hello");
+    long_key["id"] = json!("i");
+    check(&mut client, long_key.to_string(), 1000, json!("i"), Value::Null).await;
+}
+
+#[tokio::test]
 async fn only_ones_own_present_message_can_be_changed() {
     let gateway = gateway().await;
     let stored = |seq, sender, kind: &str, recalled| pb::Message { kind: kind.into(), recalled, ..stored(seq, sender) };
