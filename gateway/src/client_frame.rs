@@ -117,7 +117,7 @@ impl ClientFrame {
     pub fn parse(text: &str) -> Result<(Self, Option<String>), Rejected> {
         let envelope: Envelope = json::from_slice(text.as_bytes()).map_err(|e| Rejected::unreadable(text, &e))?;
         let data = envelope.data.unwrap_or_default().0;
-        let client_msg_id = data.client_msg_id.clone().filter(|key| is_short(key));
+        let client_msg_id = data.client_msg_id.clone();
         if envelope.id.as_deref().is_some_and(|id| !is_short(id)) {
             let refusal = Refusal::invalid(format!("id has at most {ID_CHARS_MAX} characters"));
             return Err(Rejected { refusal, id: None, client_msg_id });
@@ -150,14 +150,12 @@ impl Rejected {
     /// Finds the ids that the answer repeats in a frame that could not be read.
     fn unreadable(text: &str, error: &serde_json::Error) -> Self {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
-        let text_at = |pointer: &str| {
-            value.pointer(pointer).and_then(|text| text.as_str()).filter(|id| is_short(id)).map(str::to_owned)
-        };
+        let text_at = |pointer: &str| value.pointer(pointer).and_then(|text| text.as_str()).map(str::to_owned);
         let what = if value.is_null() { "the frame is not JSON" } else { "the frame has not the form of its type" };
         let sentence = format!("{what}: {error}");
         Self {
             refusal: Refusal::invalid(sentence.chars().take(SENTENCE_CHARS_MAX).collect::<String>()),
-            id: text_at("/id"),
+            id: text_at("/id").filter(|id| is_short(id)),
             client_msg_id: text_at("/data/clientMsgId"),
         }
     }

@@ -19,7 +19,8 @@ use topics::codec::Encoder;
 use topics::headers::Headers;
 use topics::log::{Class, Log};
 
-use crate::sessions::{Sessions, locked};
+use crate::lock::locked;
+use crate::sessions::Sessions;
 use crate::signals::Signals;
 
 /// A slot that was silent for three of these is dead to fan-out.

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use schemas::ids::UserId;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
-use crate::sessions::locked;
+use crate::lock::locked;
 
 /// The shares of users with calls under way.
 #[derive(Debug)]

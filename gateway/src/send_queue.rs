@@ -1,11 +1,10 @@
-//! The queue of frames of a socket, bounded in frames and in bytes, and the bytes of all sockets together.
+//! The queue of frames of a socket, bounded in frames and in bytes.
 //!
 //! What does not fit is dropped, and so is everything after it, until the client has read what was queued: the socket is
 //! behind. Then its task asks the repo for heads, and the client syncs. A socket that stays behind for too long is
 //! closed.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -17,7 +16,8 @@ use topics::headers::TraceParent;
 
 use crate::close_reason::CloseReason;
 use crate::config::GatewayConfig;
-use crate::sessions::locked;
+use crate::lock::locked;
+use crate::send_bytes::{Counted, SendBytes};
 
 #[derive(Debug, Clone)]
 pub struct Identity {
@@ -27,73 +27,6 @@ pub struct Identity {
     pub session_id: i64,
     /// The client's trace for its messages.
     pub trace: Option<TraceParent>,
-}
-
-/// The bytes of frames that wait for all sockets of this gateway.
-///
-/// Half of them is for all sockets together, the other half is divided among as many as may be open: a socket that
-/// holds less than its part gets its frames whatever others hold.
-#[derive(Debug)]
-pub struct SendBytes {
-    used: AtomicUsize,
-    together_max: usize,
-    part_of_a_socket: usize,
-}
-
-impl SendBytes {
-    pub fn new(config: &GatewayConfig) -> Self {
-        let together_max = config.send_queues_bytes_max / 2;
-        Self { used: AtomicUsize::new(0), together_max, part_of_a_socket: together_max / config.sockets_max.max(1) }
-    }
-
-    pub fn used(&self) -> usize {
-        self.used.load(Ordering::Relaxed)
-    }
-
-    /// Counts bytes of frames that are still to be made. `None`: too much waits for all sockets.
-    pub fn reserve(self: &Arc<Self>, bytes: usize) -> Option<Counted> {
-        let counted = Counted::new(self, bytes);
-        (self.used() <= self.together_max).then_some(counted)
-    }
-
-    fn admits(&self, held_by_socket: usize, bytes: usize) -> bool {
-        held_by_socket + bytes <= self.part_of_a_socket || self.used() + bytes <= self.together_max
-    }
-}
-
-/// Bytes that count until this is dropped.
-#[derive(Debug)]
-pub struct Counted {
-    bytes: usize,
-    all: Arc<SendBytes>,
-}
-
-impl Counted {
-    pub fn new(all: &Arc<SendBytes>, bytes: usize) -> Self {
-        all.used.fetch_add(bytes, Ordering::Relaxed);
-        Self { bytes, all: all.clone() }
-    }
-
-    pub fn bytes(&self) -> usize {
-        self.bytes
-    }
-
-    pub fn add(&mut self, bytes: usize) {
-        self.bytes += bytes;
-        self.all.used.fetch_add(bytes, Ordering::Relaxed);
-    }
-
-    pub fn subtract(&mut self, bytes: usize) {
-        let bytes = bytes.min(self.bytes);
-        self.bytes -= bytes;
-        self.all.used.fetch_sub(bytes, Ordering::Relaxed);
-    }
-}
-
-impl Drop for Counted {
-    fn drop(&mut self) {
-        self.subtract(self.bytes);
-    }
 }
 
 /// A socket as the rest of the gateway sees it: a queue of frames.
@@ -235,7 +168,7 @@ impl Socket {
 impl Waiting {
     fn fits(&self, limits: &Limits, bytes: usize) -> bool {
         let held = self.held + self.bytes.bytes();
-        self.frames.len() < limits.frames_max && held + bytes <= limits.bytes_max && self.bytes.all.admits(held, bytes)
+        self.frames.len() < limits.frames_max && held + bytes <= limits.bytes_max && self.bytes.fits(held, bytes)
     }
 }
 

@@ -28,7 +28,7 @@ use crate::presence::{self, OtherGateways, PresenceChange, PresencePublisher, Sl
 use crate::recent_requests::RecentRequests;
 use crate::repo::Repo;
 use crate::rights::Rights;
-use crate::send_queue::SendBytes;
+use crate::send_bytes::SendBytes;
 use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;

@@ -2,15 +2,16 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use schemas::ids::UserId;
 
 use crate::close_reason::CloseReason;
+use crate::lock::locked;
 use crate::send_queue::Socket;
 
 /// Locks of a table by user.
-pub(crate) const SHARDS: usize = 64;
+pub const SHARDS: usize = 64;
 
 /// Whether the user's presence changes with a socket that opens or closes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -108,15 +109,10 @@ impl Sessions {
     }
 }
 
-pub(crate) fn shard_of(user: UserId) -> usize {
+pub fn shard_of(user: UserId) -> usize {
     // Ids are Snowflakes, whose low bits are often the same: multiply, and take the high bits.
     let hash = user.0.cast_unsigned().wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 58;
     usize::try_from(hash).unwrap_or(0) % SHARDS
-}
-
-/// Locks, also when poisoned: no code that holds one of these locks can panic half-way.
-pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 #[cfg(test)]
@@ -125,7 +121,8 @@ mod tests {
 
     use super::*;
     use crate::config::GatewayConfig;
-    use crate::send_queue::{Identity, SendBytes};
+    use crate::send_bytes::SendBytes;
+    use crate::send_queue::Identity;
 
     fn socket(id: u64) -> Arc<Socket> {
         let (config, user) = (GatewayConfig::default(), UserId(1));

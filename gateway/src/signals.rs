@@ -11,8 +11,9 @@ use schemas::ids::{ConversationId, UserId};
 use tokio::sync::Notify;
 
 use crate::frames;
+use crate::lock::locked;
 use crate::send_queue::Socket;
-use crate::sessions::{SHARDS, Sessions, locked, shard_of};
+use crate::sessions::{SHARDS, Sessions, shard_of};
 
 /// Frames after which the task that tells followers yields.
 const TURN_FRAMES: usize = 256;
@@ -127,5 +128,51 @@ impl Signals {
 
     fn shard(&self, user: UserId) -> &Mutex<HashMap<UserId, Followed>> {
         &self.followed[shard_of(user)]
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::VecDeque;
+
+    use super::*;
+    use crate::config::GatewayConfig;
+    use crate::send_bytes::SendBytes;
+    use crate::send_queue::Identity;
+
+    const USER: UserId = UserId(7);
+
+    fn told(socket: &Socket) -> usize {
+        let mut out = VecDeque::new();
+        socket.take(&mut out, 0).unwrap();
+        out.len()
+    }
+
+    #[tokio::test]
+    async fn every_follower_is_told_once_of_a_change_and_who_leaves_is_forgotten() {
+        let (signals, config) = (Signals::default(), GatewayConfig::default());
+        let all = Arc::new(SendBytes::new(&config));
+        let socket = |socket| {
+            let identity = Identity { socket, user: UserId(1), session_id: 1, trace: None };
+            Arc::new(Socket::new(identity, &config, &all))
+        };
+        let sockets: Vec<_> = (0..2 * TURN_FRAMES as u64).map(socket).collect();
+        for socket in &sockets {
+            // Again, too: a socket follows a user once.
+            signals.follow(socket, &[USER], |_| false);
+            assert_eq!(signals.follow(socket, &[USER, UserId(8)], |_| true), [(USER, false), (UserId(8), true)]);
+        }
+        signals.changed(USER);
+        signals.changed(UserId(9));
+        assert_eq!(locked(&signals.changed).len(), 1, "nobody follows the other");
+        signals.tell(|_| true, 0).await;
+        assert!(sockets.iter().all(|socket| told(socket) == 1));
+        signals.all_changed();
+        signals.tell(|_| true, 0).await;
+        assert!(sockets.iter().all(|socket| told(socket) == 0));
+        for socket in &sockets {
+            signals.unfollow(socket, &[USER, UserId(8)]);
+        }
+        assert!(signals.followed.iter().all(|shard| locked(shard).is_empty()));
     }
 }

@@ -17,7 +17,8 @@ use crate::appender::{Receipt, durable};
 use crate::client_frame::{ClientFrame, Rejected, USERS_A_TOKEN};
 use crate::edge::Edge;
 use crate::frames;
-use crate::send_queue::{Counted, Socket};
+use crate::send_bytes::Counted;
+use crate::send_queue::Socket;
 use crate::sync;
 
 /// Users whose presence is told at once.

@@ -1,12 +1,11 @@
 //! A socket between `hello` and the close: reads frames, answers them in order, and writes with one flush a batch.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
+use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
-use futures::{SinkExt, StreamExt};
 use schemas::ids::UserId;
 use tokio::time::{Instant, sleep_until};
 
@@ -14,12 +13,11 @@ use crate::client_frame::ClientFrame;
 use crate::close_reason::CloseReason;
 use crate::config::GatewayConfig;
 use crate::edge::Edge;
-use crate::send_queue::{Counted, Identity, Socket};
-use crate::socket::answers::{self, Answer, Outcome};
+use crate::send_queue::{Identity, Socket};
+use crate::socket::answers::{self, Outcome};
 use crate::socket::heads::{Heads, HeadsAsked, heads};
+use crate::socket::outgoing::Outgoing;
 
-/// Frames for which a quiet socket keeps room: after a burst the memory is given back.
-const ROOM_FRAMES: usize = 32;
 /// From when the client has read what came before dropped frames, to `heads`: it may fall behind again at once.
 const HEADS_AFTER_DROPS: Duration = Duration::from_secs(1);
 
@@ -34,16 +32,12 @@ pub(super) struct Connection<'a> {
     edge: Arc<Edge>,
     /// The work for the last frame. The next frame is read after it, so messages keep their order.
     work: Option<BoxFuture<'static, Outcome>>,
-    /// What is left of it, once everything so far is written.
+    /// What is left of it, for when everything so far is written.
     rest: Option<BoxFuture<'static, Outcome>>,
-    /// Answers in the order of the frames; the front may still wait for the log.
-    answers: VecDeque<Answer>,
-    /// Bytes of `answers` that are frames, and of `out`.
-    held: Counted,
+    outgoing: Outgoing,
     heads: Option<BoxFuture<'static, Heads>>,
     heads_asked: HeadsAsked,
     heads_at: Instant,
-    out: VecDeque<Utf8Bytes>,
     following: Arc<[UserId]>,
     /// Whether changes of presence were dropped.
     presence_dropped: bool,
@@ -57,7 +51,7 @@ enum Wake {
     Queue,
     Read(Option<Result<Message, axum::Error>>),
     Worked(Outcome),
-    Answered(Answered),
+    Answered,
     Heads(Heads),
     Timer,
 }
@@ -66,19 +60,17 @@ impl<'a> Connection<'a> {
     pub(super) fn new(stream: &'a mut WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) -> Self {
         let now = Instant::now();
         let (heads_after, heartbeat) = (edge.config.heads_after_s, edge.config.heartbeat_s);
-        let held = Counted::new(&edge.send_bytes, 0);
+        let outgoing = Outgoing::new(&edge.send_bytes);
         Self {
             stream,
             socket,
             edge,
             work: None,
             rest: None,
-            answers: VecDeque::new(),
-            held,
+            outgoing,
             heads: None,
             heads_asked: HeadsAsked::not_yet(now),
             heads_at: now + Duration::from_secs(heads_after),
-            out: VecDeque::new(),
             following: Arc::from([]),
             presence_dropped: false,
             heard_at: now,
@@ -107,22 +99,10 @@ impl<'a> Connection<'a> {
             ) => {
                 let wait = Duration::from_millis(self.edge.config.close_wait_ms);
                 // The client resends what is not answered by then.
-                let _ = Box::pin(tokio::time::timeout(wait, self.settle())).await;
+                let _ = Box::pin(tokio::time::timeout(wait, self.outgoing.settle(self.stream))).await;
             }
         }
         end
-    }
-
-    /// Writes the answers to all frames read so far.
-    async fn settle(&mut self) -> Result<(), axum::Error> {
-        while !self.answers.is_empty() {
-            let answered = front(&mut self.answers).await;
-            self.out.extend(answered.frame);
-        }
-        for frame in self.out.drain(..).filter(|frame| !frame.is_empty()) {
-            self.stream.feed(Message::Text(frame)).await?;
-        }
-        self.stream.flush().await
     }
 
     /// Waits for something to do, does everything that is ready, and writes with one flush.
@@ -130,7 +110,7 @@ impl<'a> Connection<'a> {
         // The queue first: frames that came during the last write have used up their wake-up.
         self.take()?;
         self.go_on();
-        if self.out.is_empty() {
+        if self.outgoing.frames() == 0 {
             let wake = self.wait().await;
             self.woken(wake)?;
         }
@@ -142,9 +122,8 @@ impl<'a> Connection<'a> {
     }
 
     fn take(&mut self) -> Result<(), End> {
-        let taken = self.socket.take(&mut self.out, self.held.bytes()).map_err(End::ByServer)?;
-        self.held.add(taken.bytes);
-        if taken.caught_up {
+        let caught_up = self.outgoing.take_from(&self.socket).map_err(End::ByServer)?;
+        if caught_up {
             self.heads_at = self.heads_at.min(Instant::now() + HEADS_AFTER_DROPS);
             self.presence_dropped = !self.following.is_empty();
         }
@@ -153,18 +132,16 @@ impl<'a> Connection<'a> {
 
     /// Goes on with the work of the last frame, when all of its answers so far are written.
     fn go_on(&mut self) {
-        if self.work.is_none() && self.answers.is_empty() {
+        if self.work.is_none() && self.outgoing.answers() == 0 {
             self.work = self.rest.take();
-            if self.work.is_none() && std::mem::take(&mut self.presence_dropped) {
+            if self.work.is_some() {
+                // It took the answers so far; what it says is not read until all are made.
+                self.heard_at = Instant::now();
+            } else if std::mem::take(&mut self.presence_dropped) {
                 let users = self.following.clone();
                 self.work = Some(answers::tell_presence(self.edge.clone(), self.socket.clone(), users, None));
             }
         }
-    }
-
-    fn send(&mut self, frame: Utf8Bytes) {
-        self.held.add(frame.len());
-        self.out.push_back(frame);
     }
 
     async fn wait(&mut self) -> Wake {
@@ -173,7 +150,7 @@ impl<'a> Connection<'a> {
         tokio::select! {
             biased;
             () = self.socket.woken() => Wake::Queue,
-            answered = front(&mut self.answers), if !self.answers.is_empty() => Wake::Answered(answered),
+            () = self.outgoing.answered() => Wake::Answered,
             outcome = optional(&mut self.work) => Wake::Worked(outcome),
             read = self.stream.next(), if readable => Wake::Read(read),
             heads = optional(&mut self.heads) => Wake::Heads(heads),
@@ -183,15 +160,13 @@ impl<'a> Connection<'a> {
 
     /// What is ready without waiting. Reads no frame when the batch is as long as the queue may be.
     fn ready(&mut self) -> Option<Wake> {
-        if !self.answers.is_empty()
-            && let Some(answered) = front(&mut self.answers).now_or_never()
-        {
-            return Some(Wake::Answered(answered));
+        if self.outgoing.answered().now_or_never().is_some() {
+            return Some(Wake::Answered);
         }
         if let Some(outcome) = self.work.as_mut().and_then(FutureExt::now_or_never) {
             return Some(Wake::Worked(outcome));
         }
-        if self.may_read() && self.out.len() < self.edge.config.send_queue_frames_max {
+        if self.may_read() && self.outgoing.frames() < self.edge.config.send_queue_frames_max {
             return self.stream.next().now_or_never().map(Wake::Read);
         }
         None
@@ -202,23 +177,19 @@ impl<'a> Connection<'a> {
             &self.edge.config;
         self.work.is_none()
             && self.rest.is_none()
-            && self.answers.len() < *sends_in_flight_a_socket_max
+            && self.outgoing.answers() < *sends_in_flight_a_socket_max
             // An answer has room in the queue.
-            && self.held.bytes() + *sync_page_bytes_max <= *send_queue_bytes_max
+            && self.outgoing.bytes() + *sync_page_bytes_max <= *send_queue_bytes_max
     }
 
     fn woken(&mut self, wake: Wake) -> Result<(), End> {
         match wake {
             Wake::Queue => self.take()?,
-            Wake::Answered(Answered { frame, held }) => {
-                self.held.subtract(held);
-                frame.into_iter().for_each(|frame| self.send(frame));
-            }
+            Wake::Answered => {}
             Wake::Worked(Outcome { answers, rest, following, reserved: _until_they_are_held }) => {
                 self.work = None;
                 self.rest = rest;
-                self.held.add(answers.iter().map(Answer::ready_bytes).sum());
-                self.answers.extend(answers);
+                answers.into_iter().for_each(|answer| self.outgoing.answer(answer));
                 self.following = following.unwrap_or_else(|| self.following.clone());
             }
             Wake::Heads(heads) => {
@@ -226,7 +197,7 @@ impl<'a> Connection<'a> {
                 match heads {
                     Heads::Answer { frame, asked } => {
                         self.heads_asked = asked;
-                        frame.into_iter().for_each(|frame| self.send(frame));
+                        frame.into_iter().for_each(|frame| self.outgoing.send(frame));
                     }
                     Heads::NoAnswer => {}
                     Heads::SignInIsOver => return Err(End::ByServer(CloseReason::LoggedOut)),
@@ -258,20 +229,15 @@ impl<'a> Connection<'a> {
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));
             }
-            self.answer(answers::rate_limited(parsed, wait));
+            self.outgoing.answer(answers::rate_limited(parsed, wait));
             return Ok(());
         }
         self.rate_refusals = 0;
         match answers::answer(&self.edge, &self.socket, &self.following, parsed) {
             Ok(work) => self.work = Some(work),
-            Err(answer) => self.answer(answer),
+            Err(answer) => self.outgoing.answer(answer),
         }
         Ok(())
-    }
-
-    fn answer(&mut self, answer: Answer) {
-        self.held.add(answer.ready_bytes());
-        self.answers.push_back(answer);
     }
 
     fn timer(&mut self) -> Result<(), End> {
@@ -282,8 +248,7 @@ impl<'a> Connection<'a> {
                 return Err(End::ByServer(CloseReason::Silent));
             }
             self.ping_at = now + heartbeat;
-            // An empty text stands for a ping: no frame of our protocol is empty.
-            self.out.push_back(Utf8Bytes::default());
+            self.outgoing.ping();
         }
         if now >= self.heads_at {
             self.heads_at = now + Duration::from_secs(self.edge.config.heads_every_s);
@@ -295,34 +260,20 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Writes everything with one flush. Meanwhile the queue of a client that reads nothing fills up.
+    /// Writes everything. Meanwhile the queue of a client that reads nothing fills up.
     async fn write(&mut self) -> Result<(), End> {
-        if self.out.is_empty() {
+        if self.outgoing.frames() == 0 {
             return Ok(());
         }
-        let bytes = self.out.iter().map(|frame| frame.len()).sum();
-        let (stream, out) = (&mut self.stream, &mut self.out);
-        let writing = async {
-            for frame in out.drain(..) {
-                let message = if frame.is_empty() { Message::Ping(Default::default()) } else { Message::Text(frame) };
-                stream.feed(message).await?;
-            }
-            stream.flush().await
-        };
-        let written = tokio::select! {
+        tokio::select! {
             biased;
-            written = writing => written.map_err(|_: axum::Error| End::ByClient),
+            written = self.outgoing.write_to(self.stream) => written.map_err(|_| End::ByClient),
             reason = self.socket.closing() => Err(End::ByServer(reason)),
             // A dead client is not waited for longer than this.
             () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
                 Err(End::ByServer(CloseReason::Silent))
             }
-        };
-        self.held.subtract(bytes);
-        if self.out.capacity() > ROOM_FRAMES {
-            self.out.shrink_to(ROOM_FRAMES);
         }
-        written
     }
 }
 
@@ -332,22 +283,4 @@ async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
-}
-
-/// An answer that was waited for.
-struct Answered {
-    frame: Option<Utf8Bytes>,
-    /// Bytes that were held for it while it waited.
-    held: usize,
-}
-
-/// Waits for the first answer, and removes it.
-async fn front(answers: &mut VecDeque<Answer>) -> Answered {
-    let held = answers.front().map_or(0, Answer::ready_bytes);
-    let frame = match answers.front_mut() {
-        Some(answer) => answer.ready().await,
-        None => None,
-    };
-    answers.pop_front();
-    Answered { frame, held }
 }

@@ -7,6 +7,7 @@ mod answers;
 mod connection;
 mod heads;
 mod lifecycle;
+mod outgoing;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

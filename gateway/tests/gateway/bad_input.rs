@@ -47,7 +47,9 @@ async fn a_bad_frame_gets_its_code_and_the_socket_lives_on() {
         check(&mut client, say(conversation, "k", content).to_string(), code, json!("id-k"), json!("k")).await;
     }
     let long = "k".repeat(65);
-    check(&mut client, say("world", &long, "hi").to_string(), 1000, json!(format!("id-{long}")), json!(long)).await;
+    let mut long_key = say("world", &long, "hi");
+    long_key["id"] = json!("i");
+    check(&mut client, long_key.to_string(), 1000, json!("i"), json!(long)).await;
     client.say("world", "fine").await;
     assert_eq!(client.frame().await["type"], "message-ack");
     assert_eq!(gateway.upstream(1).await.len(), 1, "nothing else reached the log");
@@ -154,9 +156,6 @@ async fn ids_of_more_than_64_characters_are_refused_and_not_repeated() {
         assert_eq!((&error["id"], &error["data"]["code"]), (&Value::Null, &json!(1000)), "{error}");
         assert!(error.to_string().len() < 500, "{error}");
     }
-    let mut long_key = say("world", &longer, "hello");
-    long_key["id"] = json!("i");
-    check(&mut client, long_key.to_string(), 1000, json!("i"), Value::Null).await;
 }
 
 #[tokio::test]
