@@ -18,6 +18,8 @@ use crate::socket::answers::{self, Outcome};
 use crate::socket::heads::{Heads, HeadsAsked, heads};
 use crate::socket::outgoing::Outgoing;
 
+/// Frames ready to be written at which a socket reads no more, and lets other tasks go first once they are.
+const TURN_FRAMES: usize = 64;
 /// From when the client has read what came before dropped frames, to `heads`: it may fall behind again at once.
 const HEADS_AFTER_DROPS: Duration = Duration::from_secs(1);
 
@@ -118,7 +120,12 @@ impl<'a> Connection<'a> {
             self.woken(wake)?;
         }
         self.take()?;
-        self.write().await
+        let is_long = self.outgoing.frames() >= TURN_FRAMES;
+        self.write().await?;
+        if is_long {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
     }
 
     fn take(&mut self) -> Result<(), End> {
@@ -158,7 +165,7 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// What is ready without waiting. Reads no frame when the batch is as long as the queue may be.
+    /// What is ready without waiting.
     fn ready(&mut self) -> Option<Wake> {
         if self.outgoing.answered().now_or_never().is_some() {
             return Some(Wake::Answered);
@@ -166,7 +173,7 @@ impl<'a> Connection<'a> {
         if let Some(outcome) = self.work.as_mut().and_then(FutureExt::now_or_never) {
             return Some(Wake::Worked(outcome));
         }
-        if self.may_read() && self.outgoing.frames() < self.edge.config.send_queue_frames_max {
+        if self.may_read() && self.outgoing.frames() < TURN_FRAMES {
             return self.stream.next().now_or_never().map(Wake::Read);
         }
         None

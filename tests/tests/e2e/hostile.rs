@@ -1,7 +1,7 @@
 //! A hostile client is one client: whatever it does over its sockets, others hardly notice, and memory stays bounded.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use futures::{SinkExt, StreamExt};
@@ -13,7 +13,7 @@ use tests::server::Server;
 use tests::users::{Talker, registered, served, text};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, timeout};
-use tokio_tungstenite::tungstenite::Message;
+use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 
 /// Sockets that one user may have.
 const SOCKETS_OF_A_USER: usize = 32;
@@ -43,10 +43,10 @@ impl Seen {
     }
 }
 
-/// Talks and calls for some rounds, at least as long as `while_this` is.
-async fn look(talker: &mut Talker, api: &Api, account: &Account, while_this: &AtomicBool) -> Seen {
+/// Talks and calls for some rounds.
+async fn look(talker: &mut Talker, api: &Api, account: &Account) -> Seen {
     let (mut stored, mut called) = (Vec::new(), Vec::new());
-    while stored.len() < ROUNDS || while_this.load(Ordering::SeqCst) {
+    for _ in 0..ROUNDS {
         let start = Instant::now();
         talker.say("world", "hello").await;
         stored.push(start.elapsed());
@@ -60,35 +60,32 @@ async fn look(talker: &mut Talker, api: &Api, account: &Account, while_this: &At
     Seen { stored, called }
 }
 
-/// Sees that others notice little of what these sockets do: all of it at once, each in a task.
-async fn check_others_go_on<F>(
+/// Sees that others notice little while these sockets send this frame again and again, each as soon as it has as many
+/// frames of this type as are due for the one before.
+async fn check_others_go_on(
     server: &Server,
-    api: &Api,
-    account: &Account,
+    (api, account): (&Api, &Account),
     sockets: Vec<Socket>,
-    hostile: impl Fn(Socket) -> F,
-) where
-    F: Future<Output = Socket> + Send + 'static,
-{
+    frame: &Value,
+    (kind, due): (&str, usize),
+) {
     let mut talker = Talker::connect(server, account).await;
-    let calm = look(&mut talker, api, account, &AtomicBool::new(false)).await;
+    let calm = look(&mut talker, api, account).await;
     calm.show("before");
-    let going_on = Arc::new(AtomicBool::new(true));
-    let mut tasks: JoinSet<_> = sockets.into_iter().map(hostile).collect();
-    let ended = going_on.clone();
-    let attack = tokio::spawn(async move {
-        let start = Instant::now();
-        let mut still_open = Vec::new();
-        while let Some(socket) = tasks.join_next().await {
-            still_open.push(socket.unwrap());
-        }
-        ended.store(false, Ordering::SeqCst);
-        (start.elapsed(), still_open)
-    });
-    let seen = look(&mut talker, api, account, &going_on).await;
-    let (took, _still_open) = attack.await.unwrap();
+    let answered = Arc::new(AtomicUsize::new(0));
+    let text = Utf8Bytes::from(frame.to_string());
+    let start_of_due = format!("{{\"type\":\"{kind}\"");
+    let mut hostile = JoinSet::new();
+    for socket in sockets {
+        hostile.spawn(sends_and_reads(socket, text.clone(), start_of_due.clone(), due, answered.clone()));
+    }
+    let start = Instant::now();
+    let seen = look(&mut talker, api, account).await;
+    let frames = answered.load(Ordering::SeqCst);
     seen.show("during");
-    println!("it took {took:?}, {} rounds", seen.stored.len());
+    println!("{frames} of their frames were answered in {:?}", start.elapsed());
+    assert!(frames > 0 && hostile.try_join_next().is_none(), "they go on until they are stopped");
+    hostile.shutdown().await;
     for (before, during) in [(&calm.stored, &seen.stored), (&calm.called, &seen.called)] {
         let (before, during) = (Seen::p50(before), Seen::p50(during));
         assert!(during <= before * 2 + OWN_SHARE, "p50 was {before:?} and rose to {during:?}");
@@ -107,51 +104,61 @@ async fn sockets_of(server: &Server, accounts: &[Account], each: usize) -> Vec<S
     sockets
 }
 
-/// Sends a frame so many times, and reads as many frames of this type as are due, and errors.
-async fn sends_and_reads(mut socket: Socket, frame: String, times: usize, kind: &str, due: usize) -> Socket {
-    let (mut sending, mut came) = (times, 0);
-    while sending > 0 || came < due {
-        if sending > 0 {
-            socket.send(Message::text(frame.clone())).await.unwrap();
-            sending -= 1;
+/// Sends a frame again and again, each after the answers to the one before, as often as the rate allows.
+async fn sends_and_reads(mut socket: Socket, frame: Utf8Bytes, answer: String, due: usize, answered: Arc<AtomicUsize>) {
+    loop {
+        socket.send(Message::Text(frame.clone())).await.expect("it is open");
+        let mut came = 0;
+        while came < due {
+            match socket.next().await.expect("it is open").expect("it is open") {
+                Message::Text(text) if text.starts_with(&answer) => came += 1,
+                Message::Text(text) if text.contains("RateLimited") => {
+                    let ms = text.split_once("wait ").and_then(|(_, wait)| wait.split_once(" ms")).expect("a wait").0;
+                    tokio::time::sleep(Duration::from_millis(ms.parse().expect("a number"))).await;
+                    break;
+                }
+                Message::Close(close) => panic!("closed: {close:?}"),
+                _ => {}
+            }
         }
-        while sending == 0 && came < due {
-            let next = timeout(Duration::from_secs(60), socket.next()).await.expect("an answer in time");
-            let Message::Text(text) = next.expect("it is open").unwrap() else { continue };
-            came += usize::from(text.starts_with(&format!("{{\"type\":\"{kind}\"")));
-        }
+        answered.fetch_add(usize::from(came == due), Ordering::SeqCst);
     }
-    socket
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn others_do_not_notice_hundreds_of_sockets_that_follow_the_same_users() {
-    const USERS: usize = 15;
-    const TIMES: usize = 20;
+async fn others_go_on_while_hundreds_of_sockets_follow_the_same_users() {
+    const USERS: usize = 30;
     let (server, api, [ann]) = served(["ann"]).await;
     let names: [&'static str; USERS] = std::array::from_fn(|n| &*format!("hostile{n}").leak());
     let hostile = registered(&api, names).await;
     let ids: Vec<_> = hostile.iter().map(|account| &account.user_id).collect();
-    let frame = json!({"type": "subscribe-presence", "data": {"userIds": ids}}).to_string();
+    let frame = json!({"type": "subscribe-presence", "data": {"userIds": ids}});
     let sockets = sockets_of(&server, &hostile, SOCKETS_OF_A_USER).await;
-    check_others_go_on(&server, &api, &ann, sockets, |socket| {
-        sends_and_reads(socket, frame.clone(), TIMES, "presence", USERS * TIMES)
-    })
-    .await;
+    check_others_go_on(&server, (&api, &ann), sockets, &frame, ("presence", USERS)).await;
     assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn others_do_not_notice_one_user_who_asks_for_everybody() {
+async fn others_go_on_while_one_user_asks_for_everybody() {
     const FOLLOWED: usize = 500;
     let (server, api, [ann, eve]) = served(["ann", "eve"]).await;
     let ids: Vec<_> = (1..=FOLLOWED).map(|id| id.to_string()).collect();
-    let frame = json!({"type": "subscribe-presence", "id": "x".repeat(64), "data": {"userIds": ids}}).to_string();
+    let frame = json!({"type": "subscribe-presence", "id": "x".repeat(64), "data": {"userIds": ids}});
     let sockets = sockets_of(&server, &[eve], SOCKETS_OF_A_USER).await;
-    check_others_go_on(&server, &api, &ann, sockets, |socket| {
-        sends_and_reads(socket, frame.clone(), 3, "presence", FOLLOWED * 3)
-    })
-    .await;
+    check_others_go_on(&server, (&api, &ann), sockets, &frame, ("presence", FOLLOWED)).await;
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn others_go_on_while_one_user_syncs_on_all_sockets() {
+    let (server, api, [ann, eve]) = served(["ann", "eve"]).await;
+    let mut talker = Talker::connect(&server, &ann).await;
+    for _ in 0..200 {
+        talker.say("world", &"x".repeat(1_000)).await;
+    }
+    let frame = json!({"type": "sync", "data": {"positions": {"world": 0}, "limit": 200}});
+    let sockets = sockets_of(&server, &[eve], SOCKETS_OF_A_USER).await;
+    check_others_go_on(&server, (&api, &ann), sockets, &frame, ("sync-result", 1)).await;
     assert!(server.stop().await.success());
 }
 
@@ -189,7 +196,7 @@ async fn sockets_that_sync_and_read_nothing_take_little_memory_and_give_it_back(
     }
     let mut most = before;
     let mut waiting: f64 = 0.0;
-    let seen = look(&mut talker, &api, &ann, &AtomicBool::new(false)).await;
+    let seen = look(&mut talker, &api, &ann).await;
     seen.show("while 96 sockets read nothing");
     for _ in 0..20 {
         talker.say("world", "hello").await;
