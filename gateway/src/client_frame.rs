@@ -12,6 +12,13 @@ use serde::{Deserialize, Deserializer};
 
 use crate::json::{self, Object};
 
+/// Characters of a frame's `id`.
+pub const ID_CHARS_MAX: usize = 64;
+/// Characters of the sentence about a frame that could not be read: it may quote the frame.
+const SENTENCE_CHARS_MAX: usize = 256;
+/// Users to whom, or about whom, a frame makes others for one token of the rate limit.
+pub const USERS_A_TOKEN: usize = 10;
+
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
@@ -111,11 +118,32 @@ impl ClientFrame {
         let envelope: Envelope = json::from_slice(text.as_bytes()).map_err(|e| Rejected::unreadable(text, &e))?;
         let data = envelope.data.unwrap_or_default().0;
         let client_msg_id = data.client_msg_id.clone();
+        if envelope.id.as_deref().is_some_and(|id| !is_short(id)) {
+            let refusal = Refusal::invalid(format!("id has at most {ID_CHARS_MAX} characters"));
+            return Err(Rejected { refusal, id: None, client_msg_id });
+        }
         match frame_of(&envelope.name, data) {
             Ok(frame) => Ok((frame, envelope.id)),
             Err(refusal) => Err(Rejected { refusal, id: envelope.id, client_msg_id }),
         }
     }
+}
+
+impl ClientFrame {
+    /// How many frames it counts as, for what it makes.
+    pub fn tokens(&self) -> usize {
+        match self {
+            Self::Sync { positions, .. } => positions.len().max(1),
+            Self::SubscribePresence { user_ids } => user_ids.len().div_ceil(USERS_A_TOKEN).max(1),
+            // That of typing shows when the members are known.
+            Self::Chain { .. } | Self::Typing { .. } | Self::Ping => 1,
+        }
+    }
+}
+
+/// Whether an id may be repeated in an answer.
+fn is_short(id: &str) -> bool {
+    id.chars().nth(ID_CHARS_MAX).is_none()
 }
 
 impl Rejected {
@@ -124,9 +152,10 @@ impl Rejected {
         let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
         let text_at = |pointer: &str| value.pointer(pointer).and_then(|text| text.as_str()).map(str::to_owned);
         let what = if value.is_null() { "the frame is not JSON" } else { "the frame has not the form of its type" };
+        let sentence = format!("{what}: {error}");
         Self {
-            refusal: Refusal::invalid(format!("{what}: {error}")),
-            id: text_at("/id"),
+            refusal: Refusal::invalid(sentence.chars().take(SENTENCE_CHARS_MAX).collect::<String>()),
+            id: text_at("/id").filter(|id| is_short(id)),
             client_msg_id: text_at("/data/clientMsgId"),
         }
     }

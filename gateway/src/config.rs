@@ -12,8 +12,17 @@ use crate::rights::TYPING_MEMBERS_MAX;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct GatewayConfig {
-    /// Frames that wait for one socket; over it the socket is closed with 4008.
+    /// Frames that wait for one socket; over it what comes is dropped, until the client has read them and gets `heads`.
     pub send_queue_frames_max: usize,
+    /// Bytes of these frames; over it the same.
+    pub send_queue_bytes_max: usize,
+    /// Bytes of frames that wait for all sockets. Half of them is for all together: over it `sync` and
+    /// `subscribe-presence` are refused with Busy, and a socket holds no more than its part of the other half, which is
+    /// divided by `sockets_max`.
+    pub send_queues_bytes_max: usize,
+    /// Seconds for which frames to one socket may be dropped; a client that has not read what was queued before them is
+    /// then closed with 4008.
+    pub behind_s: u64,
     /// Bytes of a frame from a client; a larger one closes the socket with 4002.
     pub frame_bytes_max: usize,
     /// Bytes of a request body; a larger one is refused with TooLarge.
@@ -40,6 +49,8 @@ pub struct GatewayConfig {
     pub heads_concurrent_max: usize,
     /// Conversations in one `sync`.
     pub sync_conversations_max: usize,
+    /// Bytes of one `sync-result`; further messages are left out, and `hasMore` is true.
+    pub sync_page_bytes_max: usize,
     /// Users whose presence one socket may follow.
     pub presence_users_a_socket_max: usize,
     /// Largest group whose members get typing signals.
@@ -51,6 +62,8 @@ pub struct GatewayConfig {
     pub sign_in_cache_ms: u64,
     /// Entries of each cache: rights, sign-ins, and messages by their clientMsgId.
     pub access_cache_entries_max: u64,
+    /// Concurrent calls to the repo for one user, over REST and all their sockets; more wait, within `repo_timeout_ms`.
+    pub repo_calls_a_user_max: usize,
     /// Milliseconds that a call to the repo may take; then the client gets Busy.
     pub repo_timeout_ms: u64,
     /// Milliseconds that an append may take; then the client gets Busy.
@@ -72,7 +85,8 @@ pub struct GatewayConfig {
     pub failed_logins_a_minute_a_user: u32,
     /// Failed logins a minute from one address.
     pub failed_logins_a_minute_an_address: u32,
-    /// Frames a second of one user, over all their sockets.
+    /// Frames a second of one user, over all their sockets. A frame counts as several for what it makes: `sync` one for
+    /// each conversation, `subscribe-presence` and `typing` one for every 10 users.
     pub frames_a_second_a_user: u32,
     /// Seconds for which unused requests add up.
     pub rate_burst_s: u32,
@@ -94,6 +108,9 @@ impl Default for GatewayConfig {
     fn default() -> Self {
         Self {
             send_queue_frames_max: 1_024,
+            send_queue_bytes_max: 256 * 1_024,
+            send_queues_bytes_max: 256 << 20,
+            behind_s: 30,
             frame_bytes_max: 64 * 1_024,
             body_bytes_max: 256 * 1_024,
             registration: Registrations::Open,
@@ -107,11 +124,13 @@ impl Default for GatewayConfig {
             heads_every_s: 30,
             heads_concurrent_max: 32,
             sync_conversations_max: 200,
+            sync_page_bytes_max: 128 * 1_024,
             presence_users_a_socket_max: 500,
             typing_members_max: 200,
             access_cache_ms: 5_000,
             sign_in_cache_ms: 5_000,
             access_cache_entries_max: 200_000,
+            repo_calls_a_user_max: 8,
             repo_timeout_ms: 5_000,
             append_timeout_ms: 10_000,
             busy_lag_records_max: 200_000,
@@ -156,6 +175,8 @@ const BODY_BYTES_MIN: usize = 32 * 1_024;
 const BODY_BYTES_MAX: usize = 256 * 1_024;
 /// PROTOCOL.md promises this limit, in ms, for cached rights and sign-ins.
 const CACHED_MS_MAX: u64 = 5_000;
+/// Bytes of a `sync-result` with one message: as JSON it is no longer than the frame that it came in, and has more ids.
+const PAGE_BYTES_MIN: usize = FRAME_BYTES_MIN + 1_024;
 /// More than any process serves.
 const COUNT_MAX: usize = 10_000_000;
 const RATE_MAX: u32 = 10_000_000;
@@ -182,6 +203,13 @@ impl GatewayConfig {
 
     fn check_sizes(&self, section: Section<'_>) -> Result<(), Misfit> {
         section.within("send_queue_frames_max", self.send_queue_frames_max, 1..=1_000_000)?;
+        section.within("send_queue_bytes_max", self.send_queue_bytes_max, 2 * PAGE_BYTES_MIN..=1 << 30)?;
+        section.within("send_queues_bytes_max", self.send_queues_bytes_max, 2 * self.send_queue_bytes_max..=1 << 40)?;
+        section.within(
+            "sync_page_bytes_max",
+            self.sync_page_bytes_max,
+            PAGE_BYTES_MIN..=self.send_queue_bytes_max / 2,
+        )?;
         section.within("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MIN..=1 << 20)?;
         section.within("body_bytes_max", self.body_bytes_max, BODY_BYTES_MIN..=BODY_BYTES_MAX)?;
         section.within("sockets_max", self.sockets_max, 1..=COUNT_MAX)?;
@@ -199,6 +227,7 @@ impl GatewayConfig {
         };
         frame("sync_conversations_max", self.sync_conversations_max, POSITION_BYTES)?;
         frame("presence_users_a_socket_max", self.presence_users_a_socket_max, USER_ID_BYTES)?;
+        section.within("repo_calls_a_user_max", self.repo_calls_a_user_max, 1..=100_000)?;
         section.within("typing_members_max", self.typing_members_max, 1..=TYPING_MEMBERS_MAX)?;
         section.within("access_cache_entries_max", self.access_cache_entries_max, 0..=COUNT_MAX as u64)?;
         section.within("busy_lag_records_max", self.busy_lag_records_max, 1..=1_000_000_000_000)
@@ -206,6 +235,7 @@ impl GatewayConfig {
 
     fn check_times(&self, section: Section<'_>) -> Result<(), Misfit> {
         section.within("heartbeat_s", self.heartbeat_s, 1..=HOUR_S)?;
+        section.within("behind_s", self.behind_s, 1..=HOUR_S)?;
         section.within("heads_after_s", self.heads_after_s, 0..=HOUR_S)?;
         section.within("heads_every_s", self.heads_every_s, 1..=HOUR_S)?;
         section.within("access_cache_ms", self.access_cache_ms, 0..=CACHED_MS_MAX)?;

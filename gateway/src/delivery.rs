@@ -20,7 +20,7 @@ use crate::edge::Edge;
 use crate::frames::frame;
 use crate::presence::SlotLease;
 use crate::receipts::Receipts;
-use crate::sessions::Socket;
+use crate::send_queue::Socket;
 use crate::views::{MessageView, ReadReceiptView, StoredView};
 
 const RETRY_AFTER: Duration = Duration::from_millis(500);

@@ -24,6 +24,7 @@ use crate::rate::RateLimiter;
 use crate::recent_requests::RecentRequests;
 use crate::repo::Repo;
 use crate::rights::Rights;
+use crate::send_bytes::SendBytes;
 use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
@@ -43,6 +44,7 @@ pub struct Edge {
     pub appender: Appender,
     pub backlog: Arc<Backlog>,
     pub sessions: Sessions,
+    pub send_bytes: Arc<SendBytes>,
     pub presence: PresencePublisher,
     pub is_online_elsewhere: IsOnline,
     pub signals: Signals,

@@ -1,5 +1,5 @@
-//! Publishes who is online here, so that their messages come to this slot; and signals the presence of users at other
-//! gateways to those who follow them.
+//! Publishes who is online here, so that their messages come to this slot; and signals the presence of users to those
+//! who follow them.
 //!
 //! A batch has the state of each changed user at the time of the batch: a user who came and left meanwhile is one
 //! record, and records can't come out of order.
@@ -19,7 +19,8 @@ use topics::codec::Encoder;
 use topics::headers::Headers;
 use topics::log::{Class, Log};
 
-use crate::sessions::{Sessions, locked};
+use crate::lock::locked;
+use crate::sessions::Sessions;
 use crate::signals::Signals;
 
 /// A slot that was silent for three of these is dead to fan-out.
@@ -54,7 +55,7 @@ pub enum PresenceChange {
     Slots,
 }
 
-/// Signals to the followers of users what happens to these at other gateways, until `stop`.
+/// Signals to the followers of users who comes and leaves, here and at other gateways, until `stop`.
 pub async fn signal(
     signals: &Signals,
     is_online: impl Fn(UserId) -> bool,
@@ -63,11 +64,15 @@ pub async fn signal(
     stop: CancellationToken,
 ) {
     use broadcast::error::RecvError;
-    while let Some(change) = stop.run_until_cancelled(changes.recv()).await {
-        match change {
-            Ok(PresenceChange::User(user)) => signals.presence(user, &is_online, clock.now_ms()),
-            Ok(PresenceChange::Slots) | Err(RecvError::Lagged(_)) => signals.presences(&is_online, clock.now_ms()),
-            Err(RecvError::Closed) => return,
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = signals.woken() => signals.tell(&is_online, clock.now_ms()).await,
+            change = changes.recv() => match change {
+                Ok(PresenceChange::User(user)) => signals.changed(user),
+                Ok(PresenceChange::Slots) | Err(RecvError::Lagged(_)) => signals.all_changed(),
+                Err(RecvError::Closed) => return,
+            },
         }
     }
 }

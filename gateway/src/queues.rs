@@ -19,6 +19,8 @@ pub async fn report(edge: Arc<Edge>, stop: CancellationToken) {
         queue_metrics::set("gateway-append-records", waiting, limit);
         // The longest queue of all sockets.
         queue_metrics::set("gateway-socket-frames", edge.sessions.longest_queue(), edge.config.send_queue_frames_max);
+        // The bytes of all queues together.
+        queue_metrics::set("gateway-sockets-bytes", edge.send_bytes.used(), edge.config.send_queues_bytes_max);
         let limit = edge.config.heads_concurrent_max.max(1);
         queue_metrics::set("gateway-heads-calls", limit.saturating_sub(edge.heads_permits.available_permits()), limit);
     }

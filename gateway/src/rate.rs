@@ -50,6 +50,18 @@ impl<K: Eq + Hash> RateLimiter<K> {
     where
         K: Clone,
     {
+        self.take_many(key, 1, now)
+    }
+
+    /// Takes so many tokens, or the whole burst where that is less.
+    ///
+    /// # Errors
+    /// How long to wait for them.
+    pub fn take_many(&self, key: &K, count: usize, now: Instant) -> Result<(), Duration>
+    where
+        K: Clone,
+    {
+        let wanted = (count as f64).min(self.burst);
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= self.entries_max && !buckets.contains(key) {
             buckets.pop_lru();
@@ -58,11 +70,11 @@ impl<K: Eq + Hash> RateLimiter<K> {
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.tokens = (bucket.tokens + since * self.rate).min(self.burst);
         bucket.at = now;
-        if bucket.tokens >= 1.0 {
-            bucket.tokens -= 1.0;
+        if bucket.tokens >= wanted {
+            bucket.tokens -= wanted;
             return Ok(());
         }
-        Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate))
+        Err(Duration::from_secs_f64((wanted - bucket.tokens) / self.rate))
     }
 
     /// Puts a token back, for a request that turned out not to count.
@@ -88,6 +100,16 @@ mod tests {
         assert!(limiter.take(&"b", start).is_ok(), "others are not affected");
         let later = start + Duration::from_secs(1);
         assert_eq!((0..30).filter(|_| limiter.take(&"a", later).is_ok()).count(), 10);
+    }
+
+    #[test]
+    fn many_tokens_are_taken_at_once_but_never_more_than_the_burst() {
+        let limiter = RateLimiter::new(10, 2, 100);
+        let start = Instant::now();
+        assert_eq!(limiter.take_many(&"a", 15, start), Ok(()));
+        assert_eq!(limiter.take_many(&"a", 15, start), Err(Duration::from_secs(1)));
+        assert_eq!(limiter.take_many(&"a", 1_000, start + Duration::from_secs(2)), Ok(()));
+        assert!(limiter.take(&"a", start + Duration::from_secs(2)).is_err());
     }
 
     #[test]

@@ -5,11 +5,14 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};
+use schemas::ids::UserId;
 use schemas::pb;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
 use topics::guard::{CallFailed, Guard, Limits};
 use topics::headers::{TRACE_HEADER, TraceParent};
+
+use crate::repo_share::Shares;
 
 mod stubs {
     #![allow(clippy::all, clippy::too_many_lines, reason = "generated; the .proto file carries the documentation")]
@@ -22,7 +25,10 @@ pub struct Repo {
     channel: Channel,
     timeout: Duration,
     guard: Arc<Guard>,
+    shares: Arc<Shares>,
     trace: Option<TraceParent>,
+    /// Whose share of the connection the calls take.
+    user: Option<UserId>,
 }
 
 /// Whether a call may be repeated when its outcome is unknown.
@@ -33,9 +39,16 @@ enum Repeat {
 }
 
 impl Repo {
-    /// `timeout` is for a call with all its retries.
-    pub fn new(channel: Channel, timeout: Duration) -> Self {
-        Self { channel, timeout, guard: Arc::new(Guard::new("repo", Limits::within(timeout))), trace: None }
+    /// `timeout` is for a call with all its retries, and with the wait while `calls_a_user_max` of the user are under
+    /// way.
+    pub fn new(channel: Channel, timeout: Duration, calls_a_user_max: usize) -> Self {
+        let guard = Arc::new(Guard::new("repo", Limits::within(timeout)));
+        Self { channel, timeout, guard, shares: Arc::new(Shares::new(calls_a_user_max)), trace: None, user: None }
+    }
+
+    /// A client whose calls are for this user.
+    pub fn of(&self, user: UserId) -> Self {
+        Self { user: Some(user), ..self.clone() }
     }
 
     /// A client whose calls belong to this trace.
@@ -56,7 +69,13 @@ impl Repo {
     where
         F: Future<Output = Result<Response<T>, Status>> + Send,
     {
+        let share = self.user.map(|user| self.shares.of(user));
         let called = async {
+            // Outside of the guard: who waits for their own calls says nothing about the repo.
+            let _turn = match &share {
+                Some(share) => share.turn().await,
+                None => None,
+            };
             match repeat {
                 Repeat::Read => self.guard.retrying(call, is_down).await,
                 Repeat::Change => self.guard.once(call, is_down).await,
@@ -114,6 +133,7 @@ macro_rules! calls {
 calls! {
     user_repo_client, UserRepoClient: {
         Read get_user(GetUserRequest) -> User;
+        Read get_users(GetUsersRequest) -> GetUsersResponse;
         Read get_user_by_username(GetUserByUsernameRequest) -> User;
         Change update_user(UpdateUserRequest) -> User;
     }

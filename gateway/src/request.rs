@@ -35,7 +35,7 @@ impl FromRequestParts<Arc<Edge>> for Caller {
             .ok_or_else(|| Refusal::new(ErrorCode::Unauthenticated, "Authorization: Bearer … is missing"))?;
         let claims = edge.verify(token)?;
         edge.rates.requests_of_users.take(&claims.user_id, Instant::now())?;
-        let repo = traced(edge, &parts.headers);
+        let repo = traced(edge, &parts.headers).of(claims.user_id);
         edge.sign_ins.check(&repo, &claims).await?;
         Ok(Self { user: claims.user_id, session_id: claims.session_id, repo })
     }

@@ -58,7 +58,7 @@ impl Rights {
             return Ok(());
         }
         let request = pb::GetAccessRequest { conversation_id: conversation.to_string(), user_id: user.0 };
-        if !self.repo.get_access(request).await?.member {
+        if !self.repo.of(user).get_access(request).await?.member {
             let message = "nothing can be said here: the group was dissolved, or you are banned";
             return Err(Refusal::new(ErrorCode::PermissionDenied, message));
         }
@@ -101,8 +101,8 @@ impl Rights {
         let Some(seq) = record.target_seq else { return Err(Refusal::invalid("targetSeqId is missing")) };
         let position = pb::MessagePosition { conversation_id: record.conversation_id.to_string(), seq_id: seq.0 };
         let reader_id = Some(record.sender_id.0);
-        let target =
-            self.repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id }).await?;
+        let repo = self.repo.of(record.sender_id);
+        let target = repo.get_message(pb::GetMessageRequest { by: Some(By::Position(position)), reader_id }).await?;
         if Kind::named(&target.kind).class() != EventClass::Message {
             return Err(Refusal::invalid("targetSeqId is not of a message that somebody sent"));
         }
@@ -133,17 +133,17 @@ impl Rights {
         match conversation {
             ConversationId::World => Ok(Arc::from([])),
             ConversationId::Single { .. } => Ok(conversation.peer_of(user).into_iter().collect()),
-            ConversationId::Group(group) => Ok(self.members(group).await?.unwrap_or_default()),
+            ConversationId::Group(group) => Ok(self.members(user, group).await?.unwrap_or_default()),
         }
     }
 
-    async fn members(&self, group: GroupId) -> Result<Option<Arc<[UserId]>>, Refusal> {
+    async fn members(&self, asker: UserId, group: GroupId) -> Result<Option<Arc<[UserId]>>, Refusal> {
         if let Some(members) = self.members.get(&group).await {
             return Ok(members);
         }
         let limit = i32::try_from(self.members_max.clamp(1, TYPING_MEMBERS_MAX)).unwrap_or(i32::MAX);
         let request = pb::GetGroupMembersRequest { group_id: group.0, limit, cursor: String::new(), reader_id: None };
-        let page = self.repo.get_group_members(request).await?;
+        let page = self.repo.of(asker).get_group_members(request).await?;
         let all = page.next_cursor.is_empty();
         let members = all.then(|| page.members.iter().map(|member| UserId(member.user_id)).collect());
         self.members.insert(group, members.clone()).await;

@@ -28,6 +28,7 @@ use crate::presence::{self, OtherGateways, PresenceChange, PresencePublisher, Sl
 use crate::recent_requests::RecentRequests;
 use crate::repo::Repo;
 use crate::rights::Rights;
+use crate::send_bytes::SendBytes;
 use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
@@ -116,7 +117,8 @@ pub async fn serve(
 
 fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<PresenceChange>) {
     let GatewayParts { config, log, slot, others, .. } = parts;
-    let repo = Repo::new(parts.repo, Duration::from_millis(config.repo_timeout_ms));
+    let repo_timeout = Duration::from_millis(config.repo_timeout_ms);
+    let repo = Repo::new(parts.repo, repo_timeout, config.repo_calls_a_user_max);
     let access_age = Duration::from_millis(config.access_cache_ms);
     let append_timeout = Duration::from_millis(config.append_timeout_ms);
     let (appender, append_task) = appender(log, config.append_queue_records_max, append_timeout);
@@ -126,6 +128,7 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
         recent_requests: RecentRequests::new(config.access_cache_entries_max, parts.resend_window),
         backlog: parts.backlog,
         sessions: Sessions::new(config.sockets_a_user_max),
+        send_bytes: Arc::new(SendBytes::new(&config)),
         presence: PresencePublisher::new(slot.clone()),
         is_online_elsewhere: others.is_online,
         signals: Signals::default(),

@@ -36,13 +36,13 @@ pub fn check(positions: &BTreeMap<String, i64>, limit: i32, conversations_max: u
     Ok(())
 }
 
-/// The `sync-result` of one conversation; when the repo refuses, with an `error` before it.
+/// The `sync-result` of one conversation, of up to `bytes_max`; when the repo refuses, with an `error` before it.
 pub async fn missed(
     repo: &Repo,
     user: UserId,
-    conversation_id: &str,
-    after: i64,
+    (conversation_id, after): (&str, i64),
     limit: i32,
+    bytes_max: usize,
     id: Option<&str>,
 ) -> Vec<Utf8Bytes> {
     let request = pb::GetConversationMessagesRequest {
@@ -53,15 +53,35 @@ pub async fn missed(
         reader_id: Some(user.0),
     };
     match repo.get_conversation_messages(request).await {
-        Ok(page) => {
-            let whole = is_whole(&page, after);
-            vec![frames::sync_result(id, conversation_id, &page.messages, page.has_more, whole)]
+        Ok(page) => vec![fitted(page, conversation_id, after, bytes_max, id)],
+        Err(refusal) => unanswered(conversation_id, &refusal, id),
+    }
+}
+
+/// The answer of a conversation whose messages can't be fetched.
+pub fn unanswered(conversation_id: &str, refusal: &Refusal, id: Option<&str>) -> Vec<Utf8Bytes> {
+    let refusal = Refusal::new(refusal.code, format!("{conversation_id}: {}", refusal.message));
+    vec![frames::error(&refusal, id, None), frames::sync_result(id, conversation_id, &[], false, false)]
+}
+
+/// The frame of as many of the page's messages as fit, at least one.
+fn fitted(
+    mut page: pb::GetConversationMessagesResponse,
+    conversation_id: &str,
+    after: i64,
+    bytes_max: usize,
+    id: Option<&str>,
+) -> Utf8Bytes {
+    loop {
+        let whole = is_whole(&page, after);
+        let frame = frames::sync_result(id, conversation_id, &page.messages, page.has_more, whole);
+        let count = page.messages.len();
+        if frame.len() <= bytes_max || count <= 1 {
+            return frame;
         }
-        Err(refusal) => {
-            let message = format!("{conversation_id}: {}", refusal.message);
-            let refusal = Refusal::new(refusal.code, message);
-            vec![frames::error(&refusal, id, None), frames::sync_result(id, conversation_id, &[], false, false)]
-        }
+        // By the average message; when the first ones are longer, again.
+        page.messages.truncate((count * bytes_max / frame.len()).clamp(1, count - 1));
+        page.has_more = true;
     }
 }
 
@@ -78,7 +98,24 @@ pub fn is_whole(page: &pb::GetConversationMessagesResponse, after: i64) -> bool 
 
 #[cfg(test)]
 mod tests {
+    use serde_json::Value;
+
     use super::*;
+
+    #[test]
+    fn a_page_has_as_many_messages_as_fit_and_says_that_there_are_more() {
+        for (bytes, bytes_max, expected) in [(100, 100_000, 50), (4_000, 50_000, 11), (90_000, 50_000, 1)] {
+            let message = |seq_id| pb::Message { seq_id, content: "x".repeat(bytes), ..Default::default() };
+            let messages = (1..=50).map(message).collect();
+            let page = pb::GetConversationMessagesResponse { messages, has_more: false, last_seq: 50, first_seq: 1 };
+            let frame = fitted(page, "world", 0, bytes_max, None);
+            let frame: Value = serde_json::from_str(&frame).unwrap();
+            let seqs: Vec<_> = frame["data"]["messages"].as_array().unwrap().iter().map(|m| &m["seqId"]).collect();
+            assert_eq!(seqs, (1..=expected).collect::<Vec<_>>());
+            let all = expected == 50;
+            assert_eq!((&frame["data"]["hasMore"], &frame["data"]["recovered"]), (&(!all).into(), &all.into()));
+        }
+    }
 
     fn check_whole(after: i64, first: i64, seqs: &[i64], last: i64, has_more: bool, expected: bool) {
         let messages = seqs.iter().map(|&seq_id| pb::Message { seq_id, ..Default::default() }).collect();

@@ -1,8 +1,7 @@
 //! Users: the caller, and others by name or ids.
 
 use axum::Json;
-use futures::stream::{self, StreamExt, TryStreamExt};
-use schemas::error::{ErrorCode, Refusal};
+use schemas::error::Refusal;
 use schemas::ids::UserId;
 use schemas::names;
 use schemas::pb;
@@ -15,8 +14,6 @@ use crate::views::UserView;
 
 /// Users that one call may name.
 const USERS_MAX: usize = 50;
-/// Concurrent requests to the repo for one call.
-const USERS_AT_ONCE: usize = 8;
 
 #[derive(Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -73,12 +70,7 @@ pub async fn by_ids(caller: Caller, QueryParams(query): QueryParams<ByIds>) -> R
     if ids.len() > USERS_MAX {
         return Err(Refusal::invalid(format!("userIds has 1 to {USERS_MAX} ids, parted by commas")).into());
     }
-    let repo = &caller.repo;
-    let found = stream::iter(ids).map(async |user| match repo.get_user(pb::GetUserRequest { user_id: user.0 }).await {
-        Ok(user) => Ok(Some(UserView::other(user))),
-        Err(refusal) if refusal.code == ErrorCode::UserNotFound => Ok(None),
-        Err(refusal) => Err(refusal),
-    });
-    let users = found.buffered(USERS_AT_ONCE).try_filter_map(async |user| Ok(user)).try_collect().await?;
+    let request = pb::GetUsersRequest { user_ids: ids.iter().map(|id| id.0).collect() };
+    let users = caller.repo.get_users(request).await?.users.into_iter().map(UserView::other).collect();
     Ok(Json(Found { users }))
 }

@@ -1,23 +1,27 @@
 //! A socket between `hello` and the close: reads frames, answers them in order, and writes with one flush a batch.
 
-use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::extract::ws::{Message, Utf8Bytes, WebSocket};
+use axum::extract::ws::{Message, WebSocket};
+use futures::StreamExt;
 use futures::future::{BoxFuture, FutureExt};
-use futures::{SinkExt, StreamExt};
 use schemas::ids::UserId;
 use tokio::time::{Instant, sleep_until};
 
+use crate::client_frame::ClientFrame;
 use crate::close_reason::CloseReason;
+use crate::config::GatewayConfig;
 use crate::edge::Edge;
-use crate::sessions::{Identity, Socket};
-use crate::socket::answers::{self, Answer, Outcome};
+use crate::send_queue::{Identity, Socket};
+use crate::socket::answers::{self, Outcome};
 use crate::socket::heads::{Heads, HeadsAsked, heads};
+use crate::socket::outgoing::Outgoing;
 
-/// Frames for which a quiet socket keeps room: after a burst the memory is given back.
-const ROOM_FRAMES: usize = 32;
+/// Frames ready to be written at which a socket reads no more, and lets other tasks go first once they are.
+const TURN_FRAMES: usize = 64;
+/// From when the client has read what came before dropped frames, to `heads`: it may fall behind again at once.
+const HEADS_AFTER_DROPS: Duration = Duration::from_secs(1);
 
 pub(super) enum End {
     ByServer(CloseReason),
@@ -30,13 +34,15 @@ pub(super) struct Connection<'a> {
     edge: Arc<Edge>,
     /// The work for the last frame. The next frame is read after it, so messages keep their order.
     work: Option<BoxFuture<'static, Outcome>>,
-    /// Answers in the order of the frames; the front may still wait for the log.
-    answers: VecDeque<Answer>,
+    /// What is left of it, for when everything so far is written.
+    rest: Option<BoxFuture<'static, Outcome>>,
+    outgoing: Outgoing,
     heads: Option<BoxFuture<'static, Heads>>,
     heads_asked: HeadsAsked,
     heads_at: Instant,
-    out: VecDeque<Utf8Bytes>,
     following: Arc<[UserId]>,
+    /// Whether changes of presence were dropped.
+    presence_dropped: bool,
     heard_at: Instant,
     ping_at: Instant,
     rate_refusals: u32,
@@ -47,7 +53,7 @@ enum Wake {
     Queue,
     Read(Option<Result<Message, axum::Error>>),
     Worked(Outcome),
-    Answered(Option<Utf8Bytes>),
+    Answered,
     Heads(Heads),
     Timer,
 }
@@ -56,17 +62,19 @@ impl<'a> Connection<'a> {
     pub(super) fn new(stream: &'a mut WebSocket, socket: Arc<Socket>, edge: Arc<Edge>) -> Self {
         let now = Instant::now();
         let (heads_after, heartbeat) = (edge.config.heads_after_s, edge.config.heartbeat_s);
+        let outgoing = Outgoing::new(&edge.send_bytes);
         Self {
             stream,
             socket,
             edge,
             work: None,
-            answers: VecDeque::new(),
+            rest: None,
+            outgoing,
             heads: None,
             heads_asked: HeadsAsked::not_yet(now),
             heads_at: now + Duration::from_secs(heads_after),
-            out: VecDeque::new(),
             following: Arc::from([]),
+            presence_dropped: false,
             heard_at: now,
             ping_at: now + Duration::from_secs(heartbeat),
             rate_refusals: 0,
@@ -80,7 +88,7 @@ impl<'a> Connection<'a> {
                 break end;
             }
         };
-        self.edge.signals.unfollow(&self.socket, &self.following);
+        self.edge.signals.unfollow(&self.socket, self.following.iter());
         match end {
             End::ByClient | End::ByServer(CloseReason::TooSlow | CloseReason::Silent) => {}
             End::ByServer(
@@ -93,37 +101,54 @@ impl<'a> Connection<'a> {
             ) => {
                 let wait = Duration::from_millis(self.edge.config.close_wait_ms);
                 // The client resends what is not answered by then.
-                let _ = Box::pin(tokio::time::timeout(wait, self.settle())).await;
+                let _ = Box::pin(tokio::time::timeout(wait, self.outgoing.settle(self.stream))).await;
             }
         }
         end
     }
 
-    /// Writes the answers to all frames read so far.
-    async fn settle(&mut self) -> Result<(), axum::Error> {
-        while !self.answers.is_empty() {
-            let answer = front(&mut self.answers).await;
-            self.out.extend(answer);
-        }
-        for frame in self.out.drain(..).filter(|frame| !frame.is_empty()) {
-            self.stream.feed(Message::Text(frame)).await?;
-        }
-        self.stream.flush().await
-    }
-
     /// Waits for something to do, does everything that is ready, and writes with one flush.
     async fn turn(&mut self) -> Result<(), End> {
         // The queue first: frames that came during the last write have used up their wake-up.
-        self.socket.take(&mut self.out).map_err(End::ByServer)?;
-        if self.out.is_empty() {
+        self.take()?;
+        self.go_on();
+        if self.outgoing.frames() == 0 {
             let wake = self.wait().await;
             self.woken(wake)?;
         }
         while let Some(wake) = self.ready() {
             self.woken(wake)?;
         }
-        self.socket.take(&mut self.out).map_err(End::ByServer)?;
-        self.write().await
+        self.take()?;
+        let is_long = self.outgoing.frames() >= TURN_FRAMES;
+        self.write().await?;
+        if is_long {
+            tokio::task::yield_now().await;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self) -> Result<(), End> {
+        let caught_up = self.outgoing.take_from(&self.socket).map_err(End::ByServer)?;
+        if caught_up {
+            self.heads_at = self.heads_at.min(Instant::now() + HEADS_AFTER_DROPS);
+            self.presence_dropped = !self.following.is_empty();
+        }
+        Ok(())
+    }
+
+    /// Goes on with the work of the last frame, when all of its answers so far are written.
+    fn go_on(&mut self) {
+        if self.work.is_none() && self.outgoing.answers() == 0 {
+            self.work = self.rest.take();
+            if self.work.is_some() {
+                // It took the answers so far; what it says is not read until all are made.
+                self.heard_at = Instant::now();
+            } else if std::mem::take(&mut self.presence_dropped) {
+                let users = self.following.clone();
+                self.work = Some(answers::tell_presence(self.edge.clone(), self.socket.clone(), users, None));
+            }
+        }
     }
 
     async fn wait(&mut self) -> Wake {
@@ -132,7 +157,7 @@ impl<'a> Connection<'a> {
         tokio::select! {
             biased;
             () = self.socket.woken() => Wake::Queue,
-            answered = front(&mut self.answers), if !self.answers.is_empty() => Wake::Answered(answered),
+            () = self.outgoing.answered() => Wake::Answered,
             outcome = optional(&mut self.work) => Wake::Worked(outcome),
             read = self.stream.next(), if readable => Wake::Read(read),
             heads = optional(&mut self.heads) => Wake::Heads(heads),
@@ -140,33 +165,38 @@ impl<'a> Connection<'a> {
         }
     }
 
-    /// What is ready without waiting. Reads no frame when the batch is as long as the queue may be.
+    /// What is ready without waiting.
     fn ready(&mut self) -> Option<Wake> {
-        if !self.answers.is_empty()
-            && let Some(answered) = front(&mut self.answers).now_or_never()
-        {
-            return Some(Wake::Answered(answered));
+        if self.outgoing.answered().now_or_never().is_some() {
+            return Some(Wake::Answered);
         }
         if let Some(outcome) = self.work.as_mut().and_then(FutureExt::now_or_never) {
             return Some(Wake::Worked(outcome));
         }
-        if self.may_read() && self.out.len() < self.edge.config.send_queue_frames_max {
+        if self.may_read() && self.outgoing.frames() < TURN_FRAMES {
             return self.stream.next().now_or_never().map(Wake::Read);
         }
         None
     }
 
     fn may_read(&self) -> bool {
-        self.work.is_none() && self.answers.len() < self.edge.config.sends_in_flight_a_socket_max
+        let GatewayConfig { sends_in_flight_a_socket_max, send_queue_bytes_max, sync_page_bytes_max, .. } =
+            &self.edge.config;
+        self.work.is_none()
+            && self.rest.is_none()
+            && self.outgoing.answers() < *sends_in_flight_a_socket_max
+            // An answer has room in the queue.
+            && self.outgoing.bytes() + *sync_page_bytes_max <= *send_queue_bytes_max
     }
 
     fn woken(&mut self, wake: Wake) -> Result<(), End> {
         match wake {
-            Wake::Queue => self.socket.take(&mut self.out).map_err(End::ByServer)?,
-            Wake::Answered(frame) => self.out.extend(frame),
-            Wake::Worked(Outcome { answers, rest, following }) => {
-                self.work = rest;
-                self.answers.extend(answers);
+            Wake::Queue => self.take()?,
+            Wake::Answered => {}
+            Wake::Worked(Outcome { answers, rest, following, reserved: _until_they_are_held }) => {
+                self.work = None;
+                self.rest = rest;
+                answers.into_iter().for_each(|answer| self.outgoing.answer(answer));
                 self.following = following.unwrap_or_else(|| self.following.clone());
             }
             Wake::Heads(heads) => {
@@ -174,7 +204,7 @@ impl<'a> Connection<'a> {
                 match heads {
                     Heads::Answer { frame, asked } => {
                         self.heads_asked = asked;
-                        self.out.extend(frame);
+                        frame.into_iter().for_each(|frame| self.outgoing.send(frame));
                     }
                     Heads::NoAnswer => {}
                     Heads::SignInIsOver => return Err(End::ByServer(CloseReason::LoggedOut)),
@@ -198,18 +228,21 @@ impl<'a> Connection<'a> {
             Message::Close(_) => return Err(End::ByClient),
             Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
         };
-        if let Err(wait) = self.edge.rates.frames_of_users.take(&self.socket.identity.user, Instant::now()) {
+        let parsed = ClientFrame::parse(&text);
+        let tokens = parsed.as_ref().map_or(1, |(frame, _)| frame.tokens());
+        let rate = &self.edge.rates.frames_of_users;
+        if let Err(wait) = rate.take_many(&self.socket.identity.user, tokens, Instant::now()) {
             self.rate_refusals += 1;
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));
             }
-            self.answers.push_back(answers::rate_limited(&text, wait));
+            self.outgoing.answer(answers::rate_limited(parsed, wait));
             return Ok(());
         }
         self.rate_refusals = 0;
-        match answers::answer(&self.edge, &self.socket, &self.following, &text) {
+        match answers::answer(&self.edge, &self.socket, &self.following, parsed) {
             Ok(work) => self.work = Some(work),
-            Err(answer) => self.answers.push_back(answer),
+            Err(answer) => self.outgoing.answer(answer),
         }
         Ok(())
     }
@@ -222,8 +255,7 @@ impl<'a> Connection<'a> {
                 return Err(End::ByServer(CloseReason::Silent));
             }
             self.ping_at = now + heartbeat;
-            // An empty text stands for a ping: no frame of our protocol is empty.
-            self.out.push_back(Utf8Bytes::default());
+            self.outgoing.ping();
         }
         if now >= self.heads_at {
             self.heads_at = now + Duration::from_secs(self.edge.config.heads_every_s);
@@ -235,32 +267,20 @@ impl<'a> Connection<'a> {
         Ok(())
     }
 
-    /// Writes everything with one flush. Meanwhile the queue of a client that reads nothing fills up, which closes it.
+    /// Writes everything. Meanwhile the queue of a client that reads nothing fills up.
     async fn write(&mut self) -> Result<(), End> {
-        if self.out.is_empty() {
+        if self.outgoing.frames() == 0 {
             return Ok(());
         }
-        let (stream, out) = (&mut self.stream, &mut self.out);
-        let writing = async {
-            for frame in out.drain(..) {
-                let message = if frame.is_empty() { Message::Ping(Default::default()) } else { Message::Text(frame) };
-                stream.feed(message).await?;
-            }
-            stream.flush().await
-        };
-        let written = tokio::select! {
+        tokio::select! {
             biased;
-            written = writing => written.map_err(|_: axum::Error| End::ByClient),
+            written = self.outgoing.write_to(self.stream) => written.map_err(|_| End::ByClient),
             reason = self.socket.closing() => Err(End::ByServer(reason)),
             // A dead client is not waited for longer than this.
             () = sleep_until(self.heard_at + Duration::from_secs(self.edge.config.heartbeat_s) * 3) => {
                 Err(End::ByServer(CloseReason::Silent))
             }
-        };
-        if self.out.capacity() > ROOM_FRAMES {
-            self.out.shrink_to(ROOM_FRAMES);
         }
-        written
     }
 }
 
@@ -270,14 +290,4 @@ async fn optional<T>(future: &mut Option<BoxFuture<'static, T>>) -> T {
         Some(future) => future.await,
         None => std::future::pending().await,
     }
-}
-
-/// Waits for the first answer, and removes it.
-async fn front(answers: &mut VecDeque<Answer>) -> Option<Utf8Bytes> {
-    let frame = match answers.front_mut() {
-        Some(answer) => answer.ready().await,
-        None => None,
-    };
-    answers.pop_front();
-    frame
 }

@@ -40,6 +40,7 @@ pub(super) enum Heads {
 /// Asks for what has changed since `before`.
 pub(super) fn heads(edge: Arc<Edge>, user: UserId, session_id: i64, before: HeadsAsked) -> BoxFuture<'static, Heads> {
     async move {
+        let repo = edge.repo.of(user);
         let Ok(_permit) = edge.heads_permits.acquire().await else { return Heads::NoAnswer };
         let at = Instant::now();
         let elapsed_ms = i64::try_from(at.duration_since(before.at).as_millis()).unwrap_or(i64::MAX);
@@ -49,7 +50,7 @@ pub(super) fn heads(edge: Arc<Edge>, user: UserId, session_id: i64, before: Head
             session_id: Some(session_id),
             elapsed_ms: Some(elapsed_ms),
         };
-        match edge.repo.get_heads(request).await {
+        match repo.get_heads(request).await {
             Ok(answer) => {
                 let tells = before.as_of == 0 || !answer.heads.is_empty();
                 let frame = tells.then(|| frames::heads(&answer.heads));

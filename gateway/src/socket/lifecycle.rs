@@ -10,7 +10,8 @@ use schemas::ids::UserId;
 use crate::close_reason::CloseReason;
 use crate::edge::Edge;
 use crate::frames;
-use crate::sessions::{Socket, UserChange};
+use crate::send_queue::Socket;
+use crate::sessions::UserChange;
 use crate::socket::connection::{Connection, End};
 use schemas::time::rfc3339;
 
@@ -61,7 +62,7 @@ fn announce(edge: &Edge, change: UserChange, user: UserId) {
     match change {
         UserChange::Changed => {
             edge.presence.changed(user);
-            edge.signals.presence(user, |user| edge.is_online(user), edge.clock.now_ms());
+            edge.signals.changed(user);
         }
         UserChange::Unchanged => {}
     }

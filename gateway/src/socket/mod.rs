@@ -7,6 +7,7 @@ mod answers;
 mod connection;
 mod heads;
 mod lifecycle;
+mod outgoing;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -25,7 +26,7 @@ use crate::close_reason::CloseReason;
 use crate::edge::Edge;
 use crate::failure::Failure;
 use crate::request::{Address, QueryParams, bearer};
-use crate::sessions::{Identity, Socket};
+use crate::send_queue::{Identity, Socket};
 use crate::sign_ins::is_over;
 
 /// Bytes that a socket reads at once. At the library's default a socket costs 128 KiB.
@@ -76,7 +77,7 @@ pub async fn upgrade(
         let device = parameters.device.as_deref().unwrap_or_default();
         tracing::debug!(user = %claims.user_id, socket, device, "connected");
         let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
-        let socket = Arc::new(Socket::new(identity, edge.config.send_queue_frames_max));
+        let socket = Arc::new(Socket::new(identity, &edge.config, &edge.send_bytes));
         // A new task: that of the upgrade is larger, and would live as long as the socket.
         edge.connections.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));
     }))
@@ -107,7 +108,7 @@ fn not_a_websocket(rejection: &WebSocketUpgradeRejection) -> Response {
 /// again.
 async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
     let claims = edge.verify(token).map_err(|_| CloseReason::Unauthenticated)?;
-    match edge.sign_ins.check(&edge.repo, &claims).await {
+    match edge.sign_ins.check(&edge.repo.of(claims.user_id), &claims).await {
         Err(refusal) if is_over(&refusal) => Err(CloseReason::LoggedOut),
         Ok(()) | Err(_) => Ok(claims),
     }

@@ -47,7 +47,9 @@ async fn a_bad_frame_gets_its_code_and_the_socket_lives_on() {
         check(&mut client, say(conversation, "k", content).to_string(), code, json!("id-k"), json!("k")).await;
     }
     let long = "k".repeat(65);
-    check(&mut client, say("world", &long, "hi").to_string(), 1000, json!(format!("id-{long}")), json!(long)).await;
+    let mut long_key = say("world", &long, "hi");
+    long_key["id"] = json!("i");
+    check(&mut client, long_key.to_string(), 1000, json!("i"), json!(long)).await;
     client.say("world", "fine").await;
     assert_eq!(client.frame().await["type"], "message-ack");
     assert_eq!(gateway.upstream(1).await.len(), 1, "nothing else reached the log");
@@ -132,6 +134,28 @@ async fn a_resend_from_before_the_window_is_expired() {
     frame["data"]["sentAt"] = json!("2027-01-15T07:50:00.000Z");
     client.send(frame).await;
     assert_eq!(client.frame().await["type"], "message-ack");
+}
+
+#[tokio::test]
+async fn ids_of_more_than_64_characters_are_refused_and_not_repeated() {
+    let (_gateway, mut client) = connected().await;
+    let (longest, longer) = ("é".repeat(64), "é".repeat(65));
+    for id in ["", &longest] {
+        client.send(json!({"type": "ping", "id": id})).await;
+        assert_eq!(client.frame().await["id"], id);
+    }
+    for frame in [
+        json!({"type": "ping", "id": longer}),
+        json!({"type": "ping", "id": "x".repeat(60_000)}),
+        json!({"type": "nothing", "id": longer}),
+        json!({"type": "subscribe-presence", "id": longer, "data": {"userIds": ["1"]}}),
+        json!({"type": "subscribe-presence", "id": longer, "data": {"userIds": ["x".repeat(50_000)]}}),
+    ] {
+        client.send(frame).await;
+        let error = client.frame().await;
+        assert_eq!((&error["id"], &error["data"]["code"]), (&Value::Null, &json!(1000)), "{error}");
+        assert!(error.to_string().len() < 500, "{error}");
+    }
 }
 
 #[tokio::test]

@@ -38,12 +38,15 @@ async fn what_is_no_frame_of_the_protocol_closes_the_socket_with_4002() {
 }
 
 #[tokio::test]
-async fn a_client_that_does_not_read_is_closed_with_4008_while_others_go_on() {
+async fn a_client_that_stays_behind_is_closed_with_4008_while_others_go_on() {
     const BATCHES: i64 = 400;
     const BATCH: i64 = 10;
-    let config = GatewayConfig { send_queue_frames_max: 32, close_wait_ms: 8_000, ..Default::default() };
+    let config = GatewayConfig { send_queue_frames_max: 32, behind_s: 1, close_wait_ms: 8_000, ..Default::default() };
     let gateway = gateway_with(config).await;
     let (mut slow, mut quick) = (gateway.connect(1).await, gateway.connect(2).await);
+    let mut follower = gateway.connect(4).await;
+    follower.send(json!({"type": "subscribe-presence", "data": {"userIds": ["1"]}})).await;
+    assert_eq!(follower.frame().await["data"]["online"], true);
     let content = "x".repeat(8_000);
     for batch in 0..BATCHES {
         let seqs = batch * BATCH + 1..=(batch + 1) * BATCH;
@@ -53,6 +56,8 @@ async fn a_client_that_does_not_read_is_closed_with_4008_while_others_go_on() {
             assert_eq!(quick.frame_of("message").await["data"]["seqId"], seq);
         }
     }
+    // Before it reads again.
+    assert_eq!(follower.frame_of("presence").await["data"]["online"], false);
     assert_eq!(slow.closed().await, 4008);
     quick.nothing_came().await;
 }

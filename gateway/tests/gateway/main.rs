@@ -6,6 +6,7 @@ mod closing;
 mod delivery;
 mod harness;
 mod headers;
+mod hostile;
 mod log;
 mod repo;
 mod rest;

@@ -41,6 +41,10 @@ pub struct FakeRepo {
     pub sign_ins_are: Mutex<Option<ErrorCode>>,
     pub traces: Mutex<Vec<String>>,
     pub logged_out: Mutex<Vec<pb::LogoutRequest>>,
+    /// Calls for one user, or several.
+    pub user_calls: AtomicUsize,
+    /// Calls that wait for ever.
+    pub slow_calls: AtomicUsize,
     /// Calls that were answered as by a server that is just going down.
     pub unavailable: AtomicUsize,
 }
@@ -128,6 +132,7 @@ fn signed_in(username: String) -> pb::SignedIn {
 #[tonic::async_trait]
 impl UserRepo for FakeRepo {
     async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Answer<pb::User> {
+        self.user_calls.fetch_add(1, Ordering::SeqCst);
         let trace = request.metadata().get("traceparent").and_then(|value| value.to_str().ok());
         self.traces.lock().unwrap().extend(trace.map(str::to_owned));
         match request.into_inner().user_id {
@@ -136,11 +141,20 @@ impl UserRepo for FakeRepo {
         }
     }
 
+    async fn get_users(&self, request: Request<pb::GetUsersRequest>) -> Answer<pb::GetUsersResponse> {
+        self.user_calls.fetch_add(1, Ordering::SeqCst);
+        let ids = request.into_inner().user_ids.into_iter();
+        Ok(Response::new(pb::GetUsersResponse { users: ids.filter(|&id| id != 404).map(user).collect() }))
+    }
+
     async fn get_user_by_username(&self, request: Request<pb::GetUserByUsernameRequest>) -> Answer<pb::User> {
         match request.into_inner().username.as_str() {
             "user2" => Ok(Response::new(user(2))),
             "broken" => Err(Status::internal("SELECT failed at /var/lib/secret")),
-            "slow" => std::future::pending().await,
+            "slow" => {
+                self.slow_calls.fetch_add(1, Ordering::SeqCst);
+                std::future::pending().await
+            }
             "flaky" if self.unavailable.fetch_add(1, Ordering::SeqCst) == 0 => Err(Status::unavailable("going down")),
             "flaky" => Ok(Response::new(user(2))),
             name => {

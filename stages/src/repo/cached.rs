@@ -227,6 +227,7 @@ cached! {
         newest_id(below: i64) -> i64;
         sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn>;
         credentials(username: &str) -> Option<Credentials>;
+        users(ids: &[UserId]) -> Vec<User>;
         start_family(user: UserId, family: i64, token: NewToken, now: i64) -> ();
         rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation;
         revoke_family(user: UserId, family: i64) -> ();

@@ -137,6 +137,7 @@ guarded! {
         newest_id(below: i64) -> i64 = "read the newest id";
         sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
         user(id: UserId) -> Option<User> = "read a user";
+        users(ids: &[UserId]) -> Vec<User> = "read users";
         credentials(username: &str) -> Option<Credentials> = "read a user";
         open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn> = "list sign-ins";
     }

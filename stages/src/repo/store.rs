@@ -173,6 +173,9 @@ pub trait Users: Send + Sync + 'static {
 
     async fn user(&self, id: UserId) -> Result<Option<User>, StoreError>;
 
+    /// Those of these users that exist, in any order.
+    async fn users(&self, ids: &[UserId]) -> Result<Vec<User>, StoreError>;
+
     /// The user of that name, with what their password is checked against.
     async fn credentials(&self, username: &str) -> Result<Option<Credentials>, StoreError>;
 

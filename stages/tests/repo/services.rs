@@ -101,6 +101,21 @@ async fn users_are_made_found_and_changed() {
 }
 
 #[tokio::test]
+async fn many_users_come_in_the_order_asked_for() {
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
+    let get = async |user_ids| repo.users().get_users(pb::GetUsersRequest { user_ids }).await;
+    let found = get(vec![ben, i64::MAX, ann, ben]).await.unwrap().into_inner().users;
+    assert_eq!(found.iter().map(|user| user.user_id).collect::<Vec<_>>(), [ben, ann, ben]);
+    let alone = repo.users().get_user(pb::GetUserRequest { user_id: ben }).await.unwrap().into_inner();
+    assert_eq!(found[0], alone);
+    assert_eq!(get(vec![]).await.unwrap().into_inner().users, []);
+    assert_eq!(get((1..=200).collect()).await.unwrap().into_inner().users, []);
+    for refused in [(1..=201).collect(), vec![ann, 0]] {
+        assert_eq!(code(get(refused).await), ErrorCode::InvalidInput);
+    }
+}
+
+#[tokio::test]
 async fn a_session_is_remembered_until_another_takes_its_place() {
     let repo = Served::start().await;
     let ask = pb::GetUserSessionRequest { user_id: 5 };

@@ -1,5 +1,7 @@
 //! `UserRepo`.
 
+use std::collections::HashMap;
+
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use schemas::names;
@@ -11,6 +13,8 @@ use crate::repo::group_rules::no_user;
 use crate::repo::grpc::user_repo_server::UserRepo;
 use crate::repo::model::{User, UserPatch, UserStatus};
 
+/// Ids in one GetUsers.
+const USER_IDS_MAX: usize = 200;
 /// Bytes in the name of a gateway.
 const GATEWAY_ID_BYTES_MAX: usize = 255;
 
@@ -18,6 +22,7 @@ service! {
     UserRepo
     create_user(CreateUserRequest) -> User;
     get_user(GetUserRequest) -> User;
+    get_users(GetUsersRequest) -> GetUsersResponse;
     get_user_by_username(GetUserByUsernameRequest) -> User;
     update_user(UpdateUserRequest) -> User;
     get_user_session(GetUserSessionRequest) -> UserSession;
@@ -55,6 +60,14 @@ impl Repo {
     async fn get_user(&self, request: pb::GetUserRequest) -> Result<pb::User, CallError> {
         let id = input::user_id("user_id", request.user_id)?;
         Ok(self.store.user(id).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
+    }
+
+    async fn get_users(&self, request: pb::GetUsersRequest) -> Result<pb::GetUsersResponse, CallError> {
+        let ids = input::user_ids("user_ids", &request.user_ids, USER_IDS_MAX)?;
+        let found = self.store.users(&ids).await?;
+        let found: HashMap<_, _> = found.into_iter().map(|user| (user.id.0, user_to_pb(user))).collect();
+        let users = request.user_ids.iter().filter_map(|id| found.get(id).cloned()).collect();
+        Ok(pb::GetUsersResponse { users })
     }
 
     async fn get_user_by_username(&self, request: pb::GetUserByUsernameRequest) -> Result<pb::User, CallError> {

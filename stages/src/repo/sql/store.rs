@@ -197,6 +197,7 @@ sql_store! {
     reads {
         newest_id(below: i64) -> i64 = "look for the newest id";
         user(id: UserId) -> Option<User> = "read a user";
+        users(ids: &[UserId]) -> Vec<User> = "read users";
         credentials(username: &str) -> Option<Credentials> = "read a user";
         open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn> = "list sign-ins";
         sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "look at a sign-in";

@@ -4,7 +4,7 @@ use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 
 use super::fault::Fault;
-use super::rows::{UserRow, credentials_of, user_of};
+use super::rows::{UserRow, credentials_of, numbers, user_of};
 use super::session::{Session, Value, values};
 use super::statement::Statement;
 use crate::repo::model::{Credentials, User, UserPatch, UserStatus};
@@ -87,6 +87,15 @@ impl Session<'_> {
     pub(super) async fn user(&mut self, id: UserId) -> Result<Option<User>, Fault> {
         static SELECT: Statement = Statement::new(select_users!("WHERE user_id = $1"));
         self.row::<UserRow>(&SELECT, values![id]).await?.map(user_of).transpose()
+    }
+
+    pub(super) async fn users(&mut self, ids: &[UserId]) -> Result<Vec<User>, Fault> {
+        static SELECT: Statement = Statement::new(select_users!("WHERE user_id = ANY($1)")).mysql(
+            "SELECT u.user_id, u.username, u.display_name, u.avatar_url, u.email, u.status, u.created_at, \
+             u.password_hash FROM UNNEST($1::bigint[]) AS given (id) STRAIGHT_JOIN users u ON u.user_id = given.id",
+        );
+        let rows: Vec<UserRow> = self.rows(&SELECT, values![&*numbers(ids)]).await?;
+        rows.into_iter().map(user_of).collect()
     }
 
     pub(super) async fn lock_user(&mut self, id: UserId) -> Result<Option<User>, Fault> {

@@ -39,6 +39,7 @@ macro_rules! store_contract {
                 of_two_registrations_with_one_address_at_once_one_wins,
                 of_two_registrations_at_once_one_wins,
                 a_profile_changes_where_it_is_told_to,
+                of_many_users_those_that_exist_are_read_at_once,
                 a_refresh_token_works_once_and_its_reuse_ends_the_family,
                 an_expired_refresh_token_is_unknown,
                 a_banned_user_gets_no_new_token,

@@ -81,6 +81,18 @@ pub async fn of_two_registrations_at_once_one_wins(store: Dyn) {
     check_one_wins(store, |id| user(UserId(id), "ann")).await;
 }
 
+pub async fn of_many_users_those_that_exist_are_read_at_once(store: Dyn) {
+    assert_eq!(store.users(&[ANN]).await.unwrap(), []);
+    with_users(&store).await;
+    let asked: Vec<_> = (1_000_000..1_000_190).map(UserId).chain([CLEO, UserId(i64::MAX), ANN]).collect();
+    let mut found = store.users(&asked).await.unwrap();
+    found.sort_by_key(|user| user.id);
+    let mut expected = [store.user(ANN).await.unwrap().unwrap(), store.user(CLEO).await.unwrap().unwrap()];
+    expected.sort_by_key(|user| user.id);
+    assert_eq!(found, expected);
+    assert_eq!(store.users(&[]).await.unwrap(), []);
+}
+
 pub async fn a_profile_changes_where_it_is_told_to(store: Dyn) {
     with_users(&store).await;
     let patch = UserPatch { display_name: Some("Änn 'O".into()), ..UserPatch::default() };
