@@ -3,10 +3,12 @@
 
 mod bad_input;
 mod closing;
+mod connections;
 mod delivery;
 mod harness;
 mod headers;
 mod log;
+mod origins;
 mod repo;
 mod rest;
 mod sending;
