@@ -193,8 +193,8 @@ impl<'a> Connection<'a> {
     fn read(&mut self, message: Message) -> Result<(), End> {
         self.heard_at = Instant::now();
         let text = match message {
-            Message::Text(text) => text,
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+            Message::Text(text) => Some(text),
+            Message::Ping(_) | Message::Pong(_) => None,
             Message::Close(_) => return Err(End::ByClient),
             Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
         };
@@ -203,10 +203,11 @@ impl<'a> Connection<'a> {
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));
             }
-            self.answers.push_back(answers::rate_limited(&text, wait));
+            self.answers.extend(text.map(|text| answers::rate_limited(&text, wait)));
             return Ok(());
         }
         self.rate_refusals = 0;
+        let Some(text) = text else { return Ok(()) };
         match answers::answer(&self.edge, &self.socket, &self.following, &text) {
             Ok(work) => self.work = Some(work),
             Err(answer) => self.answers.push_back(answer),
