@@ -6,6 +6,7 @@ mod chat;
 mod configuration;
 mod edges;
 mod group_events;
+mod hostile;
 mod lost_output;
 mod receipts;
 mod rights;
