@@ -10,16 +10,10 @@ use ipnet::IpNet;
 use serde::{Deserialize, Deserializer, de};
 
 const FORWARDED_FOR: &str = "x-forwarded-for";
-/// Bits of an IPv6 address that name a customer, who chooses the rest.
-const IPV6_CUSTOMER_BITS: u8 = 64;
 
 /// The address that limits count: the client's, of an IPv6 address the part that names the customer.
 pub fn counted(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let address = client(peer, headers, trusted);
-    match address {
-        IpAddr::V6(_) => IpNet::new_assert(address, IPV6_CUSTOMER_BITS).network(),
-        IpAddr::V4(_) => address,
-    }
+    listener::customer(client(peer, headers, trusted))
 }
 
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {

@@ -1,6 +1,9 @@
 //! The settings of a gateway: plain values with their units in the name, all with defaults.
 
+use std::time::Duration;
+
 use ipnet::IpNet;
+use listener::Limits;
 use schemas::admission::CONTENT_BYTES_MAX;
 use schemas::ids::CONVERSATION_ID_BYTES_MAX;
 use schemas::setting::{Misfit, Section};
@@ -33,6 +36,17 @@ pub struct GatewayConfig {
     pub invitation_codes: Vec<String>,
     /// Sockets of this gateway; more are refused with Busy.
     pub sockets_max: usize,
+    /// Connections, sockets among them; one more closes the one that has gone longest without finishing a request, and is
+    /// refused where all are sockets. Fewer, where the limit of open files is lower.
+    pub connections_max: usize,
+    /// Connections of one address; one more closes another one of the address in the same way. Those of trusted proxies
+    /// count only as sockets, for the client's address. Where `connections_max` is lowered, so is this.
+    pub connections_an_address_max: usize,
+    /// Milliseconds from the opening of a connection to its first answer, and from the head of a further request to its
+    /// answer; then the connection is closed.
+    pub request_ms: u64,
+    /// Milliseconds from an answer to the head of the connection's next request; then the connection is closed.
+    pub idle_ms: u64,
     /// Sockets of one user; one more closes the oldest with 4009.
     pub sockets_a_user_max: usize,
     /// Messages of one socket that wait for the log; at the limit the socket is not read.
@@ -73,7 +87,7 @@ pub struct GatewayConfig {
     pub busy_lag_records_max: u64,
     /// REST requests a second of one user.
     pub requests_a_second_a_user: u32,
-    /// REST requests, and new sockets, a second from one address.
+    /// Requests, and new sockets, a second from one address.
     pub requests_a_second_an_address: u32,
     /// Registrations and logins a second from one address.
     pub sign_ins_a_second_an_address: u32,
@@ -100,7 +114,7 @@ pub struct GatewayConfig {
     /// of its connection.
     #[serde(deserialize_with = "address::networks")]
     pub trusted_proxies: Vec<IpNet>,
-    /// Origins (`https://chat.example`) whose pages may open a socket, besides the gateway's own.
+    /// Origins (`https://chat.example`) whose pages may use the gateway, besides its own.
     pub allowed_origins: Vec<String>,
 }
 
@@ -116,6 +130,10 @@ impl Default for GatewayConfig {
             registration: Registrations::Open,
             invitation_codes: Vec::new(),
             sockets_max: 50_000,
+            connections_max: 60_000,
+            connections_an_address_max: 20_000,
+            request_ms: 30_000,
+            idle_ms: 60_000,
             sockets_a_user_max: 32,
             sends_in_flight_a_socket_max: 64,
             append_queue_records_max: 8_192,
@@ -183,6 +201,17 @@ const RATE_MAX: u32 = 10_000_000;
 const HOUR_S: u64 = 3_600;
 
 impl GatewayConfig {
+    /// The bounds of its connections.
+    pub fn connections(&self) -> Limits {
+        Limits {
+            connections_max: self.connections_max,
+            connections_an_address_max: self.connections_an_address_max,
+            request_time: Duration::from_millis(self.request_ms),
+            idle_time: Duration::from_millis(self.idle_ms),
+            proxies: self.trusted_proxies.clone(),
+        }
+    }
+
     /// Checks the values; `section` is their place in the configuration.
     ///
     /// # Errors
@@ -213,6 +242,9 @@ impl GatewayConfig {
         section.within("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MIN..=1 << 20)?;
         section.within("body_bytes_max", self.body_bytes_max, BODY_BYTES_MIN..=BODY_BYTES_MAX)?;
         section.within("sockets_max", self.sockets_max, 1..=COUNT_MAX)?;
+        section.within("connections_max", self.connections_max, 1..=COUNT_MAX)?;
+        section.at_most(("sockets_max", self.sockets_max), ("connections_max", self.connections_max))?;
+        section.within("connections_an_address_max", self.connections_an_address_max, 1..=COUNT_MAX)?;
         section.within("sockets_a_user_max", self.sockets_a_user_max, 1..=COUNT_MAX)?;
         section.at_most(("sockets_a_user_max", self.sockets_a_user_max), ("sockets_max", self.sockets_max))?;
         section.within("sends_in_flight_a_socket_max", self.sends_in_flight_a_socket_max, 1..=100_000)?;
@@ -242,6 +274,9 @@ impl GatewayConfig {
         section.within("sign_in_cache_ms", self.sign_in_cache_ms, 0..=CACHED_MS_MAX)?;
         section.within("repo_timeout_ms", self.repo_timeout_ms, 100..=600_000)?;
         section.within("append_timeout_ms", self.append_timeout_ms, 100..=600_000)?;
+        section.within("request_ms", self.request_ms, 1_000..=600_000)?;
+        section.at_most(("repo_timeout_ms", self.repo_timeout_ms), ("request_ms", self.request_ms))?;
+        section.within("idle_ms", self.idle_ms, 1_000..=HOUR_S * 1_000)?;
         section.within("close_wait_ms", self.close_wait_ms, 1..=60_000)
     }
 

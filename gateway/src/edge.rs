@@ -5,10 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::Duration;
 
+use listener::Seldom;
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use schemas::token::{Claims, VerifyingKey};
 use tokio::sync::Semaphore;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use topics::backlog::Backlog;
@@ -50,7 +52,7 @@ pub struct Edge {
     pub signals: Signals,
     pub rates: Rates,
     pub heads_permits: Semaphore,
-    /// The listener, and the tasks of sockets.
+    /// The tasks of connections and sockets.
     pub connections: TaskTracker,
     /// Cancelled when no new connections are taken.
     pub closing: CancellationToken,
@@ -61,11 +63,12 @@ pub struct Edge {
 #[derive(Debug)]
 pub struct Rates {
     pub requests_of_users: RateLimiter<UserId>,
-    pub requests_of_addresses: RateLimiter<IpAddr>,
-    pub sign_ins_of_addresses: RateLimiter<IpAddr>,
-    pub registrations_of_addresses: RateLimiter<IpAddr>,
+    requests_of_addresses: RateLimiter<IpAddr>,
+    sign_ins_of_addresses: RateLimiter<IpAddr>,
+    registrations_of_addresses: RateLimiter<IpAddr>,
     pub frames_of_users: RateLimiter<UserId>,
     pub failed_logins: FailedLogins,
+    refusals: Seldom,
 }
 
 impl Rates {
@@ -78,6 +81,40 @@ impl Rates {
             registrations_of_addresses: RateLimiter::per_minute(config.registrations_a_minute_an_address, entries_max),
             frames_of_users: RateLimiter::new(config.frames_a_second_a_user, burst_s, entries_max),
             failed_logins: FailedLogins::new(config),
+            refusals: Seldom::default(),
+        }
+    }
+
+    /// Counts a request to its address.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn request_of(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = Instant::now();
+        self.requests_of_addresses.take(&address, now).inspect_err(|_| self.tell("requests", address, now))
+    }
+
+    /// Counts a registration, login or refresh to its address.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn sign_in_of(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = Instant::now();
+        self.sign_ins_of_addresses.take(&address, now).inspect_err(|_| self.tell("sign-ins", address, now))
+    }
+
+    /// Counts a registration to its address.
+    ///
+    /// # Errors
+    /// How long to wait.
+    pub fn registration_of(&self, address: IpAddr) -> Result<(), Duration> {
+        let now = Instant::now();
+        self.registrations_of_addresses.take(&address, now).inspect_err(|_| self.tell("registrations", address, now))
+    }
+
+    fn tell(&self, what: &str, address: IpAddr, now: Instant) {
+        if let Some(left_out) = self.refusals.due(now) {
+            tracing::warn!(what, %address, left_out, "an address asks too often, and is refused; such lines come once a minute");
         }
     }
 }

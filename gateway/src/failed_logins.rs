@@ -13,8 +13,8 @@ use lru::LruCache;
 use tokio::time::Instant;
 
 use crate::config::GatewayConfig;
+use crate::lock::locked;
 use crate::rate::RateLimiter;
-use crate::sessions::locked;
 
 #[derive(Debug)]
 pub struct FailedLogins {

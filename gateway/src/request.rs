@@ -62,7 +62,7 @@ impl FromRequestParts<Arc<Edge>> for Anonymous {
 
     async fn from_request_parts(parts: &mut Parts, edge: &Arc<Edge>) -> Result<Self, Failure> {
         let Address(address) = Address::from_request_parts(parts, edge).await?;
-        edge.rates.sign_ins_of_addresses.take(&address, Instant::now())?;
+        edge.rates.sign_in_of(address)?;
         Ok(Self { repo: traced(edge, &parts.headers), address })
     }
 }
@@ -106,15 +106,16 @@ impl<T: DeserializeOwned> FromRequest<Arc<Edge>> for Body<T> {
     }
 }
 
-/// Refuses a body of another type than JSON; without `Content-Type` it counts as JSON.
+/// Refuses a body that does not say it is JSON: a page of another site can send such a one without asking.
 fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
-    let Some(given) = headers.get(header::CONTENT_TYPE) else { return Ok(()) };
-    let essence = given.to_str().unwrap_or_default().split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
+    let given = headers.get(header::CONTENT_TYPE).and_then(|given| given.to_str().ok()).unwrap_or_default();
+    let essence = given.split(';').next().unwrap_or_default().trim().to_ascii_lowercase();
     let json = essence == "application/json" || (essence.starts_with("application/") && essence.ends_with("+json"));
     if json {
         return Ok(());
     }
-    let refusal = Refusal::invalid("the body is not JSON: send it as Content-Type: application/json");
+    let refusal =
+        Refusal::invalid("the body does not say that it is JSON: send it with Content-Type: application/json");
     Err(Failure::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
 }
 

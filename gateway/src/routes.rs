@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::Router;
 use axum::extract::{DefaultBodyLimit, MatchedPath, Request, State};
 use axum::http::{HeaderValue, StatusCode, header};
-use axum::middleware::{Next, from_fn, from_fn_with_state};
+use axum::middleware::{Next, from_fn, from_fn_with_state, map_response};
 use axum::response::Response;
 use axum::routing::{delete, get, patch, post};
 use schemas::error::Refusal;
@@ -15,7 +15,7 @@ use crate::edge::Edge;
 use crate::failure::Failure;
 use crate::request::Address;
 use crate::rest::{account, auth, conversations, groups, users};
-use crate::{oversize, socket, web};
+use crate::{origin, oversize, socket, web};
 
 pub fn router(edge: Arc<Edge>) -> Router {
     let api = Router::new()
@@ -37,19 +37,28 @@ pub fn router(edge: Arc<Edge>) -> Router {
         .route("/groups/{id}", get(groups::get).patch(groups::update).delete(groups::dissolve))
         .route("/groups/{id}/members", get(groups::members).post(groups::add_members))
         .route("/groups/{id}/members/{user}", patch(groups::set_role).delete(groups::remove_member))
-        .layer(from_fn_with_state(edge.clone(), limit_address));
-    Router::new()
+        .layer(from_fn_with_state(edge.clone(), origin::check_writes))
+        .layer(map_response(not_stored));
+    let routes = Router::new()
         .nest("/api", api)
         .route("/ws", get(socket::upgrade))
-        .merge(edge.operations.clone().routes())
+        .merge(edge.operations.clone().health())
         .route("/", get(web::index))
         .route("/assets/{*file}", get(web::asset))
         .fallback(no_such_route)
         .method_not_allowed_fallback(no_such_method)
         .layer(DefaultBodyLimit::max(edge.config.body_bytes_max))
         .layer(from_fn_with_state(edge.clone(), oversize::refuse))
-        .layer(from_fn(observe))
-        .with_state(edge)
+        .layer(from_fn_with_state(edge.clone(), limit_address));
+    let allowed = &edge.config.allowed_origins;
+    let routes = if allowed.is_empty() { routes } else { routes.layer(origin::cors(allowed)) };
+    routes.layer(from_fn(observe)).with_state(edge)
+}
+
+/// What `/api` answers is one user's alone, tokens above all.
+async fn not_stored(mut response: Response) -> Response {
+    response.headers_mut().insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    response
 }
 
 async fn limit_address(
@@ -58,7 +67,7 @@ async fn limit_address(
     request: Request,
     next: Next,
 ) -> Result<Response, Failure> {
-    edge.rates.requests_of_addresses.take(&address, Instant::now())?;
+    edge.rates.request_of(address)?;
     Ok(next.run(request).await)
 }
 

@@ -1,14 +1,12 @@
 //! Builds the gateway, runs it, and stops it in order.
 
-use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64};
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use futures::FutureExt;
+use listener::Listener;
 use schemas::token::VerifyingKey;
-use tokio::net::TcpListener;
 use tokio::sync::{Semaphore, broadcast};
 use tokio::task::JoinSet;
 use tokio::time::timeout;
@@ -32,7 +30,7 @@ use crate::send_bytes::SendBytes;
 use crate::sessions::Sessions;
 use crate::sign_ins::SignIns;
 use crate::signals::Signals;
-use crate::{delivery, queues, routes};
+use crate::{delivery, http, queues, routes};
 
 /// What a gateway is built from.
 pub struct GatewayParts {
@@ -66,11 +64,6 @@ pub enum GatewayError {
         #[source]
         source: LogError,
     },
-    #[error("connections can't be accepted any more")]
-    Accept {
-        #[source]
-        source: std::io::Error,
-    },
 }
 
 /// Serves clients until `shutdown`. Then it closes their sockets (1001), appends what they sent, and publishes that
@@ -78,11 +71,7 @@ pub enum GatewayError {
 ///
 /// # Errors
 /// [`GatewayError`], after the same shutdown.
-pub async fn serve(
-    parts: GatewayParts,
-    listener: TcpListener,
-    shutdown: CancellationToken,
-) -> Result<(), GatewayError> {
+pub async fn serve(parts: GatewayParts, listener: Listener, shutdown: CancellationToken) -> Result<(), GatewayError> {
     let (log, slot, grace) = (parts.log.clone(), parts.slot.slot, parts.shutdown_grace);
     // Before the first presence: what is addressed to this epoch lies behind this position.
     let reader =
@@ -90,7 +79,8 @@ pub async fn serve(
     let (edge, append_task, changes) = assemble(parts);
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
-    tasks.spawn(edge.connections.track_future(accept(edge.clone(), listener)));
+    let router = routes::router(edge.clone());
+    tasks.spawn(http::serve(listener, router, edge.closing.clone(), edge.connections.clone()).map(Ok));
     tasks.spawn(append_task.run(stop.clone()).map(Ok));
     tasks.spawn(deliver(edge.clone(), log.clone(), reader, stop.clone()));
     tasks.spawn(publish_presence(edge.clone(), log, stop.clone()).map(Ok));
@@ -148,19 +138,6 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
         operations: parts.operations,
     };
     (Arc::new(edge), append_task, others.changes)
-}
-
-/// Serves connections until the gateway closes, and then those that are open to their end.
-async fn accept(edge: Arc<Edge>, listener: TcpListener) -> Result<(), GatewayError> {
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "TCP_NODELAY could not be set");
-        }
-    });
-    let closing = edge.closing.clone().cancelled_owned();
-    let service = routes::router(edge).into_make_service_with_connect_info::<SocketAddr>();
-    let served = axum::serve(listener, service).with_graceful_shutdown(closing).await;
-    served.map_err(|source| GatewayError::Accept { source })
 }
 
 async fn deliver(

@@ -86,13 +86,6 @@ impl Api {
         assert_eq!((had.as_u16(), &answer["error"]["code"]), (status, &json!(code)), "{path}: {answer}");
     }
 
-    /// The value of one of the server's metrics, with its labels; 0 where it was never set.
-    pub async fn metric(&self, name: &str) -> f64 {
-        let (_, text) = self.call(Method::GET, "/metrics", None, None).await;
-        let lines = text.as_str().expect("metrics are text").lines();
-        lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).next().unwrap_or(0.0)
-    }
-
     /// Signs a user up.
     pub async fn register(&self, username: &str) -> Account {
         let body = json!({"username": username, "password": "correct horse"});

@@ -35,6 +35,8 @@ pub struct Server {
     pub http: SocketAddr,
     /// Where it answers gRPC; of no use where it has no repo.
     pub grpc: SocketAddr,
+    /// Where its metrics can be scraped.
+    pub metrics: SocketAddr,
     /// What it says its start took, in ms.
     pub startup_ms: u64,
     /// Its data, where nobody else has it.
@@ -49,6 +51,8 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// Where its log goes, at the end of what is there.
     pub log: Option<PathBuf>,
+    /// Its limit of open files, where that is not this process's.
+    pub open_files_max: Option<u64>,
 }
 
 impl Launch {
@@ -56,7 +60,7 @@ impl Launch {
     pub fn new(args: &[&str], env: &[(&str, &str)]) -> Self {
         let args = args.iter().map(|&arg| arg.to_owned()).collect();
         let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
-        Self { args, env, log: None }
+        Self { args, env, ..Self::default() }
     }
 }
 
@@ -158,6 +162,11 @@ impl Server {
         }
     }
 
+    /// The value of one of its metrics.
+    pub async fn metric(&self, name: &str) -> f64 {
+        metric(self.metrics, name).await
+    }
+
     /// Address of the page and of REST.
     pub fn url(&self, path: &str) -> String {
         format!("http://{}{path}", self.http)
@@ -187,17 +196,20 @@ pub struct Starting {
 
 impl Starting {
     pub fn new(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
-        Self::spawn(command(data, http, grpc), http, grpc, launch)
+        Self::spawn(command(data, http, grpc, launch), http, grpc, launch)
     }
 
     /// Starts it in this directory, which the path of its data may be relative to.
     pub fn in_dir(dir: &Path, data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
-        let mut command = command(data, http, grpc);
+        let mut command = command(data, http, grpc, launch);
         command.current_dir(dir);
         Self::spawn(command, http, grpc, launch)
     }
 
     fn spawn(mut command: Command, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Self {
+        if !launch.args.iter().any(|arg| arg == "--metrics") {
+            command.args(["--metrics", &any_port().to_string()]);
+        }
         command.args(&launch.args).envs(launch.env.iter().cloned());
         command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut child = command.spawn().expect("it starts");
@@ -242,6 +254,7 @@ impl Starting {
             logging,
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
+            metrics: field("metrics").expect("it serves metrics").parse().expect("an address"),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
             data: None,
         })
@@ -289,14 +302,30 @@ pub async fn tool(args: &[&str]) -> (Option<i32>, String, String) {
     (output.status.code(), text(&output.stdout), text(&output.stderr))
 }
 
-fn command(data: &Path, http: SocketAddr, grpc: SocketAddr) -> Command {
+/// The value of a metric, with its labels, at this address; 0 where it was never set.
+pub async fn metric(at: SocketAddr, name: &str) -> f64 {
+    let page = reqwest::get(format!("http://{at}/metrics")).await.expect("it answers");
+    let page = page.text().await.expect("metrics are text");
+    page.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' ')?.parse().ok()).unwrap_or(0.0)
+}
+
+fn command(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> Command {
     // Whoever runs the tests may ignore SIGHUP, which a process inherits.
     let mut command = Command::new("env");
-    command.arg("--default-signal=HUP").arg(binary());
+    command.arg("--default-signal=HUP");
+    if let Some(max) = launch.open_files_max {
+        command.args(["prlimit", &format!("--nofile={max}")]);
+    }
+    command.arg(binary());
     command.args(["run", "--data"]).arg(data);
     command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
     // Many users sign up from one address here.
-    for limit in ["REQUESTS_A_SECOND_AN_ADDRESS", "SIGN_INS_A_SECOND_AN_ADDRESS", "REGISTRATIONS_A_MINUTE_AN_ADDRESS"] {
+    for limit in [
+        "CONNECTIONS_AN_ADDRESS_MAX",
+        "REQUESTS_A_SECOND_AN_ADDRESS",
+        "SIGN_INS_A_SECOND_AN_ADDRESS",
+        "REGISTRATIONS_A_MINUTE_AN_ADDRESS",
+    ] {
         command.env(format!("GOCHAT__GATEWAY__LIMITS__{limit}"), "100000");
     }
     command

@@ -73,7 +73,7 @@ pub struct RunArgs {
     /// Address of gRPC [default: 127.0.0.1:9090]; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT")]
     pub grpc: Option<Address>,
-    /// Address where metrics can be scraped [default: none]; a gateway has them at /metrics anyway.
+    /// Address where metrics can be scraped at /metrics [default: none]; port 0 takes a free one.
     #[arg(long, value_name = "HOST:PORT")]
     pub metrics: Option<Address>,
     /// What to run here, separated by commas [default: all]. On Kafka the rest runs in other processes.

@@ -17,8 +17,8 @@ use pipeline::commands::output;
 
 /// Resident memory of the server that a socket may take.
 const SOCKET_BYTES_MAX: u64 = 8 * 1_024;
-/// Open files of a process beside its sockets.
-const OTHER_FILES: u64 = 200;
+/// Open files of a process beside its sockets, and what the server keeps free for requests and the repo.
+const OTHER_FILES: u64 = 2_600;
 /// After so many it is said how far things are.
 const PROGRESS_EVERY: usize = 2_000;
 

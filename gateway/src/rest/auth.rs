@@ -66,7 +66,7 @@ pub async fn register(
     Body(body): Body<Registration>,
 ) -> Result<(StatusCode, Json<SignedIn>), Failure> {
     check_may_register(&edge.config, body.invitation.as_deref())?;
-    edge.rates.registrations_of_addresses.take(&anonymous.address, Instant::now())?;
+    edge.rates.registration_of(anonymous.address)?;
     names::check_username(&body.username)?;
     names::check_password(&body.password)?;
     let email = body.email.unwrap_or_default();

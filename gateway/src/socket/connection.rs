@@ -222,24 +222,29 @@ impl<'a> Connection<'a> {
 
     fn read(&mut self, message: Message) -> Result<(), End> {
         self.heard_at = Instant::now();
-        let text = match message {
-            Message::Text(text) => text,
-            Message::Ping(_) | Message::Pong(_) => return Ok(()),
+        let parsed = match message {
+            Message::Text(text) => Some(ClientFrame::parse(&text)),
+            Message::Ping(_) | Message::Pong(_) => None,
             Message::Close(_) => return Err(End::ByClient),
             Message::Binary(_) => return Err(End::ByServer(CloseReason::ProtocolError)),
         };
-        let parsed = ClientFrame::parse(&text);
-        let tokens = parsed.as_ref().map_or(1, |(frame, _)| frame.tokens());
+        let tokens = match &parsed {
+            Some(Ok((frame, _))) => frame.tokens(),
+            Some(Err(_)) | None => 1,
+        };
         let rate = &self.edge.rates.frames_of_users;
         if let Err(wait) = rate.take_many(&self.socket.identity.user, tokens, Instant::now()) {
             self.rate_refusals += 1;
             if self.rate_refusals > self.edge.config.rate_refusals_max {
                 return Err(End::ByServer(CloseReason::RateLimited));
             }
-            self.outgoing.answer(answers::rate_limited(parsed, wait));
+            if let Some(parsed) = parsed {
+                self.outgoing.answer(answers::rate_limited(parsed, wait));
+            }
             return Ok(());
         }
         self.rate_refusals = 0;
+        let Some(parsed) = parsed else { return Ok(()) };
         match answers::answer(&self.edge, &self.socket, &self.following, parsed) {
             Ok(work) => self.work = Some(work),
             Err(answer) => self.outgoing.answer(answer),

@@ -12,19 +12,21 @@ mod outgoing;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use axum::Extension;
 use axum::extract::State;
 use axum::extract::ws::{WebSocketUpgrade, rejection::WebSocketUpgradeRejection};
-use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
+use listener::{Crowded, Seat};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::token::Claims;
 use serde::Deserialize;
-use tokio::time::Instant;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::close_reason::CloseReason;
 use crate::edge::Edge;
 use crate::failure::Failure;
+use crate::origin;
 use crate::request::{Address, QueryParams, bearer};
 use crate::send_queue::{Identity, Socket};
 use crate::sign_ins::is_over;
@@ -47,6 +49,7 @@ pub struct Parameters {
 pub async fn upgrade(
     State(edge): State<Arc<Edge>>,
     Address(address): Address,
+    Extension(seat): Extension<Arc<Seat>>,
     headers: HeaderMap,
     QueryParams(parameters): QueryParams<Parameters>,
     upgrade: Result<WebSocketUpgrade, WebSocketUpgradeRejection>,
@@ -55,12 +58,15 @@ pub async fn upgrade(
         Ok(upgrade) => upgrade,
         Err(rejection) => return Ok(not_a_websocket(&rejection)),
     };
-    check_origin(&headers, &edge.config.allowed_origins)?;
-    edge.rates.requests_of_addresses.take(&address, Instant::now())?;
+    origin::check(&headers, &edge.config.allowed_origins)?;
+    let full = || Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another");
     if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
-        return Err(Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another").into());
+        return Err(full().into());
     }
     let admitted = admit(&edge, bearer(&headers).or(parameters.token.as_deref()).unwrap_or_default()).await;
+    if admitted.is_ok() {
+        seat.keep(address).map_err(|Crowded| full())?;
+    }
     let given = headers.get(TRACE_HEADER).and_then(|value| value.to_str().ok()).or(parameters.traceparent.as_deref());
     let trace = given.and_then(|text| text.parse::<TraceParent>().ok());
     let upgrade = upgrade
@@ -112,17 +118,4 @@ async fn admit(edge: &Edge, token: &str) -> Result<Claims, CloseReason> {
         Err(refusal) if is_over(&refusal) => Err(CloseReason::LoggedOut),
         Ok(()) | Err(_) => Ok(claims),
     }
-}
-
-/// Refuses pages of other sites, unless they are allowed.
-fn check_origin(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refusal> {
-    let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
-    let origin = origin.to_str().unwrap_or_default();
-    let host = headers.get(header::HOST).and_then(|host| host.to_str().ok());
-    let parsed = origin.parse::<Uri>().ok();
-    let of_origin = parsed.as_ref().and_then(Uri::authority).map(axum::http::uri::Authority::as_str);
-    if (of_origin.is_some() && of_origin == host) || allowed.iter().any(|one| one == origin) {
-        return Ok(());
-    }
-    Err(Refusal::new(ErrorCode::PermissionDenied, "pages of this origin may not connect here"))
 }

@@ -9,6 +9,7 @@ use futures::{SinkExt, StreamExt};
 use gateway::{
     GatewayConfig, GatewayError, GatewayParts, Operations, OtherGateways, PresenceChange, Readiness, SlotLease, serve,
 };
+use listener::Listener;
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
@@ -82,6 +83,7 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let elsewhere = Arc::new(Mutex::new(HashSet::new()));
     let (changes, of_others) = broadcast::channel(8);
     let known = elsewhere.clone();
+    let listener = Listener::new(listener, "gateway", config.connections());
     let (watched, stopped) = (log.clone(), shutdown.clone());
     let parts = GatewayParts {
         config,
@@ -138,7 +140,7 @@ impl Gateway {
             request = request.header("Authorization", format!("Bearer {token}"));
         }
         if let Some(body) = body {
-            request = request.body(body.to_owned());
+            request = request.header("Content-Type", "application/json").body(body.to_owned());
         }
         let response = within(request.send()).await.unwrap();
         let status = response.status().as_u16();

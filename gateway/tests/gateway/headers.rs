@@ -83,20 +83,19 @@ async fn a_method_that_is_not_taken_is_told_which_ones_are() {
 }
 
 #[tokio::test]
-async fn a_body_is_json_or_does_not_say_what_it_is() {
+async fn a_body_says_that_it_is_json() {
     let gateway = gateway().await;
     let register = |content_type: Option<&str>| {
         let request = call(&gateway, Method::POST, "/api/auth/register")
             .body(json!({"username": "ann", "password": "12-45-78"}).to_string());
         answer(content_type.into_iter().fold(request, |request, kind| request.header("content-type", kind)))
     };
-    for taken in
-        [None, Some("application/json"), Some("Application/JSON; charset=utf-8"), Some("application/vnd.example+json")]
-    {
-        assert_eq!(register(taken).await.status(), 201, "{taken:?}");
+    for taken in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.example+json"] {
+        assert_eq!(register(Some(taken)).await.status(), 201, "{taken}");
     }
-    for refused in ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""] {
-        assert_eq!(register(Some(refused)).await.status(), 415, "{refused}");
+    let others = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""];
+    for refused in others.map(Some).into_iter().chain([None]) {
+        assert_eq!(register(refused).await.status(), 415, "{refused:?}");
     }
 }
 

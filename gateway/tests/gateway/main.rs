@@ -3,11 +3,13 @@
 
 mod bad_input;
 mod closing;
+mod connections;
 mod delivery;
 mod harness;
 mod headers;
 mod hostile;
 mod log;
+mod origins;
 mod repo;
 mod rest;
 mod sending;

@@ -2,12 +2,14 @@
 
 use std::sync::atomic::Ordering;
 
+use futures::SinkExt;
 use gateway::GatewayConfig;
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
 use schemas::pb;
 use schemas::records::{GroupEvent, Sequenced};
 use serde_json::json;
+use tokio_tungstenite::tungstenite::Message;
 use topics::headers::Origin;
 
 use crate::harness::{EPOCH, NOW, SLOT, connected, gateway, gateway_with, message, say, stored, within};
@@ -228,4 +230,20 @@ async fn a_client_that_goes_on_in_spite_of_rate_limits_is_closed_with_4029() {
     let error = client.frame().await;
     assert_eq!((&error["data"]["code"], &error["data"]["clientMsgId"]), (&json!(1007), &json!("3")));
     assert_eq!(client.closed().await, 4029);
+}
+
+#[tokio::test]
+async fn pings_and_pongs_count_as_frames() {
+    let config =
+        GatewayConfig { frames_a_second_a_user: 1, rate_burst_s: 3, rate_refusals_max: 2, ..Default::default() };
+    for message in [Message::Ping("x".into()), Message::Pong("x".into())] {
+        let gateway = gateway_with(config.clone()).await;
+        let (mut client, mut other) = (gateway.connect(1).await, gateway.connect(2).await);
+        for _ in 0..8 {
+            // It may be closed already.
+            let _ = within(client.stream.send(message.clone())).await;
+        }
+        assert_eq!(client.closed().await, 4029, "{message:?}");
+        other.nothing_came().await;
+    }
 }

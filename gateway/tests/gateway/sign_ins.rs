@@ -48,6 +48,7 @@ async fn log_in(gateway: &Gateway, username: &str, password: &str, forwarded_for
     let request = reqwest::Client::new()
         .post(format!("http://{}/api/auth/login", gateway.address))
         .header("x-forwarded-for", forwarded_for)
+        .header("content-type", "application/json")
         .body(json!({"username": username, "password": password}).to_string());
     let response = within(request.send()).await.unwrap();
     let wait = response.headers().get("retry-after").map(|value| value.to_str().unwrap().parse().unwrap());

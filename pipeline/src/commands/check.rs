@@ -9,6 +9,7 @@ use clap::Args;
 use gateway::{Operations, Readiness};
 use serde_json::json;
 use stages::repo::store::Store;
+use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
 use topics::log::Log;
 
@@ -187,7 +188,7 @@ async fn follow(log: &dyn Log, store: &dyn Store, scope: &Scope, args: &CheckArg
             Some((listener, metrics)) => {
                 let ready = || Readiness { ready: true, lines: String::new() };
                 let render_metrics = Arc::new(move || metrics.render());
-                Operations { render_metrics, health: Arc::new(ready) }.serve(listener).await
+                Operations { render_metrics, health: Arc::new(ready) }.serve(listener, CancellationToken::new()).await;
             }
             None => std::future::pending().await,
         }
@@ -208,7 +209,7 @@ async fn follow(log: &dyn Log, store: &dyn Store, scope: &Scope, args: &CheckArg
     };
     tokio::select! {
         () = stop_signal()? => Ok(()),
-        Err(error) = served => Err(error.into()),
+        () = served => Ok(()),
         failed = looks => failed,
     }
     .map(|()| if told.is_empty() { Outcome::Holds } else { Outcome::Broken })

@@ -153,7 +153,7 @@ pub struct TelemetryConfig {
     pub filter: String,
     /// `auto` (pretty on a terminal, JSON elsewhere), `json` or `pretty`.
     pub format: LogFormat,
-    /// Where metrics can be scraped as well; a gateway shows them at its own `/metrics` anyway.
+    /// Where metrics can be scraped, and health asked for: not for clients. Without: nowhere.
     pub metrics_listen: Option<Address>,
 }
 

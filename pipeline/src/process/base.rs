@@ -1,8 +1,10 @@
 //! What all parts of a process stand on: its configuration and roles, the supervisor, health and metrics, the log.
 
 use std::convert::Infallible;
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use futures::FutureExt;
 use gateway::{Operations, PresenceChange};
 use stages::presence::SharedPresence;
 use tokio::sync::{broadcast, oneshot};
@@ -15,6 +17,7 @@ use crate::config::{Config, LogKind, TelemetryConfig};
 use crate::health::Health;
 use crate::listen::listen;
 use crate::log::OpenLog;
+use crate::open_files::OpenFiles;
 use crate::role::Role;
 use crate::runner::instance;
 use crate::supervisor::{Layer, Supervisor};
@@ -27,9 +30,12 @@ pub(super) struct Base<'c> {
     pub(super) config: &'c Config,
     roles: &'c [Role],
     pub(super) clock: Clock,
+    pub(super) open_files: OpenFiles,
     pub(super) health: Health,
     pub(super) supervisor: Supervisor,
     pub(super) operations: Operations,
+    /// Where metrics can be scraped.
+    pub(super) metrics: Option<SocketAddr>,
     pub(super) open: OpenLog,
     pub(super) log: Arc<dyn Log>,
     pub(super) presence: SharedPresence,
@@ -39,17 +45,30 @@ pub(super) struct Base<'c> {
 impl<'c> Base<'c> {
     /// Starts metrics and opens the log.
     pub(super) async fn open(config: &'c Config, roles: &'c [Role]) -> Result<Self, ProcessError> {
-        let clock = Clock::system();
+        let (clock, open_files) = (Clock::system(), OpenFiles::raised());
         let health = Health::new(clock.clone());
         health.expect(PROCESS, "starting");
         let mut supervisor = Supervisor::new(health.clone());
-        let operations = config.telemetry.start(&health, &mut supervisor).await?;
+        let (operations, metrics) = config.telemetry.start(&health, &mut supervisor).await?;
         let dir = &config.data_dir;
         disk::open_data_dir(dir).map_err(|source| ProcessError::DataDir { path: dir.clone(), source })?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let (log, presence) = (open.log(), SharedPresence::default());
         let backlog = Arc::new(Backlog::new(config.gateway.limits.busy_lag_records_max));
-        Ok(Self { config, roles, clock, health, supervisor, operations, open, log, presence, backlog })
+        Ok(Self {
+            config,
+            roles,
+            clock,
+            open_files,
+            health,
+            supervisor,
+            operations,
+            metrics,
+            open,
+            log,
+            presence,
+            backlog,
+        })
     }
 
     /// Whether this process has a role.
@@ -96,7 +115,11 @@ impl<'c> Base<'c> {
 
 impl TelemetryConfig {
     /// Starts metrics, and serves them where it says.
-    async fn start(&self, health: &Health, supervisor: &mut Supervisor) -> Result<Operations, ProcessError> {
+    async fn start(
+        &self,
+        health: &Health,
+        supervisor: &mut Supervisor,
+    ) -> Result<(Operations, Option<SocketAddr>), ProcessError> {
         const METRICS: &str = "metrics";
         let rendered = telemetry::start_metrics().map_err(start_error(METRICS))?;
         let health = health.clone();
@@ -104,14 +127,11 @@ impl TelemetryConfig {
             render_metrics: Arc::new(move || rendered.render()),
             health: Arc::new(move || health.report()),
         };
-        if let Some(address) = &self.metrics_listen {
-            let (listener, at) = listen(address, "--metrics").await?;
-            tracing::info!(metrics = %format_args!("http://{at}/metrics"), "metrics can be scraped");
-            let serve = operations.clone().serve(listener);
-            supervisor.start(Layer::Repo, METRICS, |stop| async move {
-                stop.run_until_cancelled(serve).await.map_or(Ok(()), |served| served.map(|never| match never {}))
-            });
-        }
-        Ok(operations)
+        let Some(address) = &self.metrics_listen else { return Ok((operations, None)) };
+        let (listener, at) = listen(address, "--metrics").await?;
+        tracing::info!(metrics = %format_args!("http://{at}/metrics"), "metrics can be scraped");
+        let serve = operations.clone();
+        supervisor.start(Layer::Repo, METRICS, |stop| serve.serve(listener, stop).map(Ok::<_, Infallible>));
+        Ok((operations, Some(at)))
     }
 }

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use gateway::{GatewayParts, OtherGateways, PresenceChange, SlotLease};
+use listener::Listener;
 use tokio::sync::broadcast;
 use tokio_util::sync::CancellationToken;
 
@@ -39,6 +40,17 @@ impl GatewaySection {
         }
         let (config, slot, presence) = (base.config, self.slot, base.presence.clone());
         let (listener, http) = listen(&self.listen, "--http").await?;
+        let connections = self.limits.connections().within(base.open_files.of_gateway());
+        if connections.connections_max < self.limits.sockets_max {
+            tracing::warn!(
+                sockets_max = self.limits.sockets_max,
+                connections_max = connections.connections_max,
+                open_files_max = base.open_files.max,
+                "the limit of open files is too low for gateway.limits.sockets_max: connections_max is lowered. Raise the \
+                 hard limit (ulimit -Hn, LimitNOFILE) or lower the setting"
+            );
+        }
+        let listener = Listener::new(listener, GATEWAY, connections);
         let newest = stages::presence::read(&presence).newest_epoch(slot);
         let leased = Local::new(&config.data_dir).lease_slot(slot, newest, &base.clock);
         let slot_lost = CancellationToken::new();

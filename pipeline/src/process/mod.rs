@@ -46,6 +46,7 @@ pub async fn run(config: Config, roles: &[Role], started: Instant) -> Result<(),
     tracing::info!(
         http = process.http.map(|address| format!("http://{address}")),
         grpc = process.grpc.map(|address| address.to_string()),
+        metrics = process.metrics.map(|address| address.to_string()),
         data = %config.data_dir.display(),
         startup_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX),
         "ready"
@@ -61,6 +62,7 @@ pub struct Process {
     /// Where it answers HTTP, when it runs the gateway.
     pub http: Option<SocketAddr>,
     grpc: Option<SocketAddr>,
+    metrics: Option<SocketAddr>,
 }
 
 impl Process {
@@ -77,8 +79,8 @@ impl Process {
         let gateway = config.gateway.start(&mut base, &repo, &changes).await?;
         let (http, grpc) = (gateway.as_ref().map(|gateway| gateway.http), repo.own);
         watch(&mut base, opened, repo, gateway).await;
-        let Base { supervisor, health, open: log, .. } = base;
-        Ok(Self { supervisor, health, log, http, grpc })
+        let Base { supervisor, health, open: log, metrics, .. } = base;
+        Ok(Self { supervisor, health, log, http, grpc, metrics })
     }
 
     /// Waits for the end; then stops intake, lets every stage finish its batch, and closes.

@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use listener::Listener;
 use schemas::token::{SigningKey, VerifyingKey};
 use stages::persist::Persist;
 use stages::repo::{RepoParts, keys, outbox};
@@ -83,6 +84,8 @@ impl RepoSection {
         signing_key: SigningKey,
     ) -> Result<SocketAddr, ProcessError> {
         let (listener, at) = listen(&self.listen, "--grpc").await?;
+        let connections = self.limits.connections().within(base.open_files.of_repo());
+        let listener = Listener::new(listener, REPO, connections);
         let group_changed = Arc::new(Notify::new());
         let online = base.presence.clone();
         let parts = RepoParts {

@@ -7,9 +7,11 @@
 use std::convert::Infallible;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use listener::Seat;
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA};
 use tokio::time::timeout;
 use tonic::body::Body;
@@ -17,7 +19,8 @@ use tonic::codegen::http::{HeaderMap, HeaderValue, Request, Response};
 use tonic::{Code, Status};
 use tower::Service;
 
-/// The services, with a code on every refusal and a bound on every call.
+/// The services, with a code on every refusal and a bound on every call. The seat of a call's connection hears when it
+/// begins and is answered.
 #[derive(Debug, Clone)]
 pub struct Coded<S> {
     pub services: S,
@@ -39,6 +42,10 @@ where
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
+        let seat = request.extensions().get::<Arc<Seat>>().cloned();
+        if let Some(seat) = &seat {
+            seat.begins();
+        }
         let time = deadline_of(request.headers()).map_or(self.time_max, |given| given.min(self.time_max));
         // Begun here, before tonic's own clock for the call: this one gives it up first.
         let call = timeout(time, self.services.call(request));
@@ -48,6 +55,9 @@ where
                 Err(_) => Status::deadline_exceeded("the call took longer than it may: try again").into_http(),
             };
             add_code(response.headers_mut());
+            if let Some(seat) = seat {
+                seat.finishes();
+            }
             Ok(response)
         })
     }

@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
+use listener::Limits;
 use schemas::setting::{Misfit, Section};
+
+/// How long after its opening a connection may make its first call.
+const FIRST_CALL_MAX: Duration = Duration::from_secs(30);
 
 /// How the repo serves. The store has a configuration of its own.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -16,6 +20,12 @@ pub struct RepoConfig {
     pub group_members_max: i32,
     /// A call that takes longer is answered with DEADLINE_EXCEEDED.
     pub request_timeout_ms: u64,
+    /// Connections, one for each process that asks; one more closes the one whose last call is longest ago. Fewer, where
+    /// the limit of open files is lower.
+    pub connections_max: usize,
+    /// Connections of one address; one more closes another one of the address in the same way. Where `connections_max` is
+    /// lowered, so is this.
+    pub connections_an_address_max: usize,
     /// Calls under way on one connection; more wait.
     pub connection_requests_max: u32,
     /// Memory of one password hash, in KiB: argon2's m.
@@ -33,6 +43,8 @@ impl Default for RepoConfig {
             refresh_token_days: 30,
             group_members_max: 100_000,
             request_timeout_ms: 10_000,
+            connections_max: 1_024,
+            connections_an_address_max: 256,
             connection_requests_max: 256,
             password_memory_kib: argon2::Params::DEFAULT_M_COST,
             password_passes: argon2::Params::DEFAULT_T_COST,
@@ -57,10 +69,23 @@ impl RepoConfig {
         }
         section.within("group_members_max", self.group_members_max, 1..=10_000_000)?;
         section.within("request_timeout_ms", self.request_timeout_ms, 100..=600_000)?;
+        section.within("connections_max", self.connections_max, 1..=1_000_000)?;
+        section.within("connections_an_address_max", self.connections_an_address_max, 1..=1_000_000)?;
         section.within("connection_requests_max", self.connection_requests_max, 1..=65_536)?;
         section.within("password_memory_kib", self.password_memory_kib, argon2::Params::MIN_M_COST..=1 << 18)?;
         section.within("password_passes", self.password_passes, argon2::Params::MIN_T_COST..=10)?;
         section.within("password_queue_max", self.password_queue_max, 0..=100_000)
+    }
+
+    /// The bounds of its connections. One without calls is closed after an hour: HTTP/2's pings end dead ones before.
+    pub fn connections(&self) -> Limits {
+        Limits {
+            connections_max: self.connections_max,
+            connections_an_address_max: self.connections_an_address_max,
+            request_time: self.request_timeout() + FIRST_CALL_MAX,
+            idle_time: Duration::from_secs(3_600),
+            proxies: Vec::new(),
+        }
     }
 
     pub(super) fn request_timeout(&self) -> Duration {

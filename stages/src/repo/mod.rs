@@ -22,6 +22,7 @@ pub mod mysql;
 pub mod outbox;
 mod passwords;
 pub mod postgres;
+mod seated;
 mod serve;
 mod services;
 mod single_flight;

@@ -3,17 +3,16 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use listener::Listener;
 use schemas::causes::causes;
 use schemas::pb;
 use schemas::snowflake::{self, Snowflake};
 use schemas::token::SigningKey;
-use tokio::net::TcpListener;
 use tokio::sync::{Notify, watch};
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
 use topics::backlog::Backlog;
@@ -30,6 +29,7 @@ use super::grpc::group_repo_server::GroupRepoServer;
 use super::grpc::message_repo_server::MessageRepoServer;
 use super::grpc::user_repo_server::UserRepoServer;
 use super::passwords::{Passwords, PasswordsUnusable};
+use super::seated;
 use super::services::{IsOnline, Repo, RepoInner};
 use super::store::{ServiceStore, StoreError};
 
@@ -87,7 +87,7 @@ pub enum RepoError {
 ///
 /// # Errors
 /// [`RepoError`].
-pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: CancellationToken) -> Result<(), RepoError> {
+pub async fn serve(parts: RepoParts, listener: Listener, shutdown: CancellationToken) -> Result<(), RepoError> {
     let (config, drain_timeout, serving) = (parts.config.clone(), parts.drain_timeout, parts.serving.clone());
     let repo = repo_of(parts).await?;
     let (health, health_service) = tonic_health::server::health_reporter();
@@ -121,8 +121,7 @@ pub async fn serve(parts: RepoParts, listener: TcpListener, shutdown: Cancellati
         .add_service(bounded!(ConversationServiceServer))
         .add_service(bounded!(AuthServiceServer));
     tell_all(&health, &services, status_of(&serving)).await;
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
-    let server = server.serve_with_incoming_shutdown(incoming, shutdown.clone().cancelled_owned());
+    let server = server.serve_with_incoming_shutdown(seated::incoming(listener), shutdown.clone().cancelled_owned());
     let too_long = async {
         shutdown.run_until_cancelled(tell(&health, &services, serving)).await;
         tell_all(&health, &services, ServingStatus::NotServing).await;

@@ -3,6 +3,7 @@
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use listener::Listener;
 use schemas::avro::Record;
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA};
 use schemas::ids::UserId;
@@ -114,6 +115,7 @@ impl Served {
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
+        let listener = Listener::new(listener, "repo", config.connections());
         let is_online = Arc::clone(&online);
         let cache: Arc<dyn Cache> = Arc::new(LocalCache::new(&LocalConfig::default(), Lifetimes::default()));
         let bare = files.store.clone();

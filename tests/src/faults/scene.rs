@@ -142,8 +142,8 @@ impl Scene {
     /// The metrics of each gateway that answers.
     async fn metrics(&self) -> Vec<String> {
         let mut pages = Vec::new();
-        for gateway in self.stand.gateways() {
-            let Ok(answer) = reqwest::get(format!("http://{gateway}/metrics")).await else { continue };
+        for at in self.stand.metrics() {
+            let Ok(answer) = reqwest::get(format!("http://{at}/metrics")).await else { continue };
             pages.extend(answer.text().await);
         }
         pages

@@ -29,9 +29,9 @@ fn configured(dir: &Path, redis: &Redis) -> String {
 }
 
 async fn until(server: &Server, name: &str, holds: impl Fn(f64) -> bool) {
-    let (api, deadline) = (Api::new(server.http), Instant::now() + SEEN_TIME_MAX);
-    while !holds(api.metric(name).await) {
-        assert!(Instant::now() < deadline, "{name} is {}", api.metric(name).await);
+    let deadline = Instant::now() + SEEN_TIME_MAX;
+    while !holds(server.metric(name).await) {
+        assert!(Instant::now() < deadline, "{name} is {}", server.metric(name).await);
         sleep(Duration::from_millis(100)).await;
     }
 }
@@ -56,7 +56,7 @@ async fn redis_that_stands_still_for_20_s_under_load_loses_nothing() {
     talk.goes_on().await;
     until(&server, BREAKER, |state| state == 0.0).await;
     talk.end(server.http).await;
-    assert!(Api::new(server.http).metric(HITS).await > 0.0, "histories were read from the cache");
+    assert!(server.metric(HITS).await > 0.0, "histories were read from the cache");
     assert!(server.stop().await.success());
 }
 
@@ -91,7 +91,7 @@ async fn redis_is_filled_from_the_store_by_rebuild_cache() {
     let server = Server::start_with(data.path(), any_port(), any_port(), &["--config".into(), config]).await;
     let api = Api::new(server.http);
     assert_eq!(api.history(&ann, &pair).await, expected);
-    assert_eq!((api.metric(HITS).await > 0.0, api.metric(MISSES).await), (true, 0.0));
+    assert_eq!((server.metric(HITS).await > 0.0, server.metric(MISSES).await), (true, 0.0));
     assert!(server.stop().await.success());
 }
 
@@ -118,7 +118,7 @@ async fn redis_over_tls_serves_who_knows_its_password_and_only_when_its_authorit
     let expected = api.history(&ann, &pair).await;
     assert_eq!(expected.len(), 1);
     let deadline = Instant::now() + SEEN_TIME_MAX;
-    while api.metric(HITS).await == 0.0 {
+    while server.metric(HITS).await == 0.0 {
         assert!(Instant::now() < deadline, "histories are read from the cache");
         assert_eq!(api.history(&ann, &pair).await, expected);
     }
@@ -128,7 +128,7 @@ async fn redis_over_tls_serves_who_knows_its_password_and_only_when_its_authorit
         let server = start(password, authority).await;
         let api = Api::new(server.http);
         assert_eq!(api.history(&ann, &pair).await, expected, "it costs speed, not the answer");
-        assert_eq!((api.metric(HITS).await, api.metric(ERRORS).await > 0.0), (0.0, true), "{password}");
+        assert_eq!((server.metric(HITS).await, server.metric(ERRORS).await > 0.0), (0.0, true), "{password}");
         assert!(server.stop().await.success());
     }
 }

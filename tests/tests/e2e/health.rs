@@ -68,6 +68,7 @@ fn base(server: &Server) -> String {
 fn told(log: &Path) -> Vec<Value> {
     let text = std::fs::read_to_string(log).unwrap();
     let events = text.lines().filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let events = events.skip_while(|event| event["message"] != "ready");
     let is_told = |event: &Value| event["level"] != "INFO" || event["message"].as_str().unwrap().contains("again");
     events.filter(is_told).collect()
 }

@@ -14,7 +14,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::api::{Account, Api};
 use tests::client::{Socket, connect, receive_type, send};
-use tests::server::{Server, binary};
+use tests::server::{Server, binary, metric};
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdout, Command};
 use tokio::time::timeout;
@@ -25,10 +25,13 @@ const WAIT_MAX: Duration = Duration::from_secs(60);
 /// What a shell tells of a program that SIGPIPE ended.
 const GONE: i32 = 141;
 
-/// A server that logs all it can, and its log from the line that says that it is ready.
-async fn talkative(data: &Path, stderr: Stdio) -> (Child, Lines<BufReader<ChildStdout>>, SocketAddr) {
+/// A server that logs all it can, its log from the line that says that it is ready, and where it answers HTTP and has its
+/// metrics.
+async fn talkative(data: &Path, stderr: Stdio) -> (Child, Lines<BufReader<ChildStdout>>, SocketAddr, SocketAddr) {
     let mut command = Command::new(binary());
-    command.args(["run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data"]).arg(data);
+    command
+        .args(["run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data"])
+        .arg(data);
     command.env("GOCHAT__TELEMETRY__FILTER", "trace").env("GOCHAT__TELEMETRY__FORMAT", "json");
     let mut child = command.stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -37,12 +40,13 @@ async fn talkative(data: &Path, stderr: Stdio) -> (Child, Lines<BufReader<ChildS
             let line = lines.next_line().await.unwrap().expect("it is ready before its log ends");
             let event: Value = serde_json::from_str(&line).unwrap_or_default();
             if event["message"] == "ready" {
-                return event["http"].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+                let at = |name: &str| event[name].as_str().unwrap().trim_start_matches("http://").parse().unwrap();
+                return (at("http"), at("metrics"));
             }
         }
     };
-    let http = timeout(WAIT_MAX, ready).await.expect("it is ready in time");
-    (child, lines, http)
+    let (http, metrics) = timeout(WAIT_MAX, ready).await.expect("it is ready in time");
+    (child, lines, http, metrics)
 }
 
 /// It serves, says goodbye to a socket when it is stopped, and ends in good order.
@@ -80,7 +84,7 @@ async fn close_code(socket: &mut Socket) -> Option<u16> {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_whose_reader_has_gone_costs_the_log_only() {
     let data = tempfile::tempdir().unwrap();
-    let (child, log, http) = talkative(data.path(), Stdio::inherit()).await;
+    let (child, log, http, _) = talkative(data.path(), Stdio::inherit()).await;
     drop(log);
     serves_and_stops(child, http).await;
 }
@@ -91,7 +95,7 @@ async fn so_it_is_when_nobody_reads_stderr_either() {
     let data = tempfile::tempdir().unwrap();
     let (reader, writer) = pipe().unwrap();
     drop(reader);
-    let (child, log, http) = talkative(data.path(), writer.into()).await;
+    let (child, log, http, _) = talkative(data.path(), writer.into()).await;
     drop(log);
     serves_and_stops(child, http).await;
 }
@@ -100,11 +104,11 @@ async fn so_it_is_when_nobody_reads_stderr_either() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_log_that_is_not_read_holds_nothing_up() {
     let data = tempfile::tempdir().unwrap();
-    let (child, log, http) = talkative(data.path(), Stdio::inherit()).await;
+    let (child, log, http, metrics) = talkative(data.path(), Stdio::inherit()).await;
     let api = Api::new(http);
     let cleo = api.register("cleo").await;
     let lost = async {
-        while api.metric("gochat_log_lines_lost_total").await < 1.0 {
+        while metric(metrics, "gochat_log_lines_lost_total").await < 1.0 {
             // Each of these calls, which may also be refused, leaves some lines of the connection to the repo.
             let call = || api.call(Method::GET, "/api/conversations", Some(&cleo.token), None);
             join_all((0..16).map(|_| call())).await;

@@ -4,6 +4,7 @@
 mod bad_input;
 mod chat;
 mod configuration;
+mod connections;
 mod edges;
 mod group_events;
 mod hostile;

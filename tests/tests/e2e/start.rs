@@ -22,7 +22,7 @@ async fn it_is_ready_within_a_second_and_stops_in_good_order() {
         assert!(server.startup_ms < 1_000, "ready after {} ms", server.startup_ms);
         let ready = reqwest::get(server.url("/health/ready")).await.unwrap();
         assert_eq!(ready.status(), 200, "{}", ready.text().await.unwrap());
-        let metrics = reqwest::get(server.url("/metrics")).await.unwrap().text().await.unwrap();
+        let metrics = reqwest::get(format!("http://{}/metrics", server.metrics)).await.unwrap().text().await.unwrap();
         assert!(metrics.contains("gochat_"), "{metrics}");
         assert!(server.stop().await.success());
     }
@@ -46,15 +46,14 @@ async fn a_hangup_stops_it_in_good_order() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn metrics_can_be_scraped_without_a_gateway() {
+async fn metrics_are_scraped_at_an_address_of_their_own() {
     let data = tempfile::tempdir().unwrap();
-    let launch = Launch { args: vec!["--metrics".into(), any().to_string()], ..Launch::default() };
-    let mut starting = Starting::new(data.path(), any(), any(), &launch);
+    let mut starting = Starting::new(data.path(), any(), any(), &Launch::default());
     let url = starting.says("metrics can be scraped").await["metrics"].as_str().unwrap().to_owned();
     let server = starting.ready().await.unwrap_or_else(|refused| panic!("{}", refused.said));
-    assert_ne!(url, server.url("/metrics"));
     let metrics = reqwest::get(url).await.unwrap().text().await.unwrap();
     assert!(metrics.contains("gochat_queue_limit"), "{metrics}");
+    assert_eq!(reqwest::get(server.url("/metrics")).await.unwrap().status(), 404, "clients get none");
     assert!(server.stop().await.success());
 }
 

@@ -1,0 +1,121 @@
+//! Listeners whose connections are bounded: in all, by address, and in time.
+//!
+//! [`Listener`] accepts; each connection has a [`Seat`]. A connection that has not finished a request in time loses its
+//! seat, and so does, when a bound is reached, the one that has gone longest without finishing a request: newcomers get
+//! in whatever one client holds. Whoever serves the connection closes it at [`Seat::lost`]. What is refused is counted,
+//! and logged with the address, each [`Reason`] at most once a minute.
+
+mod reason;
+mod seats;
+mod seldom;
+
+use std::io;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use ipnet::IpNet;
+use tokio::net::{TcpListener, TcpStream};
+use tokio::time::{Instant, Interval, interval, sleep};
+
+pub use reason::Reason;
+use seats::Seats;
+pub use seats::{Crowded, Seat};
+pub use seldom::Seldom;
+
+/// How often connections are looked at for those that are too slow.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How long a failed accept waits for a connection to close.
+const PAUSE: Duration = Duration::from_secs(1);
+/// Bits of an IPv6 address that the customer chooses.
+const IPV6_CHOSEN_BITS: u32 = 64;
+
+/// The bounds of a listener.
+#[derive(Debug, Clone)]
+pub struct Limits {
+    /// Connections in all; one more takes the place of the one that has gone longest without finishing a request, and is
+    /// refused where all are [kept](Seat::keep).
+    pub connections_max: usize,
+    /// The same for the connections of one address.
+    pub connections_an_address_max: usize,
+    /// From the accept to the first answer, and from the head of a further request to its answer.
+    pub request_time: Duration,
+    /// From an answer to the head of the next request.
+    pub idle_time: Duration,
+    /// Proxies: their connections belong to many clients, and count to an address only once they are kept for it.
+    pub proxies: Vec<IpNet>,
+}
+
+impl Limits {
+    /// The same shares of at most this many connections.
+    #[must_use]
+    pub fn within(self, connections_max: usize) -> Self {
+        if self.connections_max <= connections_max {
+            return self;
+        }
+        let an_address = self.connections_an_address_max * connections_max / self.connections_max.max(1);
+        Self { connections_max, connections_an_address_max: an_address.max(1), ..self }
+    }
+}
+
+/// Accepts connections within bounds.
+pub struct Listener {
+    tcp: TcpListener,
+    seats: Arc<Seats>,
+    looks: Interval,
+}
+
+impl Listener {
+    /// `name` tells listeners apart in metrics and in the log.
+    pub fn new(tcp: TcpListener, name: &'static str, limits: Limits) -> Self {
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        Self { tcp, seats: Arc::new(Seats::new(name, limits)), looks }
+    }
+
+    /// The next connection that has a seat. While none can be accepted, as without free descriptors, it waits and tries
+    /// again. Dropping the future loses no connection. Slow connections lose their seats only while it runs.
+    pub async fn accept(&mut self) -> (TcpStream, SocketAddr, Seat) {
+        loop {
+            let accepted = tokio::select! {
+                accepted = self.tcp.accept() => accepted,
+                now = self.looks.tick() => {
+                    self.seats.end_slow(now);
+                    continue;
+                }
+            };
+            match accepted {
+                Ok((stream, peer)) => {
+                    if let Ok(seat) = self.seats.enter(peer.ip(), Instant::now()) {
+                        if let Err(error) = stream.set_nodelay(true) {
+                            tracing::debug!(%error, "TCP_NODELAY could not be set");
+                        }
+                        return (stream, peer, seat);
+                    }
+                }
+                Err(error) if of_the_connection(&error) => {}
+                Err(error) => {
+                    self.seats.make_room(&error);
+                    tokio::select! {
+                        () = self.seats.left() => {}
+                        () = sleep(PAUSE) => {}
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// Errors of a connection that ended before it was accepted: the next one may be fine.
+fn of_the_connection(error: &io::Error) -> bool {
+    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// The address that limits count: of an IPv6 address the part that names the customer, who chooses the rest.
+pub fn customer(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> IPV6_CHOSEN_BITS << IPV6_CHOSEN_BITS).into(),
+        address @ IpAddr::V4(_) => address,
+    }
+}

@@ -1,0 +1,379 @@
+//! The table of a listener's connections, by the time since each finished a request.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+
+use crate::reason::{Reason, Refusals};
+use crate::{Limits, customer};
+
+/// Of each bound, one part in so many is for connections that are not [kept](Seat::keep), up to [`NOT_KEPT_MAX`].
+const NOT_KEPT_SHARE: usize = 8;
+const NOT_KEPT_MAX: usize = 1_024;
+
+/// A kept connection would be one too many: of its address, or in all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Crowded;
+
+/// A connection's place in the table; its drop frees it.
+#[derive(Debug)]
+pub struct Seat {
+    id: u64,
+    seats: Arc<Seats>,
+    lost: Arc<Notify>,
+}
+
+#[derive(Debug)]
+pub struct Seats {
+    limits: Limits,
+    refusals: Refusals,
+    listener: &'static str,
+    table: Mutex<Table>,
+    left: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Table {
+    /// The last id and turn that was given.
+    last: u64,
+    seats: HashMap<u64, Taken>,
+    all: Group,
+    addresses: HashMap<IpAddr, Group>,
+}
+
+/// Seats that share a bound.
+#[derive(Debug, Default)]
+struct Group {
+    taken: usize,
+    kept: usize,
+    /// Those that are not kept, by turn: the first has gone longest without finishing a request.
+    turns: BTreeMap<u64, u64>,
+}
+
+#[derive(Debug)]
+struct Taken {
+    peer: IpAddr,
+    /// What it counts to; `None`: it is a proxy's.
+    address: Option<IpAddr>,
+    state: State,
+    lost: Arc<Notify>,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum State {
+    /// Loses its seat when nothing is finished, or begun, until then.
+    Waits {
+        turn: u64,
+        until: Instant,
+        for_what: Reason,
+    },
+    Kept,
+}
+
+impl Seats {
+    pub fn new(listener: &'static str, limits: Limits) -> Self {
+        let (refusals, table, left) = (Refusals::new(listener), Mutex::default(), Notify::new());
+        Self { limits, refusals, listener, table, left }
+    }
+
+    /// Seats a connection, if need be in the place of another one.
+    pub fn enter(self: &Arc<Self>, peer: IpAddr, now: Instant) -> Result<Seat, Crowded> {
+        let peer = peer.to_canonical();
+        let proxied = self.limits.proxies.iter().any(|network| network.contains(&peer));
+        let address = (!proxied).then(|| customer(peer));
+        let mut table = self.table();
+        let of_address = address.and_then(|address| table.addresses.get(&address));
+        let crowded = if of_address.is_some_and(|group| group.taken >= self.limits.connections_an_address_max) {
+            Some((Reason::Address, of_address.and_then(Group::first)))
+        } else if table.all.taken >= self.limits.connections_max {
+            Some((Reason::Full, table.all.first()))
+        } else {
+            None
+        };
+        let replaced = match crowded {
+            Some((reason, None)) => {
+                drop(table);
+                self.refusals.tell(reason, peer);
+                return Err(Crowded);
+            }
+            Some((_, Some(first))) => table.end(first),
+            None => None,
+        };
+        table.last += 1;
+        let (id, lost) = (table.last, Arc::new(Notify::new()));
+        let state = State::Waits { turn: id, until: now + self.limits.request_time, for_what: Reason::Slow };
+        table.seats.insert(id, Taken { peer, address, state, lost: lost.clone() });
+        table.groups(address, |group| {
+            group.taken += 1;
+            group.turns.insert(id, id);
+        });
+        self.show(table);
+        if let Some(replaced) = replaced {
+            self.refusals.tell(Reason::Replaced, replaced);
+        }
+        Ok(Seat { id, seats: self.clone(), lost })
+    }
+
+    /// Ends the connections that are over their time.
+    pub fn end_slow(&self, now: Instant) {
+        let mut table = self.table();
+        let is_over = |(&id, taken): (&u64, &Taken)| match taken.state {
+            State::Waits { until, for_what, .. } if until <= now => Some((id, for_what)),
+            State::Waits { .. } | State::Kept => None,
+        };
+        let over: Vec<_> = table.seats.iter().filter_map(is_over).collect();
+        let ended: Vec<_> = over.into_iter().filter_map(|(id, reason)| Some((reason, table.end(id)?))).collect();
+        self.show(table);
+        ended.into_iter().for_each(|(reason, peer)| self.refusals.tell(reason, peer));
+    }
+
+    /// Ends the connection that has gone longest without finishing a request, after a failed accept.
+    pub fn make_room(&self, error: &std::io::Error) {
+        let mut table = self.table();
+        if let Some(first) = table.all.first() {
+            table.end(first);
+        }
+        self.show(table);
+        self.refusals.tell_of_error(error);
+    }
+
+    /// Waits until a connection is closed.
+    pub async fn left(&self) {
+        self.left.notified().await;
+    }
+
+    fn show(&self, table: MutexGuard<'_, Table>) {
+        let taken = table.all.taken;
+        drop(table);
+        metrics::gauge!("gochat_connections_open", "listener" => self.listener).set(taken as f64);
+    }
+
+    fn table(&self) -> MutexGuard<'_, Table> {
+        self.table.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Group {
+    fn first(&self) -> Option<u64> {
+        self.turns.first_key_value().map(|(_, &id)| id)
+    }
+
+    /// Whether one more can be kept.
+    fn keeps_one_more(&self, max: usize) -> bool {
+        self.kept < max - (max / NOT_KEPT_SHARE).min(NOT_KEPT_MAX)
+    }
+}
+
+impl Table {
+    /// Frees a seat, and tells whoever serves the connection. Returns its peer, if it was still seated.
+    fn end(&mut self, id: u64) -> Option<IpAddr> {
+        let Taken { peer, address, state, lost } = self.seats.remove(&id)?;
+        self.groups(address, |group| {
+            group.taken -= 1;
+            match state {
+                State::Waits { turn, .. } => drop(group.turns.remove(&turn)),
+                State::Kept => group.kept -= 1,
+            }
+        });
+        if let Some(address) = address
+            && self.addresses.get(&address).is_some_and(|group| group.taken == 0)
+        {
+            self.addresses.remove(&address);
+        }
+        lost.notify_one();
+        Some(peer)
+    }
+
+    /// Changes the groups that a seat counts to.
+    fn groups(&mut self, address: Option<IpAddr>, mut change: impl FnMut(&mut Group)) {
+        change(&mut self.all);
+        if let Some(address) = address {
+            change(self.addresses.entry(address).or_default());
+        }
+    }
+}
+
+impl Seat {
+    /// Waits until the connection has to be closed.
+    pub async fn lost(&self) {
+        self.lost.notified().await;
+    }
+
+    /// The same, for whoever gives the seat away.
+    pub fn when_lost(&self) -> impl Future<Output = ()> + Send + 'static {
+        let lost = self.lost.clone();
+        async move { lost.notified().await }
+    }
+
+    /// The head of a request is there.
+    pub fn begins(&self) {
+        let until = Instant::now() + self.seats.limits.request_time;
+        if let Some(Taken { state: State::Waits { until: at, for_what, .. }, .. }) =
+            self.seats.table().seats.get_mut(&self.id)
+        {
+            (*at, *for_what) = (until, Reason::Slow);
+        }
+    }
+
+    /// A request is answered: of all connections this one has finished the last.
+    pub fn finishes(&self) {
+        let until = Instant::now() + self.seats.limits.idle_time;
+        let mut table = self.seats.table();
+        let next = table.last + 1;
+        let Some(Taken { address, state, .. }) = table.seats.get_mut(&self.id) else { return };
+        let State::Waits { turn, .. } = *state else { return };
+        *state = State::Waits { turn: next, until, for_what: Reason::Idle };
+        let address = *address;
+        table.last = next;
+        table.groups(address, |group| {
+            group.turns.remove(&turn);
+            group.turns.insert(next, self.id);
+        });
+    }
+
+    /// Keeps the connection for as long as both sides want: it is looked after elsewhere. A proxy's counts to `client` from
+    /// now on.
+    ///
+    /// # Errors
+    /// [`Crowded`], when that would be one too many; then nothing has changed.
+    pub fn keep(&self, client: IpAddr) -> Result<(), Crowded> {
+        let limits = &self.seats.limits;
+        let mut table = self.seats.table();
+        let Some(&Taken { peer, address, state, .. }) = table.seats.get(&self.id) else { return Err(Crowded) };
+        let State::Waits { turn, .. } = state else { return Ok(()) };
+        let client = address.unwrap_or_else(|| customer(client));
+        let of_client = table.addresses.get(&client);
+        let crowded = if of_client.is_some_and(|group| !group.keeps_one_more(limits.connections_an_address_max)) {
+            Some(Reason::Address)
+        } else {
+            (!table.all.keeps_one_more(limits.connections_max)).then_some(Reason::Full)
+        };
+        if let Some(reason) = crowded {
+            drop(table);
+            self.seats.refusals.tell(reason, if address.is_some() { peer } else { client });
+            return Err(Crowded);
+        }
+        if let Some(taken) = table.seats.get_mut(&self.id) {
+            (taken.address, taken.state) = (Some(client), State::Kept);
+        }
+        table.groups(Some(client), |group| {
+            group.turns.remove(&turn);
+            group.kept += 1;
+        });
+        if address.is_none() {
+            table.addresses.entry(client).or_default().taken += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Seat {
+    fn drop(&mut self) {
+        let mut table = self.seats.table();
+        table.end(self.id);
+        self.seats.show(table);
+        self.seats.left.notify_one();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    const REQUEST: Duration = Duration::from_secs(30);
+    const IDLE: Duration = Duration::from_secs(60);
+
+    fn seats(connections_max: usize, connections_an_address_max: usize) -> Arc<Seats> {
+        let proxies = vec!["10.0.0.0/8".parse().unwrap()];
+        let (request_time, idle_time) = (REQUEST, IDLE);
+        let limits = Limits { connections_max, connections_an_address_max, request_time, idle_time, proxies };
+        Arc::new(Seats::new("test", limits))
+    }
+
+    fn at(text: &str) -> IpAddr {
+        text.parse().unwrap()
+    }
+
+    /// Whether a connection may stay.
+    fn stays(seat: &Seat) -> bool {
+        seat.seats.table().seats.contains_key(&seat.id)
+    }
+
+    #[test]
+    fn an_address_at_its_bound_replaces_its_own_and_nobody_elses() {
+        let (seats, now) = (seats(100, 3), Instant::now());
+        let other = seats.enter(at("203.0.113.1"), now).unwrap();
+        let held: Vec<_> = (0..50).map(|_| seats.enter(at("203.0.113.9"), now).unwrap()).collect();
+        assert!(stays(&other));
+        let staying: Vec<_> = (0..50).filter(|&n| stays(&held[n])).collect();
+        assert_eq!(staying, [47, 48, 49], "the oldest lost their seats");
+        drop(held);
+        assert_eq!(seats.table().all.taken, 1, "each seat is freed once");
+        assert_eq!(seats.table().addresses.len(), 1);
+    }
+
+    #[test]
+    fn a_full_table_replaces_what_goes_longest_without_finishing_a_request() {
+        let (seats, now) = (seats(3, 3), Instant::now());
+        let [a, b, c] = [1, 2, 3].map(|n| seats.enter(IpAddr::from([203, 0, 113, n]), now).unwrap());
+        a.finishes();
+        let d = seats.enter(at("203.0.113.4"), now).unwrap();
+        assert_eq!([&a, &b, &c, &d].map(stays), [true, false, true, true]);
+        for seat in [&a, &c, &d] {
+            let _ = seat.keep(at("203.0.113.5"));
+        }
+        assert_eq!(seats.enter(at("203.0.113.6"), now).err(), Some(Crowded), "all are kept");
+        assert_eq!([&a, &c, &d].map(stays), [true; 3]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_slow_or_idle_loses_the_seat_and_who_is_kept_does_not() {
+        let (seats, start) = (seats(100, 100), Instant::now());
+        let [slow, idle, kept] = [1, 2, 3].map(|n| seats.enter(IpAddr::from([203, 0, 113, n]), start).unwrap());
+        kept.keep(at("203.0.113.3")).unwrap();
+        idle.finishes();
+        let look = |after: Duration| {
+            seats.end_slow(start + after);
+            [&slow, &idle, &kept].map(stays)
+        };
+        assert_eq!(look(REQUEST - Duration::from_secs(1)), [true, true, true]);
+        assert_eq!(look(REQUEST), [false, true, true]);
+        slow.lost().await;
+        assert_eq!(look(IDLE - Duration::from_secs(1)), [false, true, true]);
+        tokio::time::advance(IDLE - Duration::from_secs(1)).await;
+        idle.begins();
+        assert_eq!(look(IDLE), [false, true, true], "a request has its own time");
+        assert_eq!(look(IDLE + REQUEST), [false, false, true]);
+        idle.lost().await;
+        drop([slow, idle, kept]);
+        assert_eq!(seats.table().all.taken, 0);
+    }
+
+    #[test]
+    fn a_proxys_connections_count_to_the_clients_they_are_kept_for() {
+        let (seats, now) = (seats(100, 8), Instant::now());
+        let connections: Vec<_> = (0..20).map(|_| seats.enter(at("10.0.0.1"), now).unwrap()).collect();
+        let kept: Vec<_> = connections.iter().filter(|seat| seat.keep(at("203.0.113.9")).is_ok()).collect();
+        assert_eq!(kept.len(), 7, "one in eight is for requests");
+        assert!(connections[10].keep(at("203.0.113.8")).is_ok());
+        assert!(connections.iter().all(stays));
+        drop(connections);
+        assert!(seats.table().addresses.is_empty() && seats.table().all.kept == 0);
+    }
+
+    #[test]
+    fn a_customer_of_ipv6_is_one_address() {
+        let (seats, now) = (seats(100, 1), Instant::now());
+        let first = seats.enter(at("2001:db8:1:2:3::4"), now).unwrap();
+        let _second = seats.enter(at("2001:db8:1:2:ffff::1"), now).unwrap();
+        assert!(!stays(&first));
+        let [_mapped, _next] =
+            ["::ffff:203.0.113.9", "2001:db8:1:3::1"].map(|peer| seats.enter(at(peer), now).unwrap());
+        assert_eq!(seats.table().all.taken, 3);
+    }
+}
