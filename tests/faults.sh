@@ -15,6 +15,7 @@ Usage: tests/faults.sh [OPTIONS]
   --seed N             decides everything random; without it another one each time, which is printed
   --log LOG            embedded, or kafka on three brokers   [embedded]
   --store STORE        sqlite, or mariadb or postgres: a server is started, and installed when missing   [sqlite]
+  --fused              persist and fan-out share a task; their processes run both
   --only KINDS         only faults of these kinds, separated by commas; a wrong one is answered with all there are
   --stopped-stage N    instead of faults, persist stands still for N seconds under load, 10 to 3600
   --rate N             messages a second   [1000]

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt, stream};
+pub use outside::api::Account;
 use outside::api::Api;
 pub use outside::socket::Socket;
 use outside::socket::{connect, receive_type};
@@ -47,14 +48,6 @@ pub enum ClientError {
     Connect { address: String, why: String },
 }
 
-/// A user who is signed in.
-#[derive(Debug, Clone)]
-pub struct Account {
-    pub user_id: i64,
-    /// The access token.
-    pub token: String,
-}
-
 /// An installation, as clients reach it.
 #[derive(Debug, Clone)]
 pub struct Installation {
@@ -89,10 +82,8 @@ impl Installation {
         loop {
             let call = self.api.try_call(Method::POST, "/api/auth/register", None, Some(body.clone()));
             let (status, answer) = call.await.map_err(unanswered)?;
-            let user_id = answer["userId"].as_str().and_then(|id| id.parse().ok());
-            if let (StatusCode::CREATED, Some(user_id), Some(token)) = (status, user_id, answer["accessToken"].as_str())
-            {
-                return Ok(Account { user_id, token: token.to_owned() });
+            if status == StatusCode::CREATED {
+                return Ok(Account::from_answer(&answer, &username));
             }
             let busy = matches!(status, StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE);
             if !busy || Instant::now() >= deadline {

@@ -54,7 +54,7 @@ pub async fn greet(clients: Vec<(Account, Socket)>, run: &str) -> Result<Vec<Soc
 
 async fn greet_pair(one: (Account, Socket), other: (Account, Socket), run: &str) -> Result<[Socket; 2], HeldError> {
     let ((a, mut one), (b, mut other)) = (one, other);
-    let conversation = format!("single_{}_{}", a.user_id.min(b.user_id), a.user_id.max(b.user_id));
+    let conversation = a.pair_with(&b);
     say(&mut one, &conversation, &format!("{run}-{}", a.user_id)).await?;
     await_frame(&mut other, "message").await?;
     say(&mut other, &conversation, &format!("{run}-{}", b.user_id)).await?;

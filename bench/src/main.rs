@@ -17,6 +17,7 @@ mod hops;
 mod kafka_copy;
 mod latency;
 mod limits;
+mod log;
 mod report;
 mod scratch;
 mod stage;

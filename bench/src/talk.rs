@@ -51,13 +51,12 @@ pub enum TalkError {
 pub async fn talk(clients: Vec<(Account, Socket)>, plan: &Arc<Plan>, start: Instant) -> Result<Outcome, TalkError> {
     let ledger = Arc::new(Ledger::new(plan.clone(), start));
     let mut tasks = JoinSet::new();
-    let (senders, users) = (clients.len() as u64, clients.iter().map(|(account, _)| account.user_id));
-    let users: Vec<i64> = users.collect();
+    let accounts: Vec<Account> = clients.iter().map(|(account, _)| account.clone()).collect();
     for (n, (account, socket)) in clients.into_iter().enumerate() {
-        let Some(&peer) = users.get(n ^ 1) else { continue };
-        let conversation = format!("single_{}_{}", account.user_id.min(peer), account.user_id.max(peer));
+        let Some(peer) = accounts.get(n ^ 1) else { continue };
+        let conversation = account.pair_with(peer);
         let (sink, stream) = socket.split();
-        let speaker = Speaker { sink, conversation, first: n as u64, step: senders };
+        let speaker = Speaker { sink, conversation, first: n as u64, step: accounts.len() as u64 };
         tasks.spawn(speaker.speak(ledger.clone()));
         tasks.spawn(listen(stream, ledger.clone()));
     }

@@ -15,7 +15,7 @@ use crate::json::{self, Object};
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ClientFrame {
-    /// Goes into the log.
+    /// Is appended to the log.
     Chain {
         /// The idempotency key; empty for read marks.
         client_msg_id: String,

@@ -10,7 +10,6 @@ use serde::{Serialize, Serializer};
 
 use crate::views::{ErrorView, MessageView};
 
-/// Makes a frame.
 pub fn frame<T: Serialize>(name: &str, id: Option<&str>, data: &T) -> Utf8Bytes {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
@@ -23,7 +22,6 @@ pub fn frame<T: Serialize>(name: &str, id: Option<&str>, data: &T) -> Utf8Bytes 
     serde_json::to_string(&Envelope { name, id, data }).expect("views have string keys and no failing parts").into()
 }
 
-/// `error`.
 pub fn error(refusal: &Refusal, id: Option<&str>, client_msg_id: Option<&str>) -> Utf8Bytes {
     frame("error", id, &ErrorView::of(refusal, client_msg_id))
 }
@@ -32,22 +30,17 @@ pub fn error(refusal: &Refusal, id: Option<&str>, client_msg_id: Option<&str>) -
 #[derive(Debug, Serialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Hello {
-    /// Who is connected.
     #[serde(with = "decimal")]
     pub user_id: UserId,
-    /// By which sign-in.
     #[serde(with = "decimal")]
     pub session_id: i64,
     pub server_time: String,
-    /// Seconds between pings.
     pub heartbeat_seconds: u64,
     /// Seconds for which a resend is recognised.
     pub resend_window_seconds: u64,
-    /// Version of the protocol.
     pub protocol: u32,
 }
 
-/// `message-ack`.
 pub fn ack(id: Option<&str>, client_msg_id: &str) -> Utf8Bytes {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -59,7 +52,7 @@ pub fn ack(id: Option<&str>, client_msg_id: &str) -> Utf8Bytes {
     frame("message-ack", id, &Ack { client_msg_id, temp_message_id: client_msg_id, status: "accepted" })
 }
 
-/// `heads`, in the order given.
+/// `heads` in the order given.
 pub fn heads(heads: &[pb::ConversationHead]) -> Utf8Bytes {
     struct InOrder<'a>(&'a [pb::ConversationHead]);
     impl Serialize for InOrder<'_> {
@@ -78,7 +71,6 @@ pub fn heads(heads: &[pb::ConversationHead]) -> Utf8Bytes {
     frame("heads", None, &Heads { heads: InOrder(heads) })
 }
 
-/// `sync-result`.
 pub fn sync_result(
     id: Option<&str>,
     conversation_id: &str,
@@ -98,7 +90,6 @@ pub fn sync_result(
     frame("sync-result", id, &SyncResult { conversation_id, messages, has_more, recovered })
 }
 
-/// `typing`.
 pub fn typing(conversation_id: &str, user_id: UserId) -> Utf8Bytes {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -110,7 +101,7 @@ pub fn typing(conversation_id: &str, user_id: UserId) -> Utf8Bytes {
     frame("typing", None, &Typing { conversation_id, user_id })
 }
 
-/// `presence`; `last_seen_ms` since 1970 UTC.
+/// `last_seen_ms` is since 1970 UTC.
 pub fn presence(id: Option<&str>, user_id: UserId, online: bool, last_seen_ms: Option<i64>) -> Utf8Bytes {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]
@@ -123,7 +114,6 @@ pub fn presence(id: Option<&str>, user_id: UserId, online: bool, last_seen_ms: O
     frame("presence", id, &Presence { user_id, online, last_seen: last_seen_ms.map(rfc3339) })
 }
 
-/// `pong`.
 pub fn pong(id: Option<&str>, now_ms: i64) -> Utf8Bytes {
     #[derive(Serialize)]
     #[serde(rename_all = "camelCase")]

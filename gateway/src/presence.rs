@@ -43,7 +43,6 @@ pub struct OtherGateways {
     pub changes: broadcast::Receiver<PresenceChange>,
 }
 
-/// Whether a user is online.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
 
 /// A change of the presence topic.

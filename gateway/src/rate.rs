@@ -58,7 +58,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
         Err(Duration::from_secs_f64((1.0 - bucket.tokens) / self.rate))
     }
 
-    /// Returns a token.
+    /// Puts a token back, for a request that turned out not to count.
     pub fn give_back(&self, key: &K) {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(bucket) = buckets.get_mut(key) {

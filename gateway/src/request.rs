@@ -85,7 +85,6 @@ fn traced(edge: &Edge, headers: &HeaderMap) -> Repo {
     edge.repo.traced(trace_from(given))
 }
 
-/// A JSON body.
 #[derive(Debug)]
 pub struct Body<T>(pub T);
 

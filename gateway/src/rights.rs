@@ -151,7 +151,7 @@ impl Rights {
     }
 }
 
-/// In the repo's words.
+/// Says the same as the repo, so that clients see no difference.
 fn absent() -> Refusal {
     Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
 }

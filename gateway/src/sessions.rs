@@ -15,7 +15,7 @@ const SHARDS: usize = 64;
 
 #[derive(Debug, Clone)]
 pub struct Identity {
-    /// Unique in the process.
+    /// Unique in this process.
     pub socket: u64,
     pub user: UserId,
     pub session_id: i64,
@@ -112,7 +112,7 @@ impl Socket {
 pub enum UserChange {
     /// The first socket came, or the last one left.
     Changed,
-    /// The user has others.
+    /// The user has other sockets.
     Unchanged,
 }
 
@@ -159,7 +159,6 @@ impl Sessions {
         UserChange::Unchanged
     }
 
-    /// How many sockets there are.
     pub fn open(&self) -> usize {
         self.open.load(Ordering::Relaxed)
     }

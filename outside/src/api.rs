@@ -73,6 +73,19 @@ impl Api {
         answer
     }
 
+    /// A call that is refused, with this status and code.
+    pub async fn refused(
+        &self,
+        method: Method,
+        path: &str,
+        account: &Account,
+        body: Option<Value>,
+        (status, code): (u16, u64),
+    ) {
+        let (had, answer) = self.call(method, path, Some(&account.token), body).await;
+        assert_eq!((had.as_u16(), &answer["error"]["code"]), (status, &json!(code)), "{path}: {answer}");
+    }
+
     /// The value of one of the server's metrics, with its labels; 0 where it was never set.
     pub async fn metric(&self, name: &str) -> f64 {
         let (_, text) = self.call(Method::GET, "/metrics", None, None).await;
@@ -86,6 +99,20 @@ impl Api {
         let (status, answer) = self.call(Method::POST, "/api/auth/register", None, Some(body)).await;
         assert_eq!(status, StatusCode::CREATED, "{answer}");
         Account::from_answer(&answer, username)
+    }
+
+    /// Signs a user in, or not: status and answer.
+    pub async fn login(&self, username: &str, password: &str) -> (StatusCode, Value) {
+        let body = json!({"username": username, "password": password});
+        self.call(Method::POST, "/api/auth/login", None, Some(body)).await
+    }
+
+    /// The row of a conversation in its reader's list.
+    pub async fn conversation(&self, reader: &Account, conversation: &str) -> Value {
+        let list = self.ok(Method::GET, "/api/conversations", reader, None).await;
+        let mut rows = list["conversations"].as_array().expect("a list").iter();
+        let row = rows.find(|row| row["conversationId"] == conversation);
+        row.unwrap_or_else(|| panic!("{conversation} in {list}")).clone()
     }
 
     /// A group of the owner and these members; its conversation.

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use serde_json::Value;
+use tempfile::TempDir;
 use tokio::io::{AsyncBufReadExt, BufReader, Lines};
 use tokio::process::{Child, ChildStderr, ChildStdout, Command};
 use tokio::task::JoinHandle;
@@ -36,6 +37,8 @@ pub struct Server {
     pub grpc: SocketAddr,
     /// What it says its start took, in ms.
     pub startup_ms: u64,
+    /// Its data, where nobody else has it.
+    data: Option<TempDir>,
 }
 
 /// How a process is started, beside its data and addresses.
@@ -46,6 +49,15 @@ pub struct Launch {
     pub env: Vec<(String, String)>,
     /// Where its log goes, at the end of what is there.
     pub log: Option<PathBuf>,
+}
+
+impl Launch {
+    /// With these arguments and environment variables.
+    pub fn new(args: &[&str], env: &[(&str, &str)]) -> Self {
+        let args = args.iter().map(|&arg| arg.to_owned()).collect();
+        let env = env.iter().map(|&(name, value)| (name.to_owned(), value.to_owned())).collect();
+        Self { args, env, log: None }
+    }
 }
 
 /// A process that ended instead of getting ready.
@@ -72,6 +84,14 @@ pub fn any_port() -> SocketAddr {
 }
 
 impl Server {
+    /// Starts everything in one process, on free ports, with data that goes with it.
+    pub async fn fresh() -> Self {
+        let data = tempfile::tempdir().expect("a directory");
+        let mut server = Self::start(data.path()).await;
+        server.data = Some(data);
+        server
+    }
+
     /// Starts everything in one process, on free ports.
     pub async fn start(data: &Path) -> Self {
         Self::start_at(data, any_port(), any_port()).await
@@ -129,6 +149,13 @@ impl Server {
     pub async fn stop(mut self) -> ExitStatus {
         self.signal("TERM").await;
         timeout(STOP_TIME_MAX, self.child.wait()).await.expect("it stops in time").expect("it ends")
+    }
+
+    /// Stops them in good order, one after the other.
+    pub async fn stop_all(servers: impl IntoIterator<Item = Self>) {
+        for server in servers {
+            assert!(server.stop().await.success());
+        }
     }
 
     /// Address of the page and of REST.
@@ -216,6 +243,7 @@ impl Starting {
             http: field("http").map_or(http, |url| url.trim_start_matches("http://").parse().expect("an address")),
             grpc: field("grpc").map_or(grpc, |address| address.parse().expect("an address")),
             startup_ms: ready["startup_ms"].as_u64().expect("a number"),
+            data: None,
         })
     }
 

@@ -43,6 +43,8 @@ pub struct Place<S: Stage> {
     pub hop: Hop,
     /// Whether it stands between the ack and the store: the gateway refuses messages while too many wait for it.
     pub before_store: bool,
+    /// Whether it asks the repo for memberships.
+    pub asks_repo: bool,
     /// More tasks in a process than this are of no use.
     pub tasks_max: fn(&Parts) -> u16,
     /// Makes the stage of the task with this number, from 0.
@@ -65,6 +67,7 @@ pub struct Columns {
     pub input: &'static TopicSpec,
     pub hop: Hop,
     pub before_store: bool,
+    pub asks_repo: bool,
 }
 
 /// A row, whichever stage it is of.
@@ -90,8 +93,8 @@ pub trait Row: Sync {
 
 impl<S: Stage> Row for Place<S> {
     fn columns(&self) -> Columns {
-        let &Self { about, reads, hop, before_store, .. } = self;
-        Columns { name: S::NAME, about, input: reads.spec, hop, before_store }
+        let &Self { about, reads, hop, before_store, asks_repo, .. } = self;
+        Columns { name: S::NAME, about, input: reads.spec, hop, before_store, asks_repo }
     }
 
     fn start(&self, parts: &Parts, tasks: &mut StageTasks) {
@@ -108,7 +111,8 @@ pub struct Fused<A: Filter, B: Stage> {
 
 impl<A: Filter, B: Stage<In = A::In>> Row for Fused<A, B> {
     fn columns(&self) -> Columns {
-        Columns { hop: self.second.hop, ..self.first.columns() }
+        let (first, second) = (self.first.columns(), self.second.columns());
+        Columns { hop: second.hop, asks_repo: first.asks_repo || second.asks_repo, ..first }
     }
 
     fn second(&self) -> Option<&'static dyn Row> {

@@ -37,7 +37,7 @@ pub struct Fuse {
 impl Fuse {
     /// Every stage in tasks of its own.
     pub const NONE: Self = Self { dedupe_and_id_assign: false, persist_and_fan_out: false };
-    /// Both pairs.
+    /// Both pairs share tasks.
     pub const ALL: Self = Self { dedupe_and_id_assign: true, persist_and_fan_out: true };
 }
 
@@ -48,6 +48,7 @@ pub static DEDUPE: Place<Dedupe> = Place {
     changelog: || Changelog::by_partition(&DEDUPE_WINDOW),
     hop: Hop::new(0, Dedupe::NAME),
     before_store: true,
+    asks_repo: false,
     tasks_max: |_| u16::MAX,
     make: |parts, _| Dedupe::new(parts.dedupe_window_ms),
 };
@@ -59,6 +60,7 @@ pub static ID_ASSIGN: Place<IdAssign> = Place {
     changelog: || Changelog::by_key(&HEADS),
     hop: Hop::new(1, IdAssign::NAME),
     before_store: true,
+    asks_repo: false,
     tasks_max: |_| u16::MAX,
     make: |parts, task| IdAssign::new(parts.first_instance + task),
 };
@@ -70,6 +72,7 @@ pub static PERSIST: Place<Persist> = Place {
     changelog: Changelog::none,
     hop: Hop::new(2, Persist::NAME),
     before_store: true,
+    asks_repo: false,
     tasks_max: |parts| parts.persist_tasks_max,
     make: |parts, _| Persist::new(parts.store.clone().expect("a process that runs persist has opened the store")),
 };
@@ -81,6 +84,7 @@ pub static FAN_OUT: Place<FanOut> = Place {
     changelog: Changelog::none,
     hop: Hop::new(3, FanOut::NAME),
     before_store: false,
+    asks_repo: true,
     tasks_max: |_| u16::MAX,
     make: |parts, _| FanOut::new(parts.presence.clone(), parts.members.clone(), fan_out::Config::default()),
 };
@@ -93,6 +97,7 @@ pub static LARGE_GROUP: Place<LargeGroup> = Place {
     changelog: Changelog::<GroupTask>::input_ahead,
     hop: Hop::new(4, LargeGroup::NAME),
     before_store: false,
+    asks_repo: true,
     tasks_max: |_| u16::MAX,
     make: |parts, _| LargeGroup::new(parts.presence.clone(), parts.members.clone(), parts.large_group),
 };

@@ -12,7 +12,7 @@ use crate::stage::{Output, Source};
 /// A record for one of the two topics that fan-out and large-group write.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Dispatch {
-    /// For a gateway.
+    /// To the gateway of this slot.
     Delivery {
         /// The gateway's slot: the partition to write to.
         slot: u32,

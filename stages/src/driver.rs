@@ -58,7 +58,6 @@ impl<S: Stage<Change: Clone>> Driver<S> {
         &self.clock
     }
 
-    /// The stage itself.
     pub fn stage(&mut self) -> &mut S {
         &mut self.stage
     }

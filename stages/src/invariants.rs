@@ -33,7 +33,6 @@ pub enum Invariant {
 }
 
 impl Invariant {
-    /// All of them.
     pub const ALL: [Self; 8] =
         [Self::Acked, Self::Once, Self::Gapless, Self::Stable, Self::Order, Self::Whole, Self::Arrives, Self::Bound];
 
@@ -51,7 +50,7 @@ impl Invariant {
         }
     }
 
-    /// What it says.
+    /// The invariant as a sentence.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::Acked => "an acknowledged message is stored, whatever process dies",
@@ -77,7 +76,6 @@ impl fmt::Display for Invariant {
 /// What a checker found.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Finding {
-    /// What was checked.
     pub invariant: Invariant,
     /// How many observations were looked at, up to the counterexample: 0 proves nothing.
     pub looked_at: usize,
@@ -117,10 +115,8 @@ impl fmt::Display for Finding {
 /// What a client calls one message, on every attempt.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Key {
-    /// Where it was said.
     pub conversation: ConversationId,
     pub sender: UserId,
-    /// The client's name for it.
     pub client_msg_id: Box<str>,
 }
 
@@ -129,7 +125,6 @@ pub struct Key {
 pub struct Held {
     /// What its sender calls it.
     pub key: Key,
-    /// Its position in the conversation.
     pub seq: Seq,
     pub message_id: MessageId,
     /// When the copy that it was made from was appended; where that is not known, when it was
@@ -143,7 +138,6 @@ pub struct Seen {
     /// The client: any number of the observer's.
     pub client: u64,
     pub conversation: ConversationId,
-    /// The message's position in it.
     pub seq: Seq,
     /// When, ms since 1970 UTC.
     pub time_ms: i64,
@@ -154,7 +148,6 @@ pub struct Seen {
 pub struct Due {
     pub client: u64,
     pub conversation: ConversationId,
-    /// The message's position in it.
     pub seq: Seq,
     /// When it was stored, ms since 1970 UTC.
     pub stored_ms: i64,
@@ -179,9 +172,8 @@ pub struct Synced {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Queue {
     pub name: String,
-    /// How long it was.
+    /// Its greatest length.
     pub longest: usize,
-    /// How long it may be.
     pub limit: usize,
 }
 

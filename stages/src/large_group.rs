@@ -29,7 +29,6 @@ use crate::stage::{Context, Input, Outputs, Stage, StageError};
 pub struct Config {
     /// Members on a page, on average.
     pub page_members: usize,
-    /// How many memberships are held.
     pub cache: Limits,
 }
 

@@ -27,7 +27,7 @@ const CLEANED_USERS_MAX: usize = 256;
 /// One [`Presence`] that a reader of the topic writes and stages read.
 pub type SharedPresence = Arc<RwLock<Presence>>;
 
-/// Who is online where.
+/// Which users are online, and on which gateway slots.
 #[derive(Debug, Default)]
 pub struct Presence {
     slots: BTreeMap<u32, Slot>,
@@ -92,7 +92,6 @@ pub fn read(presence: &SharedPresence) -> RwLockReadGuard<'_, Presence> {
 }
 
 impl Presence {
-    /// Nobody is online.
     pub fn new() -> Self {
         Self::default()
     }
@@ -257,7 +256,7 @@ impl Slot {
 enum Heard {
     /// An older epoch, or no slot at all.
     Outdated,
-    /// It is alive still.
+    /// The slot was known to be alive.
     Again,
     /// It is new, or alive again.
     Anew,

@@ -3,26 +3,18 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use tempfile::TempDir;
 use tokio::process::Command;
 
-use crate::ports::Ports;
+use crate::service::Infra;
 
 /// How long a broker that was killed may take to be gone, and how often that is looked at.
 const DEATH_TIME_MAX: Duration = Duration::from_secs(30);
 const DEATH_LOOKED_AT_EVERY: Duration = Duration::from_millis(10);
 
-/// A running broker, or three; stopped at the end, and removed where it chose its directory itself.
+/// A running broker, or three.
 pub struct Broker {
-    dir: Place,
-    ports: Ports,
+    infra: Infra,
     nodes: u16,
-}
-
-/// Where its data and logs are.
-enum Place {
-    Own(TempDir),
-    Given(PathBuf),
 }
 
 /// The brokers that all tests share.
@@ -31,11 +23,6 @@ pub fn shared() -> String {
     std::env::var("GOCHAT_TEST_KAFKA").expect(
         "set GOCHAT_TEST_KAFKA to a broker's host:port; deployment/scripts/start-infra.sh --native --services kafka starts one at 127.0.0.1:19092",
     )
-}
-
-/// A script of the deployment.
-pub fn script(name: &str) -> PathBuf {
-    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("../deployment/scripts").join(name)
 }
 
 impl Broker {
@@ -49,34 +36,19 @@ impl Broker {
     /// Starts three, with their data in this directory, where it stays: every record is on all of them, and
     /// acknowledged by two.
     pub async fn start_three_in(dir: PathBuf) -> Self {
-        let broker = Self { dir: Place::Given(dir), ports: Ports::reserve(), nodes: 3 };
+        let broker = Self { infra: Infra::given(dir), nodes: 3 };
         broker.start_again().await;
         broker
     }
 
     /// One with an address, that was never started.
     pub fn that_is_away() -> Self {
-        Self { dir: Place::Own(tempfile::tempdir().expect("a directory")), ports: Ports::reserve(), nodes: 1 }
-    }
-
-    fn infra(&self) -> PathBuf {
-        match &self.dir {
-            Place::Own(dir) => dir.path().join("infra"),
-            Place::Given(dir) => dir.clone(),
-        }
+        Self { infra: Infra::reserve(), nodes: 1 }
     }
 
     /// Starts it, the first time or after it was killed.
     pub async fn start_again(&self) {
-        let (port, nodes) = (self.ports.base().to_string(), self.nodes.to_string());
-        let started = Command::new(script("start-infra.sh"))
-            .args(["--native", "--services", "kafka", "--port-base", &port, "--nodes", &nodes, "--dir"])
-            .arg(self.infra())
-            .stdout(std::process::Stdio::null())
-            .status()
-            .await
-            .expect("the script is there");
-        assert!(started.success(), "the broker starts");
+        self.infra.start("kafka", self.nodes).await;
     }
 
     /// How many there are.
@@ -105,7 +77,7 @@ impl Broker {
 
     /// Sends a signal, by name, to one of them; its process id.
     pub async fn signal(&self, name: &str, node: u16) -> String {
-        let pid_file = self.infra().join(format!("kafka-{node}/pid"));
+        let pid_file = self.infra.dir.join(format!("kafka-{node}/pid"));
         let pid = std::fs::read_to_string(&pid_file).unwrap_or_else(|e| panic!("{}: {e}", pid_file.display()));
         let told = Command::new("kill").args([&format!("-{name}"), pid.trim()]).status().await;
         assert!(told.expect("kill is there").success());
@@ -113,20 +85,9 @@ impl Broker {
     }
 
     pub fn address(&self) -> String {
-        let addresses: Vec<_> = (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.ports.base() + node)).collect();
+        let addresses: Vec<_> =
+            (0..self.nodes).map(|node| format!("127.0.0.1:{}", self.infra.ports.base() + node)).collect();
         addresses.join(",")
-    }
-}
-
-impl Drop for Broker {
-    fn drop(&mut self) {
-        let mut cleanup = std::process::Command::new(script("cleanup.sh"));
-        cleanup.arg("--dir").arg(self.infra());
-        if let Place::Given(_) = self.dir {
-            cleanup.arg("--keep-data");
-        }
-        // A failure leaves a broker behind, which the next start on this machine does not mind.
-        let _ = cleanup.stdout(std::process::Stdio::null()).status();
     }
 }
 

@@ -8,7 +8,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::process::Command;
 use tokio::time::timeout;
 
-use crate::broker::script;
+use crate::service::script;
 
 /// The longest that one of them may take, on a machine that does other things too.
 const RUN_TIME_MAX: Duration = Duration::from_secs(120);

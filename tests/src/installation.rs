@@ -64,9 +64,15 @@ pub struct Part {
     pub slot: u16,
 }
 
+impl Part {
+    /// These roles under this number, without a gateway or with that of slot 0.
+    pub const fn new(roles: &'static str, instance: u16) -> Self {
+        Self { roles, instance, slot: 0 }
+    }
+}
+
 /// Everything in one process.
-pub const EVERYTHING: Part =
-    Part { roles: "gateway,repo,dedupe,id-assign,persist,fan-out,large-group", instance: 0, slot: 0 };
+pub const EVERYTHING: Part = Part::new("gateway,repo,dedupe,id-assign,persist,fan-out,large-group", 0);
 
 /// A configuration and a data directory.
 pub struct Installation {
@@ -134,7 +140,7 @@ impl Installation {
         let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-        let launch = Launch { args: args.map(str::to_owned).into(), log, ..Launch::default() };
+        let launch = Launch { log, ..Launch::new(&args, &[]) };
         Starting::new(&self.data(), http, grpc, &launch)
     }
 

@@ -13,5 +13,7 @@ pub mod page;
 pub mod ports;
 pub mod redis;
 pub mod service;
+pub mod stopped;
+pub mod users;
 
 pub use outside::{api, server};

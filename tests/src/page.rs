@@ -1,10 +1,7 @@
-//! The web page as its users see it, in a browser; and what others say meanwhile, over a socket.
-
-use serde_json::{Value, json};
+//! The web page as its users see it, in a browser.
 
 use crate::api::Account;
 use crate::browser::{Driver, Window};
-use crate::client::{Socket, connect, receive_type, send};
 use crate::server::Server;
 
 /// The password of everybody in tests.
@@ -51,36 +48,8 @@ pub async fn write(window: &Window, text: &str) {
     window.click("send").await;
 }
 
-/// Somebody who talks without a page.
-pub struct Talker {
-    socket: Socket,
-    said: usize,
-}
-
-impl Talker {
-    pub async fn connect(server: &Server, account: &Account) -> Self {
-        let mut socket = connect(server.http, &account.token).await.expect("it connects");
-        receive_type(&mut socket, "hello").await.expect("hello first");
-        Self { socket, said: 0 }
-    }
-
-    /// Says something; it is stored then, and its seq is returned.
-    pub async fn say(&mut self, conversation: &str, content: &str) -> i64 {
-        self.put("send-message", json!({"conversationId": conversation, "messageType": "text", "content": content}))
-            .await
-    }
-
-    /// Sends a frame of the chain, and returns the seq that it got.
-    pub async fn put(&mut self, kind: &str, mut data: Value) -> i64 {
-        self.said += 1;
-        data["clientMsgId"] = json!(format!("said-{}", self.said));
-        send(&mut self.socket, &json!({"type": kind, "data": data})).await.expect("it is connected");
-        let stored = receive_type(&mut self.socket, "message-stored").await.expect("it is stored");
-        stored["seqId"].as_i64().expect("a seq")
-    }
-
-    /// Waits for a frame of this type.
-    pub async fn hears(&mut self, kind: &str) -> Value {
-        receive_type(&mut self.socket, kind).await.expect("the frame comes")
-    }
+/// Types a message and sends it, and waits until it is stored.
+pub async fn write_stored(window: &Window, text: &str) {
+    write(window, text).await;
+    window.find("[data-testid='message'][data-state='stored']").await;
 }

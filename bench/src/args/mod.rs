@@ -10,7 +10,7 @@ use pipeline::config::LogKind;
 use pipeline::database_url::DatabaseUrl;
 use pipeline::topology::Fuse;
 
-use crate::commands::installation::BenchedLog;
+use crate::log::BenchedLog;
 pub use sockets::{ConnectionsBenchArgs, SocketsBenchArgs};
 pub use store::StoreBenchArgs;
 
@@ -37,7 +37,7 @@ pub enum Command {
     #[command(after_help = "Examples:
   bench chain --log embedded
   bench chain --log kafka --brokers 127.0.0.1:19092
-  bench chain --messages 1000000 --partitions 8 --fused none
+  bench chain --messages 1000000 --partitions 8 --fused both
   bench chain --log kafka --brokers 127.0.0.1:19092 --profile
   bench chain --store postgres://gochat:gochat@127.0.0.1:19132/gochat")]
     Chain(ChainBenchArgs),
@@ -125,8 +125,8 @@ pub struct ChainBenchArgs {
     /// Tasks of each stage.
     #[arg(long, default_value_t = 2)]
     pub tasks: u16,
-    /// Stages that share a task.
-    #[arg(long, value_enum, default_value = "both")]
+    /// Which stages share a task; the default is the product's.
+    #[arg(long, value_enum, default_value = "first")]
     pub fused: Fused,
     /// Each stage on threads of its own, so that the table of threads tells the stages apart.
     #[arg(long)]
@@ -139,11 +139,11 @@ pub struct ChainBenchArgs {
 /// Neighbours that share a task.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Fused {
-    /// No stages.
+    /// Every stage has tasks of its own.
     None,
-    /// dedupe and id-assign.
+    /// dedupe and id-assign share tasks.
     First,
-    /// dedupe and id-assign; persist and fan-out.
+    /// So do persist and fan-out.
     Both,
 }
 
@@ -161,7 +161,7 @@ impl Fused {
         match self {
             Self::None => "each in tasks of its own",
             Self::First => "dedupe and id-assign fused",
-            Self::Both => "dedupe and id-assign fused, persist and fan-out fused",
+            Self::Both => "dedupe and id-assign fused, persist and fan-out too",
         }
     }
 }

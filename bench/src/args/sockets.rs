@@ -7,7 +7,7 @@ use clap::Args;
 use pipeline::config::LogKind;
 
 use super::Fused;
-use crate::commands::installation::BenchedLog;
+use crate::log::BenchedLog;
 
 /// Arguments of `bench sockets`.
 #[derive(Debug, Args)]
@@ -43,8 +43,8 @@ pub struct SocketsBenchArgs {
     /// Tasks of each stage.
     #[arg(long, default_value_t = 2)]
     pub tasks: u16,
-    /// Stages that share a task.
-    #[arg(long, value_enum, default_value = "both")]
+    /// Which stages share a task; the default is the product's.
+    #[arg(long, value_enum, default_value = "first")]
     pub fused: Fused,
     /// Where the data of the run is kept while it lasts [default: the system's directory for temporary files].
     #[arg(long, value_name = "DIR")]

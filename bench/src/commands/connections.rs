@@ -41,8 +41,7 @@ pub async fn connections(args: &ConnectionsBenchArgs) -> Result<(), CommandError
         ("GOCHAT__TELEMETRY__FILTER", "info"),
         ("GOCHAT__TELEMETRY__FORMAT", "json"),
     ];
-    let env = settings.map(|(name, value)| (name.to_owned(), value.to_owned())).to_vec();
-    let started = Server::launch(dir.path(), any_port(), any_port(), &Launch { env, ..Launch::default() }).await;
+    let started = Server::launch(dir.path(), any_port(), any_port(), &Launch::new(&[], &settings)).await;
     let server = started.map_err(|refused| format!("the server did not start: {}", refused.said))?;
     let process = server.pid().ok_or("the server ended as soon as it was ready")?;
     let installation = Installation::at(&server.url(""))?;

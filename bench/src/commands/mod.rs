@@ -4,7 +4,7 @@ mod baseline;
 mod cache;
 mod chain;
 mod connections;
-pub mod installation;
+mod installation;
 mod sockets;
 mod stage;
 mod store;

@@ -35,7 +35,6 @@ pub(super) struct Connection<'a> {
     heads: Option<BoxFuture<'static, Heads>>,
     heads_asked: HeadsAsked,
     heads_at: Instant,
-    /// Frames to write next.
     out: VecDeque<Utf8Bytes>,
     following: Arc<[UserId]>,
     heard_at: Instant,

@@ -3,7 +3,7 @@
 use schemas::pb;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, NOW, gateway, say};
+use crate::harness::{Client, NOW, connected, gateway, say, stored};
 use crate::repo::{LATE, LATE_READS_FROM};
 
 async fn check(client: &mut Client, text: String, code: u16, id: Value, key: Value) {
@@ -20,8 +20,7 @@ async fn check(client: &mut Client, text: String, code: u16, id: Value, key: Val
 
 #[tokio::test]
 async fn a_bad_frame_gets_its_code_and_the_socket_lives_on() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     let no = Value::Null;
     for text in ["", "hello", "{", "[]", "null", "7", r#"{"data":{}}"#, r#"{"type":7}"#] {
         check(&mut client, text.into(), 1000, no.clone(), no.clone()).await;
@@ -64,14 +63,7 @@ async fn to_who_is_no_member_a_group_is_not_there() {
 #[tokio::test]
 async fn a_message_from_before_one_joined_is_not_there_to_change_or_react_to() {
     let gateway = gateway().await;
-    let stored = |seq_id, kind: &str, recalled| pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id,
-        sender_id: 1,
-        kind: kind.into(),
-        recalled,
-        ..Default::default()
-    };
+    let stored = |seq, kind: &str, recalled| pb::Message { kind: kind.into(), recalled, ..stored(seq, 1) };
     let before = [stored(1, "text", false), stored(2, "text", true), stored(LATE_READS_FROM, "text", false)];
     gateway.repo.messages.lock().unwrap().extend(before);
     let mut late = gateway.connect(LATE).await;
@@ -95,8 +87,7 @@ async fn a_message_from_before_one_joined_is_not_there_to_change_or_react_to() {
 
 #[tokio::test]
 async fn an_array_is_no_object_and_what_is_nearly_a_frame_is_none() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (_gateway, mut client) = connected().await;
     for text in [
         r#"["send-message","9",["k","world","text","x"]]"#,
         r#"["ping"]"#,
@@ -122,8 +113,7 @@ async fn an_array_is_no_object_and_what_is_nearly_a_frame_is_none() {
 
 #[tokio::test]
 async fn an_emoji_shows_something() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (_gateway, mut client) = connected().await;
     for emoji in ["", " ", "\u{200B}", "\u{3164}", "\u{2800}", "\u{202E}x", "\u{2066}x\u{2069}", "\u{FE0F}"] {
         let data = json!({"clientMsgId": "k", "conversationId": "group_5", "targetSeqId": 1, "emoji": emoji});
         check(&mut client, json!({"type": "react", "data": data}).to_string(), 1000, Value::Null, json!("k")).await;
@@ -132,8 +122,7 @@ async fn an_emoji_shows_something() {
 
 #[tokio::test]
 async fn a_resend_from_before_the_window_is_expired() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (_gateway, mut client) = connected().await;
     let mut frame = say("world", "k", "hi");
     frame["data"]["sentAt"] = json!("2027-01-15T07:49:59.999Z");
     assert_eq!(NOW, 1_800_000_000_000, "2027-01-15T08:00:00Z");
@@ -148,14 +137,7 @@ async fn a_resend_from_before_the_window_is_expired() {
 #[tokio::test]
 async fn only_ones_own_present_message_can_be_changed() {
     let gateway = gateway().await;
-    let stored = |seq_id, sender_id, kind: &str, recalled| pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id,
-        sender_id,
-        kind: kind.into(),
-        recalled,
-        ..Default::default()
-    };
+    let stored = |seq, sender, kind: &str, recalled| pb::Message { kind: kind.into(), recalled, ..stored(seq, sender) };
     let messages = [stored(1, 2, "text", false), stored(2, 1, "joined", false), stored(3, 1, "text", true)];
     gateway.repo.messages.lock().unwrap().extend(messages);
     let mut client = gateway.connect(1).await;
@@ -171,8 +153,7 @@ async fn only_ones_own_present_message_can_be_changed() {
 
 #[tokio::test]
 async fn sync_and_subscriptions_have_their_bounds() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (_gateway, mut client) = connected().await;
     for data in [
         json!({}),
         json!({"positions": {"world": 0}, "limit": 100_000}),

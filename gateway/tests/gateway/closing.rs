@@ -10,7 +10,7 @@ use schemas::token::{Claims, SigningKey};
 use serde_json::json;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::harness::{EPOCH, NOW, gateway, gateway_with, message, single, within};
+use crate::harness::{EPOCH, NOW, connected, gateway, gateway_with, message, single, within};
 use crate::log::Gate;
 
 #[tokio::test]
@@ -114,16 +114,10 @@ async fn a_lost_lease_closes_all_sockets_with_1001_and_ends_the_gateway() {
 
 #[tokio::test]
 async fn a_shutdown_closes_sockets_with_1001_and_appends_what_was_taken() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.log.gate.send_replace(Gate::Held);
     client.say("world", "last").await;
-    within(async {
-        while gateway.log.upstream_appends.load(std::sync::atomic::Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    gateway.is_appending().await;
     gateway.shutdown.cancel();
     assert_eq!(client.closed().await, 1001);
     gateway.log.gate.send_replace(Gate::Open);

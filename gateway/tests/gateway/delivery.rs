@@ -9,7 +9,9 @@ use schemas::records::Sequenced;
 use serde_json::json;
 use topics::catalogue::PRESENCE;
 
-use crate::harness::{Client, EPOCH, Gateway, NOW, SLOT, gateway, gateway_with, message, single, within};
+use crate::harness::{
+    Client, EPOCH, Gateway, NOW, SLOT, connected, gateway, gateway_with, message, single, stored, within,
+};
 
 #[tokio::test]
 async fn the_sending_socket_gets_message_stored_and_every_other_one_message() {
@@ -38,8 +40,7 @@ async fn the_sending_socket_gets_message_stored_and_every_other_one_message() {
 
 #[tokio::test]
 async fn a_delivery_for_another_epoch_is_ignored() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.deliver(EPOCH - 1, &[1], &[message(single(1, 2), 2, 1, "old")], None).await;
     gateway.deliver(EPOCH + 1, &[1], &[message(single(1, 2), 2, 2, "foreign")], None).await;
     gateway.deliver(EPOCH, &[1], &[message(single(1, 2), 2, 3, "ours")], None).await;
@@ -186,14 +187,7 @@ async fn each_heads_asks_from_the_one_before_by_a_clock_that_is_never_set() {
 #[tokio::test]
 async fn sync_says_recovered_only_when_nothing_is_missing() {
     let gateway = gateway().await;
-    let stored = |seq_id| pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id,
-        kind: "text".into(),
-        sender_id: 2,
-        ..Default::default()
-    };
-    gateway.repo.messages.lock().unwrap().extend((1..=5).map(stored));
+    gateway.store((1..=5).map(|seq| stored(seq, 2)));
     let mut client = gateway.connect(1).await;
     let positions = json!({"group_5": 2, "group_6": 1, "world": 0});
     client.send(json!({"type": "sync", "id": "s", "data": {"positions": positions, "limit": 200}})).await;
@@ -221,8 +215,7 @@ async fn sync_says_recovered_only_when_nothing_is_missing() {
 
 #[tokio::test]
 async fn a_read_receipt_never_goes_back() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     let mark = |conversation, user, seq| Sequenced {
         kind: Kind::ReadMark,
         target_seq: Some(Seq(seq)),

@@ -1,6 +1,7 @@
 //! A running gateway, and clients of it.
 
 use std::collections::HashSet;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,6 +12,7 @@ use gateway::{
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
 use schemas::kind::Kind;
+use schemas::pb;
 use schemas::records::{Delivery, Sequenced, Upstream};
 use schemas::token::{Claims, SigningKey};
 use serde_json::{Value, json};
@@ -58,6 +60,13 @@ pub const HEALTH: &str = "{\"component\":\"log\",\"ready\":false}\n";
 
 pub async fn gateway() -> Gateway {
     gateway_with(GatewayConfig::default()).await
+}
+
+/// A gateway, and a client of user 1.
+pub async fn connected() -> (Gateway, Client) {
+    let gateway = gateway().await;
+    let client = gateway.connect(1).await;
+    (gateway, client)
 }
 
 pub async fn gateway_with(config: GatewayConfig) -> Gateway {
@@ -161,6 +170,21 @@ impl Gateway {
         self.log.append(encoder.finish()).await.unwrap();
     }
 
+    /// Waits until a message is on its way into the log.
+    pub async fn is_appending(&self) {
+        within(async {
+            while self.log.upstream_appends.load(Ordering::SeqCst) == 0 {
+                tokio::task::yield_now().await;
+            }
+        })
+        .await;
+    }
+
+    /// The repo has these messages, too.
+    pub fn store(&self, messages: impl IntoIterator<Item = pb::Message>) {
+        self.repo.messages.lock().unwrap().extend(messages);
+    }
+
     /// Everything on `upstream-messages` so far, at least `count` records.
     pub async fn upstream(&self, count: usize) -> Vec<(Upstream, Headers)> {
         let records = self.records(&UPSTREAM.spec, LAYOUT.chain_partitions, count).await;
@@ -256,6 +280,11 @@ pub fn message(conversation: ConversationId, sender: i64, seq: i64, content: &st
         target_seq: None,
         remove: false,
     }
+}
+
+/// A text of group 5, as the repo has it.
+pub fn stored(seq_id: i64, sender_id: i64) -> pb::Message {
+    pb::Message { conversation_id: "group_5".into(), seq_id, sender_id, kind: "text".into(), ..Default::default() }
 }
 
 pub fn single(low: i64, high: i64) -> ConversationId {

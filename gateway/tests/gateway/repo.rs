@@ -114,6 +114,16 @@ fn member(user_id: i64) -> pb::GroupMember {
     }
 }
 
+fn signed_in(username: String) -> pb::SignedIn {
+    pb::SignedIn {
+        user_id: 9_007_199_254_740_993,
+        username,
+        access_token: "a".into(),
+        refresh_token: "r".into(),
+        expires_in: 900,
+    }
+}
+
 #[tonic::async_trait]
 impl UserRepo for FakeRepo {
     async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Answer<pb::User> {
@@ -274,23 +284,11 @@ impl AuthService for FakeRepo {
         if username == "taken" {
             return Err(refused(ErrorCode::UserExists, "the name is taken"));
         }
-        Ok(Response::new(pb::SignedIn {
-            user_id: 9_007_199_254_740_993,
-            username,
-            access_token: "a".into(),
-            refresh_token: "r".into(),
-            expires_in: 900,
-        }))
+        Ok(Response::new(signed_in(username)))
     }
 
     async fn refresh_token(&self, _: Request<pb::RefreshTokenRequest>) -> Answer<pb::SignedIn> {
-        Ok(Response::new(pb::SignedIn {
-            user_id: 9_007_199_254_740_993,
-            username: "ann".into(),
-            access_token: "a".into(),
-            refresh_token: "r".into(),
-            expires_in: 900,
-        }))
+        Ok(Response::new(signed_in("ann".into())))
     }
 
     async fn login(&self, request: Request<pb::LoginRequest>) -> Answer<pb::SignedIn> {

@@ -10,21 +10,15 @@ use schemas::records::{GroupEvent, Sequenced};
 use serde_json::json;
 use topics::headers::Origin;
 
-use crate::harness::{EPOCH, NOW, SLOT, gateway, gateway_with, message, say, within};
+use crate::harness::{EPOCH, NOW, SLOT, connected, gateway, gateway_with, message, say, stored, within};
 use crate::log::Gate;
 
 #[tokio::test]
 async fn the_ack_comes_only_after_the_log_has_the_message() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.log.gate.send_replace(Gate::Held);
     client.say("single_1_2", "a").await;
-    within(async {
-        while gateway.log.upstream_appends.load(Ordering::SeqCst) == 0 {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await;
+    gateway.is_appending().await;
     // Answers keep the order of their frames, so the pong of a later ping shows that nothing came.
     client.send(json!({"type": "ping"})).await;
     let early = tokio::time::timeout(std::time::Duration::from_millis(100), client.frame()).await;
@@ -43,8 +37,7 @@ async fn the_ack_comes_only_after_the_log_has_the_message() {
 
 #[tokio::test]
 async fn many_sends_of_a_socket_are_acked_in_order_and_appended_in_order() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     for n in 0..300 {
         client.say(if n % 2 == 0 { "world" } else { "group_5" }, &n.to_string()).await;
     }
@@ -67,8 +60,7 @@ async fn many_sends_of_a_socket_are_acked_in_order_and_appended_in_order() {
 
 #[tokio::test]
 async fn a_log_that_refuses_is_busy_and_says_nothing_of_its_inside() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.log.gate.send_replace(Gate::Refusing);
     client.say("world", "a").await;
     let error = client.frame().await;
@@ -115,8 +107,7 @@ async fn messages_are_refused_with_busy_while_the_chain_is_behind() {
 
 #[tokio::test]
 async fn rights_are_asked_once_for_a_while() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     for n in 0..20 {
         client.say("group_5", &n.to_string()).await;
         client.frame_of("message-ack").await;
@@ -124,27 +115,22 @@ async fn rights_are_asked_once_for_a_while() {
     assert_eq!(gateway.repo.access_calls.load(Ordering::SeqCst), 1);
 }
 
+/// A frame about a message of group 5, with more fields in its data.
+fn about(name: &str, key: &str, seq: i64, more: serde_json::Value) -> serde_json::Value {
+    let mut frame =
+        json!({"type": name, "data": {"clientMsgId": key, "conversationId": "group_5", "targetSeqId": seq}});
+    frame["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    frame
+}
+
 #[tokio::test]
 async fn edits_recalls_reactions_and_read_marks_reach_the_log() {
     let gateway = gateway().await;
-    let stored = pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id: 4,
-        sender_id: 1,
-        kind: "text".into(),
-        ..Default::default()
-    };
-    gateway.repo.messages.lock().unwrap().push(stored);
+    gateway.store([stored(4, 1)]);
     let mut client = gateway.connect(1).await;
-    let frame = |name: &str, key: &str, more: serde_json::Value| {
-        let mut frame =
-            json!({"type": name, "data": {"clientMsgId": key, "conversationId": "group_5", "targetSeqId": 4}});
-        frame["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        frame
-    };
-    client.send(frame("edit-message", "e", json!({"content": "better"}))).await;
-    client.send(frame("react", "r", json!({"emoji": "👍", "remove": true}))).await;
-    client.send(frame("recall-message", "x", json!({}))).await;
+    client.send(about("edit-message", "e", 4, json!({"content": "better"}))).await;
+    client.send(about("react", "r", 4, json!({"emoji": "👍", "remove": true}))).await;
+    client.send(about("recall-message", "x", 4, json!({}))).await;
     client.send(json!({"type": "mark-read", "data": {"conversationId": "group_5", "seqId": 4}})).await;
     for key in ["e", "r", "x"] {
         assert_eq!(client.frame().await["data"]["clientMsgId"], key);
@@ -160,22 +146,9 @@ async fn edits_recalls_reactions_and_read_marks_reach_the_log() {
 #[tokio::test]
 async fn what_dedupe_would_take_for_a_repeat_of_something_else_is_refused_before_the_ack() {
     let gateway = gateway().await;
-    let stored = |seq_id, sender_id, key: &str| pb::Message {
-        conversation_id: "group_5".into(),
-        seq_id,
-        sender_id,
-        kind: "text".into(),
-        client_msg_id: key.into(),
-        ..Default::default()
-    };
-    gateway.repo.messages.lock().unwrap().extend([stored(4, 1, "own"), stored(5, 2, "of another")]);
+    let stored = |seq, sender, key: &str| pb::Message { client_msg_id: key.into(), ..stored(seq, sender) };
+    gateway.store([stored(4, 1, "own"), stored(5, 2, "of another")]);
     let mut client = gateway.connect(1).await;
-    let about = |name: &str, key: &str, seq: i64, more: serde_json::Value| {
-        let mut frame =
-            json!({"type": name, "data": {"clientMsgId": key, "conversationId": "group_5", "targetSeqId": seq}});
-        frame["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        frame
-    };
     let edit = json!({"content": "better"});
     let refused = [
         about("edit-message", "own", 4, edit.clone()),

@@ -5,7 +5,7 @@ use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use serde_json::{Value, json};
 
-use crate::harness::{EPOCH, gateway, message, single};
+use crate::harness::{EPOCH, connected, gateway, message, single};
 
 #[tokio::test]
 async fn hello_and_pong_look_like_this() {
@@ -20,8 +20,7 @@ async fn hello_and_pong_look_like_this() {
 }
 
 async fn check(delivered: Sequenced, expected: Value) {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     gateway.deliver(EPOCH, &[1], &[delivered], None).await;
     assert_eq!(client.frame().await, expected);
 }
@@ -57,8 +56,7 @@ async fn a_read_receipt_looks_like_this() {
 
 #[tokio::test]
 async fn message_stored_looks_like_this() {
-    let gateway = gateway().await;
-    let mut client = gateway.connect(1).await;
+    let (gateway, mut client) = connected().await;
     client.say("world", "key-3").await;
     client.frame_of("message-ack").await;
     let origin = gateway.upstream(1).await[0].1.origin;

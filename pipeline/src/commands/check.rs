@@ -20,7 +20,6 @@ use crate::config::{Address, Config};
 use crate::listen::listen;
 use crate::log::OpenLog;
 use crate::stop::stop_signal;
-use crate::topology::Fuse;
 use crate::{store, telemetry};
 
 /// Examples of `gochat check --help`.
@@ -98,12 +97,15 @@ pub async fn check(args: CheckArgs) -> Result<Outcome, CommandError> {
     let open = OpenLog::attach(&config).await?;
     let store = store::attach(&config).await?;
     let log = open.log();
-    let limits = Limits::of(&config, &open, &args);
+    let lag_max = args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2));
+    let scope = whole(&config, &open, lag_max, args.messages_max);
     let outcome = if args.follow {
-        follow(&*log, &*store, &limits, &args).await
+        follow(&*log, &*store, &scope, &args).await
     } else {
+        let scope = recent(&scope, args.since);
+        let looking = |what: &str| output::note(format_args!("looking at {what} …"));
         let findings = tokio::select! {
-            findings = look(&*log, &*store, &limits, &args) => findings?,
+            findings = audit(&*log, &*store, &scope, looking) => findings?,
             () = stop_signal()? => return Err("it was stopped before everything was looked at".into()),
         };
         print(&findings, args.json)?;
@@ -114,39 +116,27 @@ pub async fn check(args: CheckArgs) -> Result<Outcome, CommandError> {
     outcome
 }
 
-async fn look(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArgs) -> Result<Findings, CommandError> {
-    let scope = limits.scope(args.since);
-    Ok(audit(log, store, &scope, |what| output::note(format_args!("looking at {what} …"))).await?)
+/// All of an installation, as of now. The window is that of the log, not of this configuration: clients were told the
+/// log's.
+pub fn whole(config: &Config, open: &OpenLog, lag_records_max: u64, identities_max: u64) -> Scope {
+    Scope {
+        now_ms: Clock::system().now_ms(),
+        since_ms: None,
+        dedupe_window_ms: ms(open.dedupe_memory(config)),
+        lag_records_max,
+        identities_max,
+        fuse: config.stages.fuse(),
+    }
 }
 
-/// By what the findings are judged.
-struct Limits {
-    dedupe_memory: Duration,
-    lag_records_max: u64,
-    identities_max: u64,
-    fuse: Fuse,
+/// The same as of now, and only what came so long ago or later.
+fn recent(scope: &Scope, since: Option<Duration>) -> Scope {
+    let now_ms = Clock::system().now_ms();
+    Scope { now_ms, since_ms: since.map(|since| now_ms.saturating_sub(ms(since))), ..scope.clone() }
 }
 
-impl Limits {
-    /// The window is that of the log, not of this configuration: clients were told the log's.
-    fn of(config: &Config, open: &OpenLog, args: &CheckArgs) -> Self {
-        let lag_records_max = args.lag_max.unwrap_or(config.gateway.limits.busy_lag_records_max.saturating_mul(2));
-        let dedupe_memory = open.dedupe_memory(config);
-        Self { dedupe_memory, lag_records_max, identities_max: args.messages_max, fuse: config.stages.fuse() }
-    }
-
-    fn scope(&self, since: Option<Duration>) -> Scope {
-        let now_ms = Clock::system().now_ms();
-        let ms = |time: Duration| i64::try_from(time.as_millis()).unwrap_or(i64::MAX);
-        Scope {
-            now_ms,
-            since_ms: since.map(|since| now_ms.saturating_sub(ms(since))),
-            dedupe_window_ms: ms(self.dedupe_memory),
-            lag_records_max: self.lag_records_max,
-            identities_max: self.identities_max,
-            fuse: self.fuse,
-        }
-    }
+fn ms(time: Duration) -> i64 {
+    i64::try_from(time.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// Prints findings for people, or as JSON.
@@ -182,7 +172,7 @@ pub fn print(findings: &Findings, json: bool) -> Result<(), CommandError> {
 }
 
 /// Audits recent records again and again. A failed audit is reported, and tried again.
-async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckArgs) -> Result<Outcome, CommandError> {
+async fn follow(log: &dyn Log, store: &dyn Store, scope: &Scope, args: &CheckArgs) -> Result<Outcome, CommandError> {
     const SINCE: Duration = Duration::from_secs(3_600);
     let serving = match &args.metrics {
         Some(address) => {
@@ -206,7 +196,7 @@ async fn follow(log: &dyn Log, store: &dyn Store, limits: &Limits, args: &CheckA
     let mut told: HashSet<String> = HashSet::new();
     let looks = async {
         loop {
-            match audit(log, store, &limits.scope(Some(since)), |_| {}).await {
+            match audit(log, store, &recent(scope, Some(since)), |_| {}).await {
                 Ok(findings) => tell(&findings, &mut told, args.json)?,
                 Err(error) => {
                     metrics::counter!("gochat_audit_failures_total").increment(1);

@@ -17,20 +17,18 @@ use serde::{Deserialize, Serialize};
 use stages::repo::store::Store;
 use tokio::time::Instant;
 use topics::catalogue::SEQUENCED;
-use topics::clock::Clock;
 use topics::log::{Bounds, Incoming, Log, StartAt};
 use topics::scan::Scan;
 
 use super::args::LogArgs;
-use super::check::{Outcome, print};
+use super::check::{Outcome, print, whole};
 use super::error::CommandError;
 use super::output;
 use super::rebuild_cache::RebuildCacheArgs;
 use crate::absent::Absent;
-use crate::audit::{IDENTITIES_MAX, Scope, audit};
+use crate::audit::{IDENTITIES_MAX, audit};
 use crate::log::OpenLog;
 use crate::stop::stop_signal;
-use crate::topology::Fuse;
 use crate::{pairing, store, telemetry};
 
 /// What to rebuild.
@@ -109,23 +107,12 @@ pub async fn store(args: RebuildStoreArgs) -> Result<Outcome, CommandError> {
     }
     pairing::note(&*log, &*store, &config).await?;
     rebuild.checkpoint.remove()?;
-    let scope = scope_of(open.dedupe_memory(&config), config.stages.fuse());
+    let scope = whole(&config, &open, u64::MAX, IDENTITIES_MAX);
     let findings = audit(&*log, &*store, &scope, |what| output::note(format_args!("comparing {what} …"))).await?;
     print(&findings, args.json)?;
     drop(log);
     open.close().await;
     Ok(if findings.hold() { Outcome::Holds } else { Outcome::Broken })
-}
-
-fn scope_of(dedupe_memory: Duration, fuse: Fuse) -> Scope {
-    Scope {
-        now_ms: Clock::system().now_ms(),
-        since_ms: None,
-        dedupe_window_ms: i64::try_from(dedupe_memory.as_millis()).unwrap_or(i64::MAX),
-        lag_records_max: u64::MAX,
-        identities_max: IDENTITIES_MAX,
-        fuse,
-    }
 }
 
 struct Rebuild<'a> {

@@ -50,25 +50,23 @@ impl Watch {
 
 /// Waits until each group has a member, where all stages run in this process and start within a second.
 pub async fn stages_are_there(log: &dyn Log, groups: &[(&'static str, &'static TopicSpec)]) {
-    const LOOK_EVERY: Duration = Duration::from_millis(2);
-    const TIME_MAX: Duration = Duration::from_secs(1);
-    let there = async {
-        while !log.members(groups).await.is_ok_and(|members| members.iter().all(|&count| count > 0)) {
-            sleep(LOOK_EVERY).await;
-        }
-    };
     // The watch logs those that are still missing later.
-    let _ = timeout(TIME_MAX, there).await;
+    soon(|| async { log.members(groups).await.is_ok_and(|members| members.iter().all(|&count| count > 0)) }).await;
 }
 
 /// Waits until a process is ready, no longer than its first answers take.
 pub async fn ready(health: &Health) {
+    soon(|| async { health.report().ready }).await;
+}
+
+/// Waits until it is so, at most a second.
+async fn soon<F: Future<Output = bool>>(is_so: impl Fn() -> F) {
     const LOOK_EVERY: Duration = Duration::from_millis(2);
     const TIME_MAX: Duration = Duration::from_secs(1);
-    let ready = async {
-        while !health.report().ready {
+    let wait = async {
+        while !is_so().await {
             sleep(LOOK_EVERY).await;
         }
     };
-    let _ = timeout(TIME_MAX, ready).await;
+    let _ = timeout(TIME_MAX, wait).await;
 }

@@ -28,6 +28,9 @@ impl StagesConfig {
         members: MembershipSource,
     ) -> Result<(), ProcessError> {
         let mut rows = topology::tasks(self.fuse());
+        for &row in &rows {
+            second_is_not_alone(row, base)?;
+        }
         rows.retain(|row| base.runs(Role::of(*row)));
         if rows.is_empty() {
             return Ok(());
@@ -75,6 +78,22 @@ async fn nothing_waits_between(row: &dyn Row, log: &dyn Log) -> Result<(), Proce
     if records == 0 {
         return Ok(());
     }
-    let setting = format!("GOCHAT__STAGES__FUSE_{}_AND_{group}", row.name()).to_uppercase().replace('-', "_");
-    Err(ProcessError::Waiting { records, topic: between.name, group, setting })
+    Err(ProcessError::Waiting { records, topic: between.name, group, setting: setting_of(row, second) })
+}
+
+/// The second of two fused stages has no tasks: a process that has its role alone would do nothing.
+fn second_is_not_alone(row: &dyn Row, base: &Base<'_>) -> Result<(), ProcessError> {
+    match row.second() {
+        Some(second) if base.runs(Role::of(second)) && !base.runs(Role::of(row)) => Err(ProcessError::RunsWithFirst {
+            first: row.name(),
+            second: second.name(),
+            setting: setting_of(row, second),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// The environment variable that fuses two stages or parts them.
+fn setting_of(first: &dyn Row, second: &dyn Row) -> String {
+    format!("GOCHAT__STAGES__FUSE_{}_AND_{}", first.name(), second.name()).to_uppercase().replace('-', "_")
 }

@@ -29,6 +29,11 @@ pub enum ProcessError {
          gone, then fuse the stages"
     )]
     Waiting { records: u64, topic: &'static str, group: &'static str, setting: String },
+    #[error(
+        "{second} runs in the tasks of {first}: give this process the role {first} too, or set {setting}=false in every \
+         process"
+    )]
+    RunsWithFirst { first: &'static str, second: &'static str, setting: String },
 }
 
 pub(super) fn start_error<E: Into<PartError>>(part: &'static str) -> impl FnOnce(E) -> ProcessError {

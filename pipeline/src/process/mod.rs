@@ -27,7 +27,6 @@ use crate::log::OpenLog;
 use crate::role::Role;
 use crate::stop::stop_signal;
 use crate::supervisor::{Layer, Supervisor};
-use crate::topology::{FAN_OUT, LARGE_GROUP};
 use crate::{cache, health, members, store, topology};
 
 pub use self::error::ProcessError;
@@ -117,7 +116,8 @@ async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoin
         watch.component("store", store::name(config), (bare as Arc<dyn Probe>, Arc::new(works)), ask::store);
     }
     // A repo in this process has a state of its own, and that of its store.
-    let asks_repo = [Role::Gateway, Role::of(&FAN_OUT), Role::of(&LARGE_GROUP)].into_iter().any(|role| base.runs(role));
+    let mut tasks = topology::tasks(config.stages.fuse()).into_iter().filter(|task| base.runs(Role::of(*task)));
+    let asks_repo = base.runs(Role::Gateway) || tasks.any(|task| task.columns().asks_repo);
     if repo.own.is_none() && asks_repo {
         watch.component("repo", format!("grpc://{}", repo.address), repo.channel, ask::repo);
     }

@@ -14,7 +14,7 @@ use schemas::causes::causes;
 use stages::stage::Stage;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
-use topics::log::Class;
+use topics::log::{Class, LogError};
 use topics::queue_metrics::Bound;
 
 pub use self::context::{RunnerConfig, TaskContext};
@@ -53,12 +53,11 @@ pub async fn run<S: Stage>(
             wait = config.retry_wait_min;
         }
         let (instance, error) = (&context.instance, causes(&source));
-        match source.class() {
-            // The health watch logs that the log is down.
-            Class::Retry => tracing::debug!(stage = S::NAME, instance, error, "task restarts"),
-            Class::Abort | Class::Rebuild | Class::Fatal => {
-                tracing::warn!(stage = S::NAME, instance, error, "task restarts");
-            }
+        // The health watch logs that the log is down, and of two processes of one instance the one that ends says so.
+        if source.class() == Class::Retry || matches!(source, LogError::Replaced { .. }) {
+            tracing::debug!(stage = S::NAME, instance, error, "task restarts");
+        } else {
+            tracing::warn!(stage = S::NAME, instance, error, "task restarts");
         }
         metrics::counter!("gochat_stage_rebuilds_total", "stage" => S::NAME).increment(1);
         back_off(&mut wait, config, shutdown).await;

@@ -6,13 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use pipeline::config::Config;
-use pipeline::log::OpenLog;
-use pipeline::process::Process;
-use pipeline::role::Role;
 use pipeline::runner::{RunError, RunnerConfig, TaskContext};
 use pipeline::tasks::StageTasks;
-use pipeline::topology::{self, Fuse, Parts, STAGES};
+use pipeline::topology::{self, Fuse, Parts};
 use schemas::avro::{PresenceEvent, Record};
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::kind::Kind;
@@ -152,16 +148,6 @@ fn message(n: i64) -> Upstream {
     }
 }
 
-fn unreadable(topic: &'static TopicSpec, bytes: &'static [u8]) -> Outgoing {
-    Outgoing {
-        topic,
-        partition: Some(0),
-        key: Bytes::from_static(b"k"),
-        value: Bytes::from_static(bytes),
-        headers: Headers::default(),
-    }
-}
-
 /// Every message once, seqs 1 to n in each conversation, in the order it was said.
 fn check_sequenced(records: &[Sequenced], said: i64) {
     let mut by_conversation: BTreeMap<ConversationId, Vec<&Sequenced>> = BTreeMap::new();
@@ -254,30 +240,19 @@ async fn stages_that_were_always_fused_refuse_to_be_parted() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn fused_stages_refuse_to_start_while_records_wait_between_them() {
-    let between =
-        [(&ACCEPTED.spec, "FUSE_DEDUPE_AND_ID_ASSIGN=false"), (&PERSISTED.spec, "FUSE_PERSIST_AND_FAN_OUT=false")];
-    for (topic, remedy) in between {
-        let dir = tempfile::tempdir().unwrap();
-        let mut config = Config { data_dir: dir.path().into(), ..Config::default() };
-        (config.stages.fuse_dedupe_and_id_assign, config.stages.fuse_persist_and_fan_out) = (true, true);
-        let open = OpenLog::open(&config, Clock::system()).await.unwrap();
-        open.log().append(vec![unreadable(topic, b"x")]).await.unwrap();
-        open.close().await;
-        let stages: Vec<Role> = STAGES.iter().map(|stage| Role::of(*stage)).collect();
-        let Err(refused) = Process::start(&config, &stages).await else { panic!("it starts with {}", topic.name) };
-        let refused = refused.to_string();
-        assert!(refused.contains(topic.name) && refused.contains(remedy), "{refused}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
 async fn bytes_that_are_no_record_on_any_topic_are_set_aside_and_the_chain_goes_on() {
     let installation = Installation::new();
     let inputs: [&'static TopicSpec; 5] =
         [&UPSTREAM.spec, &ACCEPTED.spec, &SEQUENCED.spec, &PERSISTED.spec, &GROUP_TASKS.spec];
     for (topic, bytes) in inputs.iter().zip(["", "x", "\u{3}\u{1}", "not a record", "\u{0}\u{0}\u{0}\u{0}"]) {
-        installation.log.append(vec![unreadable(topic, bytes.as_bytes())]).await.unwrap();
+        let record = Outgoing {
+            topic,
+            partition: Some(0),
+            key: Bytes::from_static(b"k"),
+            value: Bytes::from_static(bytes.as_bytes()),
+            headers: Headers::default(),
+        };
+        installation.log.append(vec![record]).await.unwrap();
     }
     installation.say(0, 100).await;
     let running = installation.run(Fuse::NONE, 1).await;

@@ -9,7 +9,7 @@ use super::Change;
 /// A message, seen by who keeps memberships.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Passing {
-    /// It changes no group.
+    /// Not an event that changes a group.
     Message,
     /// It tells of a change of its group.
     Event {

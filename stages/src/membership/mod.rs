@@ -32,7 +32,7 @@ pub struct Membership {
     pub version: i64,
     /// The group has, or once had, more than [`SMALL_GROUP_MEMBERS_MAX`] members.
     pub large: bool,
-    /// In any order.
+    /// In no particular order.
     pub members: Vec<UserId>,
 }
 
@@ -101,7 +101,6 @@ pub(crate) enum Change {
 }
 
 impl Members {
-    /// An empty cache.
     pub fn new(source: MembershipSource, limits: Limits, large_groups: LargeGroups) -> Self {
         Self {
             source,
@@ -114,7 +113,6 @@ impl Members {
         }
     }
 
-    /// How many groups are held.
     pub fn groups(&self) -> usize {
         self.rosters.len()
     }

@@ -21,7 +21,7 @@ pub(crate) fn page_of(user: UserId, pages: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) struct Roster {
     large: bool,
-    /// One at least.
+    /// Never empty.
     pages: Vec<Page>,
 }
 

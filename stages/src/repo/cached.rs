@@ -34,9 +34,7 @@ const KEPT_WITHIN: Duration = Duration::from_secs(10);
 
 /// A store that remembers. What the chain and the services write goes through it, in every process.
 pub struct CachedStore {
-    /// Where the chain writes.
     sink: Arc<dyn MessageSink>,
-    /// What the services are answered by.
     store: Arc<dyn ServiceStore>,
     cache: Arc<dyn Cache>,
     users: SingleFlight<UserId, Shared<Option<User>>>,

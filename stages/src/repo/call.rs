@@ -1,5 +1,5 @@
-//! Why a call fails, and what its caller is told: the one place where a failure becomes a status, so that nothing
-//! internal ever leaves.
+//! Turns every failure of a gRPC call into a status, in this one place: callers get a code and a sentence, never
+//! internals.
 
 use schemas::causes::causes;
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};

@@ -1,7 +1,6 @@
-//! What a batch of messages changes, summed up before any statement is sent: pure, the same for
-//! every store.
+//! Aggregates a batch of messages before any statement is sent: pure, the same for every store.
 //!
-//! A conversation, a speaker and a read mark are written once a batch however often they occur in it.
+//! Each conversation, speaker and read mark is written once a batch, however often it occurs.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
@@ -12,14 +11,13 @@ use schemas::records::Sequenced;
 
 use super::store::StoreError;
 
-/// A batch, summed up. Conversations and kinds are numbered within it, their texts made once.
+/// An aggregated batch. Conversations and kinds are numbered, and their texts are made once.
 #[derive(Debug, Default)]
 pub struct Digest<'a> {
     /// Every row of the history, in order.
     pub rows: Vec<Row<'a>>,
-    /// Edits and recalls, in order.
+    /// Edits and recalls, in the order of the batch.
     pub changes: Vec<Row<'a>>,
-    /// Every conversation that occurs.
     pub conversations: Vec<Conversation>,
     /// Names of the kinds that occur.
     pub kinds: Vec<(&'a Kind, Arc<str>)>,
@@ -33,7 +31,7 @@ pub struct Digest<'a> {
     numbers: HashMap<ConversationId, usize>,
 }
 
-/// A row of the history.
+/// A message that gets a row in the history.
 #[derive(Debug, Clone, Copy)]
 pub struct Row<'a> {
     pub message: &'a Sequenced,
@@ -43,21 +41,19 @@ pub struct Row<'a> {
     pub kind: usize,
 }
 
-/// A conversation in a batch.
 #[derive(Debug, Clone)]
 pub struct Conversation {
-    /// Its id as text.
+    /// The id as the store has it.
     pub text: Arc<str>,
     /// How far the batch brings it; `None`: it has read marks only.
     pub tip: Option<Tip>,
 }
 
-/// The newest of a conversation.
+/// How far a batch brings a conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tip {
-    /// The newest seq.
     pub last_seq: Seq,
-    /// The ordinal there.
+    /// The ordinal of the message with `last_seq`.
     pub last_ordinal: i64,
     /// The newest seq that stands for itself: no edit, recall or reaction. 0: none in this batch.
     pub newest_seq: Seq,
@@ -66,7 +62,7 @@ pub struct Tip {
 }
 
 impl<'a> Digest<'a> {
-    /// Sums a batch up. Kinds that are not stored are passed over.
+    /// Aggregates a batch. Kinds that are not stored are skipped.
     ///
     /// # Errors
     /// [`StoreError::NoIdentity`].

@@ -1,6 +1,6 @@
 //! Who may change what in a group: pure, the same for every store.
 //!
-//! The owner may do all, an admin may change the group and add or remove members, a member may add
+//! The owner may do everything. An admin may rename the group, and add and remove members. A member may add
 //! members and leave.
 
 use schemas::error::{ErrorCode, Refusal};
@@ -9,18 +9,18 @@ use schemas::kind::Kind;
 
 use super::model::{Group, GroupChange, Role};
 
-/// What a store knows when a change is judged.
+/// What decides whether a change is allowed.
 #[derive(Debug, Clone, Copy)]
 pub struct Situation<'a> {
     pub group: &'a Group,
     pub actor: UserId,
-    /// As what; `None`: not a member.
+    /// `None`: not a member.
     pub actor_role: Option<Role>,
-    /// The role of whom the change is about; `None`: not a member, or the change is about nobody.
+    /// The role of the member to be changed; `None`: not a member, or the change concerns no single member.
     pub target_role: Option<Role>,
 }
 
-/// Judges a change.
+/// Checks whether the actor may make a change.
 ///
 /// # Errors
 /// `ConversationNotFound`, `PermissionDenied`, `UserNotFound` or `InvalidInput`.
@@ -62,7 +62,7 @@ pub fn judge(change: &GroupChange, situation: Situation<'_>) -> Result<(), Refus
     }
 }
 
-/// Refuses a group of more than its maximum.
+/// Refuses a number of members above the group's maximum.
 ///
 /// # Errors
 /// `GroupFull`.
@@ -94,12 +94,11 @@ pub fn event_kind(change: &GroupChange, actor: UserId) -> Kind {
     }
 }
 
-/// There is no such conversation, or it is not one of the user's: they are told the same.
+/// The same answer whether a conversation does not exist or the user may not read it.
 pub fn no_conversation() -> Refusal {
     Refusal::new(ErrorCode::ConversationNotFound, "there is no such conversation")
 }
 
-/// There is no such user.
 pub fn no_user(id: UserId) -> Refusal {
     Refusal::new(ErrorCode::UserNotFound, format!("there is no user {id}"))
 }

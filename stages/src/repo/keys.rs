@@ -1,6 +1,6 @@
 //! The key that signs access tokens, in a file of its own.
 //!
-//! Made at the first start; two processes that start at once end up with the same one.
+//! The first start creates it; two processes that start at once get the same one.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Write};
@@ -9,19 +9,16 @@ use std::path::{Path, PathBuf};
 
 use schemas::token::{InvalidKey, SigningKey};
 
-/// Why there is no key.
+/// Why the signing key could not be loaded or created.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// The file can't be read or made.
     #[error("the signing key {path} could not be {doing}: {source}. See that its directory exists and is yours")]
     File {
         path: PathBuf,
-        /// What was tried.
         doing: &'static str,
         #[source]
         source: io::Error,
     },
-    /// The file holds something else.
     #[error(
         "{path} does not hold a signing key: {source}. Put the right file there, or remove it to get a new key, which ends every session"
     )]
@@ -30,12 +27,11 @@ pub enum KeyError {
         #[source]
         source: InvalidKey,
     },
-    /// The system gives no randomness.
     #[error("no signing key could be made: the system gives no randomness")]
     NoRandomness(#[source] InvalidKey),
 }
 
-/// The key in a file (PASERK `k4.secret.…`), or a new one that is put there, readable by its owner only.
+/// Loads the key from a file (PASERK `k4.secret.…`), or creates one that only its owner can read.
 ///
 /// # Errors
 /// [`KeyError`].
@@ -60,8 +56,8 @@ fn load(path: &Path) -> Result<Option<SigningKey>, KeyError> {
     SigningKey::from_paserk(&text).map(Some).map_err(|source| KeyError::NotAKey { path: path.into(), source })
 }
 
-/// Writes the key beside its place and links it there, which succeeds for one process only: whoever
-/// is second takes the first one's.
+/// Writes the key to a temporary file and links it to its path. The link succeeds for one process only; the other
+/// loads the first one's key.
 fn create(path: &Path) -> Result<SigningKey, KeyError> {
     let failed = |source| KeyError::File { path: path.into(), doing: "made", source };
     let key = SigningKey::generate().map_err(KeyError::NoRandomness)?;

@@ -21,7 +21,6 @@ macro_rules! named {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// The one of that name.
             pub fn named(name: &str) -> Option<Self> {
                 match name { $($name => Some(Self::$variant),)* _ => None }
             }
@@ -56,11 +55,9 @@ pub struct User {
     pub id: UserId,
     /// Unique whatever the case of its letters.
     pub username: String,
-    /// What others see.
     pub display_name: String,
     pub avatar_url: String,
     pub email: String,
-    /// Whether they may act.
     pub status: UserStatus,
     pub created_at: i64,
 }
@@ -76,10 +73,8 @@ pub struct Credentials {
 /// What to change of a user; `None` stays as it is.
 #[derive(Debug, Clone, Default)]
 pub struct UserPatch {
-    /// What others see.
     pub display_name: Option<String>,
     pub avatar_url: Option<String>,
-    /// Whether they may act.
     pub status: Option<UserStatus>,
 }
 
@@ -90,7 +85,6 @@ pub type TokenHash = [u8; 32];
 #[derive(Debug, Clone, Copy)]
 pub struct NewToken {
     pub hash: TokenHash,
-    /// Until when it is good.
     pub expires_at: i64,
 }
 
@@ -99,7 +93,6 @@ pub struct NewToken {
 pub enum Rotation {
     /// It was good, is used up now, and the new one is kept in its place.
     Rotated {
-        /// Whose it is.
         user: User,
         /// The sign-in that it descends from.
         family: i64,
@@ -115,7 +108,6 @@ pub enum Rotation {
 /// What is known of a sign-in whose user exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SignIn {
-    /// Whether the user may act.
     pub status: UserStatus,
     /// Whether it was not ended: a refresh token of it is good.
     pub goes_on: bool,
@@ -133,7 +125,6 @@ pub struct ReadMark {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct RaisedMark {
     pub conversation_id: ConversationId,
-    /// Whose, and up to where.
     pub mark: ReadMark,
 }
 
@@ -141,25 +132,19 @@ pub struct RaisedMark {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
     pub conversation_id: ConversationId,
-    /// Unique among all messages.
     pub message_id: MessageId,
-    /// Position in the conversation.
     pub seq_id: Seq,
     pub sender_id: UserId,
-    /// What kind of event.
     pub kind: Kind,
     /// The newest; empty when it, or what it edits, was recalled.
     pub content: String,
-    /// The sender's key.
     pub client_msg_id: String,
     pub created_at: i64,
     /// What an edit, recall or reaction is about.
     pub target_seq: Option<Seq>,
-    /// A reaction is taken back.
+    /// Whether a reaction is withdrawn.
     pub remove: bool,
-    /// When it was edited last.
     pub edited_at: Option<i64>,
-    /// It was recalled.
     pub recalled: bool,
 }
 
@@ -173,7 +158,6 @@ pub enum HistoryRange {
     After(Seq),
 }
 
-/// A page of a history.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPage {
     pub messages: Vec<Message>,
@@ -189,7 +173,6 @@ pub struct ConversationView {
     pub id: ConversationId,
     /// The other user's display name, the group's name, or "World".
     pub title: String,
-    /// The newest seq.
     pub last_seq: Seq,
     /// Up to where the user marked it as read.
     pub read_seq: Seq,
@@ -197,7 +180,6 @@ pub struct ConversationView {
     pub unread: i64,
     /// The newest message that stands for itself, if the user may see it.
     pub last_message: Option<Message>,
-    /// When something was said last.
     pub updated_at: i64,
 }
 
@@ -213,9 +195,7 @@ pub struct ConversationsAfter {
 pub struct Standing {
     /// The first seq that they may read; `None`: nothing.
     pub reads_from: Option<Seq>,
-    /// Whether they may say something.
     pub may_speak: bool,
-    /// Their role in a group.
     pub role: Option<Role>,
     /// They are banned, and may do nothing anywhere.
     pub banned: bool,
@@ -225,12 +205,9 @@ pub struct Standing {
 pub struct Group {
     pub id: GroupId,
     pub name: String,
-    /// What it is about.
     pub description: String,
     pub owner_id: UserId,
-    /// How many members it has.
     pub member_count: i32,
-    /// How many it may have.
     pub max_members: i32,
     /// Raised by one with each change.
     pub version: i64,
@@ -241,14 +218,11 @@ pub struct Group {
     pub created_at: i64,
 }
 
-/// A member of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Member {
     pub user_id: UserId,
     pub username: String,
-    /// What others see.
     pub display_name: String,
-    /// What they may do.
     pub role: Role,
     pub joined_at: i64,
 }
@@ -269,37 +243,39 @@ pub struct Membership {
 pub struct NewGroup {
     pub id: GroupId,
     pub name: String,
-    /// What it is about.
     pub description: String,
     /// Beside the actor, who becomes the owner; each once.
     pub member_ids: Vec<UserId>,
-    /// How many members it may have.
     pub max_members: i32,
 }
 
-/// A change of a group.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum GroupChange {
     /// Another name or description; `None` stays as it is.
     Rename {
         name: Option<String>,
-        /// What it is about.
         description: Option<String>,
     },
     /// More members, each once. Who is one already is passed over.
-    Add { user_ids: Vec<UserId> },
+    Add {
+        user_ids: Vec<UserId>,
+    },
     /// One member less; the actor: leaves.
-    Remove { user_id: UserId },
+    Remove {
+        user_id: UserId,
+    },
     /// Another role for a member. A new owner makes the old one an admin.
-    SetRole { user_id: UserId, role: Role },
-    /// The end of the group.
+    SetRole {
+        user_id: UserId,
+        role: Role,
+    },
     Dissolve,
 }
 
 /// Who changes a group, when, and the key of the event that tells of it.
 #[derive(Debug, Clone)]
 pub struct Act {
-    /// Whose rights are judged.
+    /// The user whose rights decide.
     pub actor: UserId,
     pub at: i64,
     /// The clientMsgId of the event: fixed, so that publishing it twice is recognised, and not to be
@@ -312,13 +288,9 @@ pub struct Act {
 pub struct OutboxRow {
     /// Its place: older ones have smaller ids.
     pub id: i64,
-    /// The group's conversation.
     pub conversation_id: ConversationId,
-    /// Who did it.
     pub actor: UserId,
-    /// Its key in the chain.
     pub client_msg_id: String,
-    /// What kind of event.
     pub kind: Kind,
     /// A [`schemas::records::GroupEvent`] as JSON.
     pub content: String,

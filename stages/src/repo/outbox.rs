@@ -39,7 +39,7 @@ const CLOCK_SKEW_MS: i64 = 60_000;
 /// How long a search waits for the next records before it fails and is retried.
 const SEARCH_WAIT: Duration = Duration::from_secs(10);
 
-/// Why the relay stopped.
+/// Why the outbox relay stopped.
 #[derive(Debug, thiserror::Error)]
 pub enum OutboxError {
     #[error("the outbox could not be read or marked")]
@@ -73,7 +73,7 @@ impl OutboxError {
 enum Knowledge {
     /// None of them is in the topic.
     Unpublished,
-    /// Some may be.
+    /// Some rows may be in the topic already.
     Unknown,
 }
 

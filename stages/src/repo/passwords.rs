@@ -21,13 +21,12 @@ use super::config::RepoConfig;
 
 const SALT_BYTES: usize = 16;
 
-/// Hashes passwords and checks them.
 #[derive(Clone)]
 pub struct Passwords {
     params: Params,
     /// Idle work memory: at most one piece a worker.
     memory: Arc<Mutex<Vec<Vec<Block>>>>,
-    /// A permit a worker.
+    /// One permit for each hash that is computed.
     working: Arc<Semaphore>,
     /// A permit a call that is worked on or waits.
     admitted: Arc<Semaphore>,

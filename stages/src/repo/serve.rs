@@ -50,19 +50,16 @@ pub struct RepoParts {
     pub store: Arc<dyn ServiceStore>,
     /// Knows where users are connected.
     pub cache: Arc<dyn Cache>,
-    /// Takes what enters the chain here.
+    /// Where messages enter the chain.
     pub log: Arc<dyn Log>,
     /// Tells whether a user is online anywhere.
     pub is_online: IsOnline,
-    /// Signs access tokens.
     pub signing_key: Arc<SigningKey>,
-    /// Tells the time.
     pub clock: Clock,
     /// Wakes the outbox relay after a change of a group.
     pub group_changed: Arc<Notify>,
     /// How far the chain is behind; watched elsewhere.
     pub backlog: Arc<Backlog>,
-    /// Limits and lifetimes.
     pub config: RepoConfig,
     /// How long a shutdown waits for calls in flight.
     pub drain_timeout: Duration,
@@ -76,16 +73,12 @@ pub struct RepoParts {
 /// Why the repo does not serve.
 #[derive(Debug, thiserror::Error)]
 pub enum RepoError {
-    /// The password settings.
     #[error(transparent)]
     Passwords(#[from] PasswordsUnusable),
-    /// The compiled-in descriptors.
     #[error("gRPC reflection does not take the compiled-in descriptors: {}. Build the project anew", causes(.0))]
     Reflection(#[source] tonic_reflection::server::Error),
-    /// The store did not say which ids are taken.
     #[error("the newest ids could not be read from the store")]
     Ids(#[source] StoreError),
-    /// The connection level.
     #[error("the gRPC server of the repo failed: {}. Is its address still there?", causes(.0))]
     Transport(#[source] tonic::transport::Error),
 }
@@ -164,35 +157,9 @@ async fn tell_all(health: &HealthReporter, services: &[&str], status: ServingSta
 }
 
 async fn repo_of(parts: RepoParts) -> Result<Repo, RepoError> {
-    let RepoParts {
-        store,
-        cache,
-        log,
-        is_online,
-        signing_key,
-        clock,
-        group_changed,
-        backlog,
-        config,
-        instance,
-        drain_timeout: _,
-        serving: _,
-    } = parts;
-    let ids = ids_after_those_stored(&*store, &clock, instance).await?;
-    let passwords = Passwords::new(&config)?;
-    Ok(Repo(Arc::new(RepoInner {
-        store,
-        log,
-        is_online,
-        signing_key,
-        clock,
-        group_changed,
-        backlog,
-        config,
-        passwords,
-        ids: Mutex::new(ids),
-        cache,
-    })))
+    let ids = Mutex::new(ids_after_those_stored(&*parts.store, &parts.clock, parts.instance).await?);
+    let passwords = Passwords::new(&parts.config)?;
+    Ok(Repo(Arc::new(RepoInner { parts, passwords, ids })))
 }
 
 /// Makes ids above all stored ones, so that a clock set back does not repeat one.

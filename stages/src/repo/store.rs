@@ -26,7 +26,7 @@ pub enum Class {
     Retry,
     /// It would fail again: an operator has to act.
     Fatal,
-    /// The caller is told why.
+    /// A rule refuses the request: the caller is told which.
     Refused(Refusal),
 }
 
@@ -62,14 +62,7 @@ pub enum StoreError {
     #[error(
         "{conversation} seq {seq} is to be message {given}, but {stored} holds that place or id already: sequences were restarted. Do not go on; compare the topic sequenced-messages with the store"
     )]
-    IdentityTaken {
-        conversation: ConversationId,
-        seq: Seq,
-        /// The message that was to be written.
-        given: MessageId,
-        /// What is there.
-        stored: String,
-    },
+    IdentityTaken { conversation: ConversationId, seq: Seq, given: MessageId, stored: String },
     /// A record that no id-assign stage writes.
     #[error("a record of {conversation} has seq {seq} and message id {message}, both must be positive")]
     NoIdentity { conversation: ConversationId, seq: Seq, message: MessageId },
@@ -82,7 +75,6 @@ pub enum StoreError {
 }
 
 impl StoreError {
-    /// What to do about it.
     pub fn class(&self) -> Class {
         match self {
             Self::Refused(refusal) => Class::Refused(refusal.clone()),
@@ -119,7 +111,7 @@ pub trait Outbox: Send + Sync + 'static {
     /// The oldest group events that were not published yet.
     async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError>;
 
-    /// Marks group events as published.
+    /// Removes group events that were published.
     async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError>;
 }
 

@@ -25,8 +25,7 @@ const TEXTS: [&str; 9] = [
 
 #[tokio::test]
 async fn every_kind_of_text_enters_the_chain_as_it_is() {
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let conversation_id = ConversationId::single(UserId(ann), UserId(ben)).to_string();
     for (n, content) in TEXTS.iter().enumerate() {
         // 64 characters of four bytes each.
@@ -50,8 +49,7 @@ async fn every_kind_of_text_enters_the_chain_as_it_is() {
 
 #[tokio::test]
 async fn ids_at_the_edge_of_64_bits_are_ids_and_no_others_are() {
-    let repo = Served::start().await;
-    let ann = repo.user("ann").await;
+    let (repo, [ann]) = Served::with_users(["ann"]).await;
     for id in [i64::MIN, -1, 0] {
         assert_eq!(code(repo.users().get_user(pb::GetUserRequest { user_id: id }).await), ErrorCode::InvalidInput);
         let group = pb::GetGroupRequest { group_id: id, reader_id: None };
@@ -83,8 +81,7 @@ async fn ids_at_the_edge_of_64_bits_are_ids_and_no_others_are() {
 
 #[tokio::test]
 async fn a_read_mark_beyond_the_end_is_taken_and_one_of_nothing_is_not() {
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let conversation = ConversationId::single(UserId(ann), UserId(ben));
     let mark = |seq_id| pb::MarkAsReadRequest { conversation_id: conversation.to_string(), user_id: ben, seq_id };
     for seq_id in [0, -1, i64::MIN] {
@@ -96,8 +93,7 @@ async fn a_read_mark_beyond_the_end_is_taken_and_one_of_nothing_is_not() {
 
 #[tokio::test]
 async fn a_stale_cursor_goes_on_from_its_place() {
-    let repo = Served::start().await;
-    let ann = repo.user("ann").await;
+    let (repo, [ann]) = Served::with_users(["ann"]).await;
     let said = |peer: i64, seq: i64, at: i64| Sequenced {
         message_id: MessageId(peer * 10 + seq),
         created_at: NOW + at,
@@ -135,8 +131,7 @@ async fn a_stale_cursor_goes_on_from_its_place() {
 
 #[tokio::test]
 async fn the_owner_can_be_neither_removed_nor_leave() {
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let new = pb::CreateGroupRequest { owner_id: ann, name: "Tea".into(), member_ids: vec![ben], ..Default::default() };
     let group_id = repo.groups().create_group(new).await.unwrap().into_inner().group_id;
     let mut groups = repo.groups();

@@ -88,6 +88,8 @@ pub fn user(id: UserId, username: &str) -> User {
     }
 }
 
+pub async fn nobody(_: &Arc<dyn Store>) {}
+
 pub async fn with_users(store: &Arc<impl Users + ?Sized>) {
     for (id, name) in [(ANN, "ann"), (BEN, "ben"), (CLEO, "cleo"), (DAN, "dan")] {
         store.create_user(&user(id, name), None).await.unwrap();
@@ -113,16 +115,22 @@ pub fn act(actor: UserId) -> Act {
     Act { actor, at: NOW, event_id: format!("outbox-by-{actor}") }
 }
 
+pub fn new_group(id: GroupId, member_ids: &[UserId], max_members: i32) -> NewGroup {
+    NewGroup { id, name: "Tea".into(), description: String::new(), member_ids: member_ids.to_vec(), max_members }
+}
+
 /// A group of Ann's with these members beside her.
 pub async fn with_group(store: &Arc<impl Groups + ?Sized>, member_ids: &[UserId], max_members: i32) -> Group {
-    let group = NewGroup {
-        id: GROUP,
-        name: "Tea".into(),
-        description: String::new(),
-        member_ids: member_ids.to_vec(),
-        max_members,
-    };
-    store.create_group(&group, &act(ANN)).await.unwrap()
+    store.create_group(&new_group(GROUP, member_ids, max_members), &act(ANN)).await.unwrap()
+}
+
+/// Users from 1,000 on.
+pub async fn with_many_users(store: &Arc<impl Users + ?Sized>, count: i64) -> Vec<UserId> {
+    let many: Vec<_> = (1_000..1_000 + count).map(UserId).collect();
+    for id in &many {
+        store.create_user(&user(*id, &format!("user{id}")), None).await.unwrap();
+    }
+    many
 }
 
 /// What takes a store with the users of [`with_users`] back to when several could have one email address, and gives

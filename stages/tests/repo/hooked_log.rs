@@ -6,10 +6,9 @@ use async_trait::async_trait;
 use topics::catalogue::{Layout, TopicSpec};
 use topics::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
-/// What a test does.
+/// What a test does around the calls of a log.
 #[async_trait]
 pub trait Hook: Send + Sync + 'static {
-    /// Before an append.
     async fn before_append(&self) {}
 
     /// After an append, which is there whatever this says.

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use schemas::ids::{GroupId, UserId};
 use schemas::kind::Kind;
 use schemas::records::{GroupEvent, Upstream};
-use stages::repo::model::{Act, GroupChange, NewGroup};
+use stages::repo::model::{Act, GroupChange};
 use stages::repo::outbox::{OutboxError, relay};
 use stages::repo::store::Store;
 use tokio::sync::Notify;
@@ -18,7 +18,7 @@ use topics::codec::Encoder;
 use topics::headers::Headers;
 use topics::log::{Log, LogError};
 
-use crate::fixtures::{ANN, BEN, NOW, TestStore, sqlite_store, with_users};
+use crate::fixtures::{ANN, BEN, NOW, TestStore, new_group, sqlite_store, with_users};
 use crate::hooked_log::{Hook, HookedLog};
 use crate::served::{SOON, log_in, upstream, upstream_count};
 
@@ -63,14 +63,7 @@ impl Fixture {
     }
 
     async fn group(&self, id: i64) {
-        let group = NewGroup {
-            id: GroupId(id),
-            name: "Tea".into(),
-            description: String::new(),
-            member_ids: vec![BEN],
-            max_members: 10,
-        };
-        self.store().create_group(&group, &self.act(id * 100)).await.unwrap();
+        self.store().create_group(&new_group(GroupId(id), &[BEN], 10), &self.act(id * 100)).await.unwrap();
     }
 
     async fn rename(&self, id: i64, n: i64) {

@@ -61,49 +61,39 @@ async fn a_standby_that_is_behind_paused_or_dead_costs_no_answer() {
     let pair_of = Pair::start().await;
     let impatient = ServerConfig { replica_timeout_ms: 300, replica_rest_ms: 200, ..ServerConfig::default() };
     let store = pair_of.database.open_with(std::slice::from_ref(&pair_of.standby), &impatient).await;
-    let say = async |seq: i64| write(&store, &[text(pair(), seq, ANN, "hi")]).await;
-    say(1).await;
-
-    // It answers once it has followed.
-    let before = pair_of.reads_of_the_standby().await;
-    let served = async {
-        while pair_of.reads_of_the_standby().await == before {
-            assert_eq!(newest(&store).await, 1);
+    let say_and_read = async |seqs: std::ops::RangeInclusive<i64>| {
+        for seq in seqs {
+            write(&store, &[text(pair(), seq, ANN, "hi")]).await;
+            assert_eq!(newest(&store).await, seq);
         }
     };
-    tokio::time::timeout(FOLLOWS_TIME_MAX, served).await.expect("the standby is read");
+    let is_served = async |newest_seq| {
+        let before = pair_of.reads_of_the_standby().await;
+        let served = async {
+            while pair_of.reads_of_the_standby().await == before {
+                assert_eq!(newest(&store).await, newest_seq);
+            }
+        };
+        tokio::time::timeout(FOLLOWS_TIME_MAX, served).await.expect("the standby is read");
+    };
+    write(&store, &[text(pair(), 1, ANN, "hi")]).await;
+
+    // It answers once it has followed.
+    is_served(1).await;
 
     // Paused, it is behind, and not believed.
     pair_of.tell_standby("SELECT pg_wal_replay_pause()").await;
-    for seq in 2..=20 {
-        say(seq).await;
-        assert_eq!(newest(&store).await, seq);
-    }
+    say_and_read(2..=20).await;
     pair_of.tell_standby("SELECT pg_wal_replay_resume()").await;
-    for seq in 21..=40 {
-        say(seq).await;
-        assert_eq!(newest(&store).await, seq);
-    }
+    say_and_read(21..=40).await;
 
     // Suspended, it does not answer; killed, nobody is there.
     pair_of.server.signal("postgres_standby", "STOP").await;
-    for seq in 41..=50 {
-        say(seq).await;
-        assert_eq!(newest(&store).await, seq);
-    }
+    say_and_read(41..=50).await;
     pair_of.server.signal("postgres_standby", "KILL").await;
-    for seq in 51..=60 {
-        say(seq).await;
-        assert_eq!(newest(&store).await, seq);
-    }
+    say_and_read(51..=60).await;
 
     // Started again it follows, and is read again.
     pair_of.server.start_again().await;
-    let before = pair_of.reads_of_the_standby().await;
-    let served = async {
-        while pair_of.reads_of_the_standby().await == before {
-            assert_eq!(newest(&store).await, 60);
-        }
-    };
-    tokio::time::timeout(FOLLOWS_TIME_MAX, served).await.expect("the standby is read again");
+    is_served(60).await;
 }

@@ -8,7 +8,7 @@ use schemas::ids::GroupId;
 use schemas::records::{GroupEvent, Upstream};
 use stages::dedupe::Dedupe;
 use stages::driver::Driver;
-use stages::repo::model::{Act, GroupChange, NewGroup};
+use stages::repo::model::{Act, GroupChange};
 use stages::repo::outbox::relay;
 use stages::repo::store::Store;
 use tokio::sync::{Barrier, Notify};
@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use topics::clock::Clock;
 use topics::log::Log;
 
-use crate::fixtures::{ANN, BEN, NOW, sqlite_store, with_users};
+use crate::fixtures::{ANN, BEN, NOW, new_group, sqlite_store, with_users};
 use crate::hooked_log::{Hook, HookedLog};
 use crate::served::{SOON, log_in, upstream, upstream_count};
 
@@ -40,15 +40,8 @@ impl Hook for Meeting {
 }
 
 async fn make(store: &Arc<dyn Store>, group: i64) {
-    let new = NewGroup {
-        id: GroupId(group),
-        name: "Tea".into(),
-        description: String::new(),
-        member_ids: vec![BEN],
-        max_members: 10,
-    };
     let act = Act { actor: ANN, at: NOW, event_id: format!("outbox-{group}") };
-    store.create_group(&new, &act).await.unwrap();
+    store.create_group(&new_group(GroupId(group), &[BEN], 10), &act).await.unwrap();
 }
 
 async fn rename(store: &Arc<dyn Store>, group: i64, n: i64) {

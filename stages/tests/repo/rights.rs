@@ -21,8 +21,7 @@ struct Scene {
 /// Ann and Ben have talked (messages 11 to 13), and Ann in her group (21 to 23), which Ben joined after
 /// the second.
 async fn scene() -> Scene {
-    let repo = Served::start().await;
-    let (ann, ben, carl) = (repo.user("ann").await, repo.user("ben").await, repo.user("carl").await);
+    let (repo, [ann, ben, carl]) = Served::with_users(["ann", "ben", "carl"]).await;
     let new = pb::CreateGroupRequest { owner_id: ann, name: "Tea".into(), ..Default::default() };
     let group_id = repo.groups().create_group(new).await.unwrap().into_inner().group_id;
     let (pair, group) = (ConversationId::single(UserId(ann), UserId(ben)), ConversationId::Group(GroupId(group_id)));

@@ -68,6 +68,16 @@ impl Served {
         Self::start_with(config()).await
     }
 
+    /// One with these users, and their ids.
+    pub async fn with_users<const N: usize>(names: [&str; N]) -> (Self, [i64; N]) {
+        let repo = Self::start().await;
+        let mut ids = [0; N];
+        for (id, name) in ids.iter_mut().zip(names) {
+            *id = repo.user(name).await;
+        }
+        (repo, ids)
+    }
+
     pub async fn start_with(config: RepoConfig) -> Self {
         Self::start_anew(config, u64::MAX).await
     }

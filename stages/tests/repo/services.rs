@@ -81,8 +81,7 @@ async fn shutdown_ends_the_server_though_a_stream_is_open() {
 
 #[tokio::test]
 async fn users_are_made_found_and_changed() {
-    let repo = Served::start().await;
-    let ann = repo.user("ann").await;
+    let (repo, [ann]) = Served::with_users(["ann"]).await;
     let found = repo.users().get_user_by_username(pb::GetUserByUsernameRequest { username: "Ann".into() }).await;
     let found = found.unwrap().into_inner();
     assert_eq!((found.user_id, found.display_name.as_str(), found.status.as_str()), (ann, "ann", "active"));
@@ -115,8 +114,7 @@ async fn a_session_is_remembered_until_another_takes_its_place() {
 
 #[tokio::test]
 async fn a_saved_message_is_on_the_topic_with_its_trace() {
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let conversation = ConversationId::single(UserId(ann), UserId(ben));
     let save = pb::SaveMessageRequest {
         conversation_id: conversation.to_string(),
@@ -158,8 +156,7 @@ async fn a_saved_message_is_on_the_topic_with_its_trace() {
 
 #[tokio::test]
 async fn messages_are_read_by_id_place_and_page() {
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let conversation = ConversationId::single(UserId(ann), UserId(ben));
     let said = |seq| Sequenced { message_id: MessageId(900 + seq), ..text(conversation, seq, UserId(ann), "hi") };
     write(&repo.store, &(1..=60).map(said).collect::<Vec<_>>()).await;
@@ -198,8 +195,7 @@ async fn messages_are_read_by_id_place_and_page() {
 
 #[tokio::test]
 async fn a_reader_sees_what_is_theirs_only() {
-    let repo = Served::start().await;
-    let (ann, ben, carl) = (repo.user("ann").await, repo.user("ben").await, repo.user("carl").await);
+    let (repo, [ann, ben, carl]) = Served::with_users(["ann", "ben", "carl"]).await;
     let group = group_of(&repo, ann, &[]).await;
     let conversation = ConversationId::Group(GroupId(group.group_id));
     let said = |seq| Sequenced { message_id: MessageId(seq), ..text(conversation, seq, UserId(ann), "hi") };
@@ -226,8 +222,7 @@ async fn a_reader_sees_what_is_theirs_only() {
 
 #[tokio::test]
 async fn conversations_page_by_cursor_and_forged_cursors_are_refused() {
-    let repo = Served::start().await;
-    let ann = repo.user("ann").await;
+    let (repo, [ann]) = Served::with_users(["ann"]).await;
     let said = |n: i64| Sequenced {
         message_id: MessageId(n),
         created_at: NOW + n,
@@ -270,8 +265,7 @@ async fn conversations_page_by_cursor_and_forged_cursors_are_refused() {
 #[tokio::test]
 async fn heads_tell_of_what_is_said_after_the_clock_was_set_back() {
     const HOUR: i64 = 3_600_000;
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let world = Sequenced { created_at: NOW, ..text(ConversationId::World, 1, UserId(ben), "before") };
     write(&repo.store, &[world]).await;
     let ask = |changed_since, elapsed_ms| pb::GetHeadsRequest {
@@ -301,8 +295,7 @@ async fn heads_tell_of_what_is_said_after_the_clock_was_set_back() {
 
 #[tokio::test]
 async fn groups_are_made_changed_and_left() {
-    let repo = Served::start().await;
-    let (ann, ben, carl) = (repo.user("ann").await, repo.user("ben").await, repo.user("carl").await);
+    let (repo, [ann, ben, carl]) = Served::with_users(["ann", "ben", "carl"]).await;
     let group = group_of(&repo, ann, &[ben, ben, ann]).await;
     assert_eq!((group.member_count, group.version, group.max_members, group.owner_id), (2, 1, 100_000, ann));
     tokio::time::timeout(SOON, repo.group_changed.notified()).await.expect("a change wakes the relay");
@@ -349,8 +342,7 @@ async fn groups_are_made_changed_and_left() {
 
 #[tokio::test]
 async fn memberships_come_group_by_group_and_unknown_groups_are_left_out() {
-    let repo = Served::start().await;
-    let (ann, ben) = (repo.user("ann").await, repo.user("ben").await);
+    let (repo, [ann, ben]) = Served::with_users(["ann", "ben"]).await;
     let (a, b) = (group_of(&repo, ann, &[ben]).await.group_id, group_of(&repo, ben, &[]).await.group_id);
     let ask = pb::GetMembershipsRequest { group_ids: vec![a, 1, b] };
     let parts: Vec<_> = repo.groups().get_memberships(ask).await.unwrap().into_inner().try_collect().await.unwrap();

@@ -40,6 +40,14 @@ async fn recipients(driver: &mut Driver<FanOut>, messages: Vec<Sequenced>) -> Ve
     deliveries(&dispatches).into_iter().map(|(_, users)| users).collect()
 }
 
+/// A group of so many members, and a stage that has worked one message in it.
+async fn after_one_message(members: i64, online: i64) -> (Groups, Driver<FanOut>) {
+    let groups = Groups::with(GROUP, members);
+    let mut driver = driver(&groups, &all_online(online));
+    recipients(&mut driver, vec![text(1)]).await;
+    (groups, driver)
+}
+
 #[tokio::test]
 async fn five_hundred_members_are_sent_to_and_one_more_makes_a_task() {
     let (groups, presence) = (Groups::with(GROUP, 500), all_online(600));
@@ -104,9 +112,7 @@ async fn members_are_loaded_once_for_the_whole_batch() {
 
 #[tokio::test]
 async fn a_removed_member_sees_the_removal_and_nothing_after() {
-    let groups = Groups::with(GROUP, 3);
-    let mut driver = driver(&groups, &all_online(3));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(3, 3).await;
     for kind in [Kind::Removed, Kind::Left] {
         let gone = groups.members(GROUP).last().copied().unwrap();
         let removed = groups.change(kind, GROUP, &[gone], 3);
@@ -118,9 +124,7 @@ async fn a_removed_member_sees_the_removal_and_nothing_after() {
 
 #[tokio::test]
 async fn a_new_member_sees_the_joining_and_all_after() {
-    let groups = Groups::with(GROUP, 2);
-    let mut driver = driver(&groups, &all_online(3));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(2, 3).await;
     let joined = groups.change(Kind::Joined, GROUP, &[UserId(3)], 3);
     let sent = recipients(&mut driver, vec![text(2), joined, text(4)]).await;
     assert_eq!(sent, [vec![1, 2], vec![1, 2, 3], vec![1, 2, 3]]);
@@ -129,9 +133,7 @@ async fn a_new_member_sees_the_joining_and_all_after() {
 
 #[tokio::test]
 async fn the_end_of_a_group_reaches_its_members_and_then_nobody() {
-    let groups = Groups::with(GROUP, 3);
-    let mut driver = driver(&groups, &all_online(3));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(3, 3).await;
     let dissolved = groups.change(Kind::Dissolved, GROUP, &[], 2);
     let sent = recipients(&mut driver, vec![dissolved, text(3)]).await;
     assert_eq!(sent, [vec![1, 2, 3], vec![1]], "the sender's other sockets see what was said");
@@ -149,9 +151,7 @@ async fn an_event_that_the_snapshot_has_is_not_applied_again() {
 
 #[tokio::test]
 async fn a_jump_of_the_version_loads_the_group_anew() {
-    let groups = Groups::with(GROUP, 2);
-    let mut driver = driver(&groups, &all_online(5));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(2, 5).await;
     groups.change(Kind::Joined, GROUP, &[UserId(3)], 0);
     let joined = groups.change(Kind::Joined, GROUP, &[UserId(4)], 2);
     let sent = recipients(&mut driver, vec![joined, text(3)]).await;
@@ -195,9 +195,7 @@ async fn a_repo_that_is_away_is_waited_for() {
 
 #[tokio::test]
 async fn an_event_that_cannot_be_read_loads_the_group_anew() {
-    let groups = Groups::with(GROUP, 2);
-    let mut driver = driver(&groups, &all_online(3));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(2, 3).await;
     let mut joined = groups.change(Kind::Joined, GROUP, &[UserId(3)], 2);
     joined.content = "{\"newer\": true}".into();
     assert_eq!(recipients(&mut driver, vec![joined]).await, [vec![1, 2, 3]]);
@@ -205,9 +203,7 @@ async fn an_event_that_cannot_be_read_loads_the_group_anew() {
 
 #[tokio::test]
 async fn an_aborted_batch_changes_no_membership() {
-    let groups = Groups::with(GROUP, 3);
-    let mut driver = driver(&groups, &all_online(3));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(3, 3).await;
     let removed = groups.change(Kind::Removed, GROUP, &[UserId(3)], 3);
     let expected = [vec![1, 2, 3], vec![1, 2, 3], vec![1, 2]];
     for fate in [Fate::Abort, Fate::Commit] {
@@ -219,9 +215,7 @@ async fn an_aborted_batch_changes_no_membership() {
 
 #[tokio::test]
 async fn a_partition_given_up_forgets_what_it_was_told() {
-    let groups = Groups::with(GROUP, 3);
-    let mut driver = driver(&groups, &all_online(3));
-    recipients(&mut driver, vec![text(1)]).await;
+    let (groups, mut driver) = after_one_message(3, 3).await;
     driver.stage().revoked(0);
     groups.change(Kind::Removed, GROUP, &[UserId(3)], 2);
     driver.stage().assigned(0);

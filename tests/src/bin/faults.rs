@@ -49,6 +49,9 @@ struct Arguments {
     /// The store. A server is started for it, and installed when it is missing.
     #[arg(long, value_enum, default_value = "sqlite")]
     store: StoreKind,
+    /// Persist and fan-out share a task; the processes of either run both.
+    #[arg(long, conflicts_with = "stopped_stage")]
+    fused: bool,
     /// Messages a second.
     #[arg(long, default_value_t = 1_000)]
     rate: u32,
@@ -87,8 +90,11 @@ fn command_of(arguments: &Arguments, seed: u64) -> String {
         [] => String::new(),
         kinds => format!(" --only {}", kinds.iter().map(|kind| name(*kind)).collect::<Vec<_>>().join(",")),
     };
+    let fused = if arguments.fused { " --fused" } else { "" };
     let Arguments { rate, users, .. } = arguments;
-    format!("tests/faults.sh --log {log}{store} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}")
+    format!(
+        "tests/faults.sh --log {log}{store}{fused} --seed {seed}{minutes}{only}{stopped} --rate {rate} --users {users}"
+    )
 }
 
 fn main() -> ExitCode {
@@ -107,6 +113,7 @@ fn main() -> ExitCode {
     let options = Options {
         log: arguments.log,
         store: arguments.store,
+        fused: arguments.fused,
         time: arguments.minutes.map(|minutes| Duration::from_secs_f64(minutes.max(0.0) * 60.0)),
         only: arguments.only,
         seed,

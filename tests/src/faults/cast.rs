@@ -3,12 +3,11 @@
 use rand::RngExt;
 use rand::rngs::StdRng;
 use schemas::ids::ConversationId;
-use schemas::pb::CreateUserRequest;
-use stages::repo::client::user_repo_client::UserRepoClient;
 
 use super::stand::Stand;
 use crate::api::{Account, Api};
 use crate::client::Say;
+use crate::users::quiet_users;
 
 /// Members of the group that is over the bound of a small one.
 const LARGE_GROUP_USERS: usize = 501;
@@ -55,12 +54,7 @@ impl Cast {
         rooms.push(Room { id: conversation(&small), members: (0..few).collect(), share: 150 });
         if size.large_group {
             let mut members: Vec<_> = accounts[1..].iter().map(id).collect();
-            let mut repo = UserRepoClient::connect(format!("http://{}", stand.grpc())).await.expect("the repo answers");
-            for n in users..LARGE_GROUP_USERS {
-                let request = CreateUserRequest { username: format!("quiet{n}"), ..CreateUserRequest::default() };
-                let user = repo.create_user(request).await.expect("a user is made").into_inner();
-                members.push(user.user_id.to_string());
-            }
+            members.extend(quiet_users(stand.grpc(), users..LARGE_GROUP_USERS).await);
             let large = api.group(&accounts[0], "large", &members).await;
             rooms.push(Room { id: conversation(&large), members: everybody(), share: 30 });
         }

@@ -60,7 +60,7 @@ impl Aside {
 pub async fn disk_full(dir: &Path, number: usize, seed: u64) -> Aside {
     let dir = dir.join(format!("disk-{number}"));
     let disk = Disk::mount(&dir.join("data"));
-    let stand = Stand::embedded(&dir, StoreKind::Sqlite, &[]).await;
+    let stand = Stand::embedded(&dir, StoreKind::Sqlite, false, &[]).await;
     let mut scene = Scene::begin(stand, Play { size: SIZE, rate: RATE, seed }).await;
     scene.go_on(Duration::from_secs(2)).await;
     scene.shared.books.lock().await.pauses.fault(Kind::DiskFull, Clock::system().now_ms());
@@ -193,7 +193,8 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
     fs::create_dir_all(&dir).expect("the directory can be made");
     let mut random = StdRng::seed_from_u64(seed);
     let mut scene =
-        Scene::begin(Stand::embedded(&dir, StoreKind::Sqlite, &[]).await, Play { size: SIZE, rate: RATE, seed }).await;
+        Scene::begin(Stand::embedded(&dir, StoreKind::Sqlite, false, &[]).await, Play { size: SIZE, rate: RATE, seed })
+            .await;
     scene.go_on(Duration::from_secs(5)).await;
     scene.fall_silent().await;
     scene.stand.kill(0).await;
@@ -252,7 +253,7 @@ async fn judge(data: &Path, cast: &Cast, books: Books) -> Outcome {
     }
     let in_store = books.first_finding().map(str::to_owned);
     let read = match EmbeddedLog::open_read_only(data.join("log")) {
-        Ok(log) => topics_hold::read_log(log.as_ref(), &mut books).await,
+        Ok(log) => topics_hold::read_log(log.as_ref(), false, &mut books).await,
         Err(e) => Err(e),
     };
     let missing = match (in_store, read) {

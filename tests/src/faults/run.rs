@@ -31,6 +31,8 @@ pub struct Options {
     pub log: LogKind,
     /// With which store.
     pub store: StoreKind,
+    /// Whether persist and fan-out share a task.
+    pub fused: bool,
     /// How long; `None`: until every kind of fault came once.
     pub time: Option<Duration>,
     /// Which faults; none: all that there are.
@@ -119,8 +121,8 @@ pub(super) async fn begin(options: &Options, settings: &[(String, String)], seed
     let dir = options.dir.join("main");
     std::fs::create_dir_all(&dir).expect("the directory can be made");
     let stand = match options.log {
-        LogKind::Embedded => Stand::embedded(&dir, options.store, settings).await,
-        LogKind::Kafka => Stand::kafka(&dir, options.store, settings).await,
+        LogKind::Embedded => Stand::embedded(&dir, options.store, options.fused, settings).await,
+        LogKind::Kafka => Stand::kafka(&dir, options.store, options.fused, settings).await,
     };
     Scene::begin(stand, Play { size: Size { users: options.users, large_group: true }, rate: options.rate, seed }).await
 }

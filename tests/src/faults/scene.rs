@@ -124,9 +124,7 @@ impl Scene {
 
     /// Looks at the queues that a process says it has.
     pub async fn look_at_queues(&self) {
-        for gateway in self.stand.gateways() {
-            let Ok(answer) = reqwest::get(format!("http://{gateway}/metrics")).await else { continue };
-            let Ok(text) = answer.text().await else { continue };
+        for text in self.metrics().await {
             let mut books = self.shared.books.lock().await;
             queues(&text).into_iter().for_each(|queue| books.queue(queue));
         }
@@ -134,14 +132,21 @@ impl Scene {
 
     /// Records that wait before the store, as gateways have seen it.
     pub async fn lag(&self) -> u64 {
-        let mut lag = 0;
+        let lag = |text: &String| {
+            let lag = text.lines().find_map(|line| line.strip_prefix("gochat_chain_lag_records "))?;
+            Some(lag.trim().parse::<f64>().ok()? as u64)
+        };
+        self.metrics().await.iter().filter_map(lag).max().unwrap_or_default()
+    }
+
+    /// The metrics of each gateway that answers.
+    async fn metrics(&self) -> Vec<String> {
+        let mut pages = Vec::new();
         for gateway in self.stand.gateways() {
             let Ok(answer) = reqwest::get(format!("http://{gateway}/metrics")).await else { continue };
-            let text = answer.text().await.unwrap_or_default();
-            let seen = text.lines().find_map(|line| line.strip_prefix("gochat_chain_lag_records "));
-            lag = lag.max(seen.and_then(|lag| lag.trim().parse::<f64>().ok()).unwrap_or_default() as u64);
+            pages.extend(answer.text().await);
         }
-        lag
+        pages
     }
 
     /// Ends the load, waits until everybody has everything, reads all there is once more, stops the

@@ -33,8 +33,10 @@ pub enum Role {
 }
 
 impl Role {
-    fn roles(self) -> &'static str {
+    /// What a process of it runs. Where persist and fan-out share a task, one of either runs both.
+    fn roles(self, fused: bool) -> &'static str {
         match self {
+            Self::Persist | Self::FanOut if fused => "persist,fan-out",
             Self::Everything => "all",
             Self::Repo => "repo",
             Self::Dedupe => "dedupe,id-assign",
@@ -58,6 +60,8 @@ struct Part {
 pub struct Stand {
     /// Which log it is on.
     pub log: LogKind,
+    /// Whether persist and fan-out share a task.
+    pub fused: bool,
     data: PathBuf,
     config: PathBuf,
     parts: Vec<Part>,
@@ -70,30 +74,32 @@ pub type Settings = Vec<(String, String)>;
 
 impl Stand {
     /// Starts everything in one process, with its data in `dir/data` and its log in `dir`.
-    pub async fn embedded(dir: &Path, store: StoreKind, settings: &[(String, String)]) -> Self {
+    pub async fn embedded(dir: &Path, store: StoreKind, fused: bool, settings: &[(String, String)]) -> Self {
         let (config, data) = (dir.join("gochat.toml"), dir.join("data"));
         let store = Store::start(store, &data).await;
         let text = format!(
-            "[log]\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n{}",
+            "[log]\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n\
+             [stages]\nfuse_persist_and_fan_out = {fused}\n{}",
             store.section()
         );
         std::fs::write(&config, text).expect("the directory can be written");
         let args = vec!["--config".to_owned(), config.display().to_string()];
         let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")) };
         let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
-        let mut stand = Self { log: LogKind::Embedded, data, config, parts: vec![part], brokers: None, store };
+        let mut stand = Self { log: LogKind::Embedded, fused, data, config, parts: vec![part], brokers: None, store };
         stand.start(0).await;
         stand
     }
 
     /// Starts three brokers, a repo, and everything else twice, each in a process of its own.
-    pub async fn kafka(dir: &Path, store: StoreKind, settings: &[(String, String)]) -> Self {
+    pub async fn kafka(dir: &Path, store: StoreKind, fused: bool, settings: &[(String, String)]) -> Self {
         let data = dir.join("data");
         let store = Store::start(store, &data).await;
         let brokers = Broker::start_three_in(dir.join("brokers")).await;
         let config = format!(
             "[log]\nkind = \"kafka\"\nchain_partitions = {CHAIN_PARTITIONS}\ngateway_slots = {GATEWAY_SLOTS}\n\
-             [log.kafka]\nbrokers = \"{}\"\nreplicas = {}\n[stages]\ntasks_per_stage = 1\n{}",
+             [log.kafka]\nbrokers = \"{}\"\nreplicas = {}\n[stages]\ntasks_per_stage = 1\n\
+             fuse_persist_and_fan_out = {fused}\n{}",
             brokers.address(),
             brokers.nodes(),
             store.section(),
@@ -104,6 +110,7 @@ impl Stand {
         let roles = [Role::Repo].into_iter().chain(twice.into_iter().flat_map(|role| [role, role]));
         let mut stand = Self {
             log: LogKind::Kafka,
+            fused,
             data,
             config: config_file.clone(),
             parts: Vec::new(),
@@ -115,8 +122,9 @@ impl Stand {
             let slot = if role == Role::Gateway { instance % 2 } else { 0 };
             let (instance_arg, slot) = (instance.to_string(), slot.to_string());
             let config = config_file.display().to_string();
-            let args = ["--config", &config, "--roles", role.roles(), "--instance", &instance_arg, "--slot", &slot];
-            let log = dir.join(format!("{instance}-{}.log", role.roles()));
+            let roles = role.roles(fused);
+            let args = ["--config", &config, "--roles", roles, "--instance", &instance_arg, "--slot", &slot];
+            let log = dir.join(format!("{instance}-{roles}.log"));
             let launch = Launch { args: args.map(str::to_owned).into(), env: environment(settings), log: Some(log) };
             stand.parts.push(Part { role, launch, http: any_port(), grpc, server: None });
             stand.start(instance).await;
@@ -153,8 +161,8 @@ impl Stand {
 
     /// The processes that run, with what they are.
     pub fn pids(&self) -> Vec<(String, u32)> {
-        let pid =
-            |(at, part): (usize, &Part)| Some((format!("{at}-{}", part.role.roles()), part.server.as_ref()?.pid()?));
+        let name = |at: usize, part: &Part| format!("{at}-{}", part.role.roles(self.fused));
+        let pid = |(at, part): (usize, &Part)| Some((name(at, part), part.server.as_ref()?.pid()?));
         self.parts.iter().enumerate().filter_map(pid).collect()
     }
 
@@ -203,7 +211,10 @@ impl Stand {
             if let Some(status) = part.server.as_mut().and_then(Server::ended) {
                 part.server = None;
                 let log = part.launch.log.as_deref().map(Path::display);
-                ended.push(format!("process {at} ({}) ended by itself, {status}; see {log:?}", part.role.roles()));
+                ended.push(format!(
+                    "process {at} ({}) ended by itself, {status}; see {log:?}",
+                    part.role.roles(self.fused)
+                ));
             }
         }
         ended

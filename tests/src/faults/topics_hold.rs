@@ -25,7 +25,7 @@ const EMPTY_READS_MAX: u32 = 30;
 pub async fn read(stand: &Stand, books: &mut Books) {
     let read = async {
         let log = open(stand).await?;
-        read_log(log.as_ref(), books).await
+        read_log(log.as_ref(), stand.fused, books).await
     };
     if let Err(e) = read.await {
         books.failures.push(format!("the topics can't be read: {e}"));
@@ -35,12 +35,14 @@ pub async fn read(stand: &Stand, books: &mut Books) {
     }
 }
 
-/// Reads the topics of a log into the books.
+/// Reads the topics of a log into the books. Where persist and fan-out share a task (`fused`), nothing is in
+/// `persisted-messages`.
 ///
 /// # Errors
 /// When one can't be read to its end.
-pub async fn read_log(log: &dyn Log, books: &mut Books) -> Result<(), LogError> {
-    for (topic, repeats) in [(&SEQUENCED.spec, false), (&PERSISTED.spec, true)] {
+pub async fn read_log(log: &dyn Log, fused: bool, books: &mut Books) -> Result<(), LogError> {
+    let persisted = (!fused).then_some((&PERSISTED.spec, true));
+    for (topic, repeats) in [(&SEQUENCED.spec, false)].into_iter().chain(persisted) {
         each(log, topic, |record| match Sequenced::decode(&record.value) {
             Ok(message) if message.seq_id.0 > 0 => books.in_topic(topic.name, &held(&message), repeats),
             Ok(_without_seq) => {}

@@ -1,24 +1,20 @@
 //! Bad input gets the code of the protocol, and harms nothing.
 
+use futures::{SinkExt, StreamExt};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
-use tests::api::Api;
-use tests::client::{connect, receive_type, send};
-use tests::server::Server;
+use tests::client::{connect, receive_type};
+use tests::users::{Talker, served, text, with};
 use tokio_tungstenite::tungstenite::Message;
 
-fn say(conversation: &str, id: &str, content: &str) -> Value {
-    json!({"type": "send-message", "data": {
-        "clientMsgId": id, "conversationId": conversation, "messageType": "text", "content": content,
-    }})
+fn say(conversation: &str, id: &str, content: &str) -> String {
+    let data = with(text(conversation, content), json!({"clientMsgId": id}));
+    json!({"type": "send-message", "data": data}).to_string()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_frame_gets_its_code_and_the_socket_goes_on() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob, eve) = (api.register("ann").await, api.register("bob").await, api.register("eve").await);
+    let (server, api, [ann, bob, eve]) = served(["ann", "bob", "eve"]).await;
     let foreign = bob.pair_with(&eve);
     let group = api.group(&bob, "without ann", std::slice::from_ref(&eve.user_id)).await;
     let to_bob = ann.pair_with(&bob);
@@ -31,16 +27,16 @@ async fn each_bad_frame_gets_its_code_and_the_socket_goes_on() {
         (json!({"type": "dance", "data": {}}).to_string(), 1000),
         (json!({"type": "send-message", "data": {"conversationId": to_bob}}).to_string(), 1000),
         (json!({"type": "send-message"}).to_string(), 1000),
-        (say(&to_bob, "", "x").to_string(), 1000),
-        (say(&to_bob, &"i".repeat(65), "x").to_string(), 1000),
-        (say(&to_bob, "nul", "a\0b").to_string(), 1000),
-        (say(&to_bob, "empty", "").to_string(), 1000),
-        (say(&to_bob, "long", &long).to_string(), 1010),
-        (say("nowhere", "n", "x").to_string(), 1000),
-        (say(&foreign, "f", "x").to_string(), 1004),
-        (say(&group, "g", "x").to_string(), 1004),
-        (say("group_123456789", "g2", "x").to_string(), 1004),
-        (say(&nobody, "u", "x").to_string(), 1001),
+        (say(&to_bob, "", "x"), 1000),
+        (say(&to_bob, &"i".repeat(65), "x"), 1000),
+        (say(&to_bob, "nul", "a\0b"), 1000),
+        (say(&to_bob, "empty", ""), 1000),
+        (say(&to_bob, "long", &long), 1010),
+        (say("nowhere", "n", "x"), 1000),
+        (say(&foreign, "f", "x"), 1004),
+        (say(&group, "g", "x"), 1004),
+        (say("group_123456789", "g2", "x"), 1004),
+        (say(&nobody, "u", "x"), 1001),
         (json!({"type": "sync", "data": {"positions": {(to_bob.clone()): 0}, "limit": 100_000}}).to_string(), 1000),
         (
             json!({"type": "edit-message", "data": {
@@ -49,47 +45,37 @@ async fn each_bad_frame_gets_its_code_and_the_socket_goes_on() {
             1004,
         ),
     ];
-    let mut socket = connect(server.http, &ann.token).await.unwrap();
-    receive_type(&mut socket, "hello").await.unwrap();
+    let mut anns = Talker::connect(&server, &ann).await;
     for (frame, code) in frames {
-        use futures::SinkExt;
-        socket.send(Message::text(frame.clone())).await.unwrap();
-        let error = receive_type(&mut socket, "error").await.unwrap_or_else(|e| panic!("{frame}: {e}"));
+        anns.socket.send(Message::text(frame.clone())).await.unwrap();
+        let error = receive_type(&mut anns.socket, "error").await.unwrap_or_else(|e| panic!("{frame}: {e}"));
         assert_eq!(error["code"], code, "{} {error}", &frame[..frame.len().min(200)]);
         assert!(error["name"].is_string() && error["message"].is_string() && error["retryable"].is_boolean());
     }
-    send(&mut socket, &say(&to_bob, "fine", "still here")).await.unwrap();
-    let ack = receive_type(&mut socket, "message-ack").await.unwrap();
+    anns.socket.send(Message::text(say(&to_bob, "fine", "still here"))).await.unwrap();
+    let ack = anns.hears("message-ack").await;
     assert_eq!(ack, json!({"clientMsgId": "fine", "tempMessageId": "fine", "status": "accepted"}));
-    let stored = receive_type(&mut socket, "message-stored").await.unwrap();
+    let stored = anns.hears("message-stored").await;
     assert_eq!(stored["seqId"], 1, "nothing of the bad input was stored: {stored}");
     assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_frame_over_the_limit_closes_its_own_socket_only() {
-    use futures::{SinkExt, StreamExt};
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let ann = api.register("ann").await;
-    let mut good = connect(server.http, &ann.token).await.unwrap();
-    let mut bad = connect(server.http, &ann.token).await.unwrap();
-    receive_type(&mut bad, "hello").await.unwrap();
+    let (server, _, [ann]) = served(["ann"]).await;
+    let [mut good, mut bad] = Talker::all(&server, [&ann, &ann]).await;
     // The server may hang up while the frame is still on its way.
-    let _ = bad.send(Message::text("x".repeat(4 << 20))).await;
-    let ended = async { while let Some(Ok(_)) = bad.next().await {} };
+    let _ = bad.socket.send(Message::text("x".repeat(4 << 20))).await;
+    let ended = async { while let Some(Ok(_)) = bad.socket.next().await {} };
     tokio::time::timeout(std::time::Duration::from_secs(10), ended).await.expect("the socket is closed");
-    send(&mut good, &json!({"type": "ping", "id": "7"})).await.unwrap();
-    receive_type(&mut good, "pong").await.unwrap();
+    good.socket.send(Message::text(json!({"type": "ping", "id": "7"}).to_string())).await.unwrap();
+    good.hears("pong").await;
     assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn sockets_without_a_good_token_are_turned_away() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let ann = Api::new(server.http).register("ann").await;
+    let (server, _, [ann]) = served(["ann"]).await;
     let forged = format!("{}x", ann.token);
     for token in ["", "nonsense", &forged] {
         let refused = match connect(server.http, token).await {
@@ -103,10 +89,7 @@ async fn sockets_without_a_good_token_are_turned_away() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn each_bad_request_gets_its_code() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob, eve) = (api.register("ann").await, api.register("bob").await, api.register("eve").await);
+    let (server, api, [ann, bob, eve]) = served(["ann", "bob", "eve"]).await;
     let pair = ann.pair_with(&bob);
     let foreign = bob.pair_with(&eve);
     let group = api.group(&bob, "tea", &[]).await.replace("group_", "");

@@ -4,11 +4,10 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use serde_json::json;
 use tests::api::Api;
-use tests::client::{connect, receive_type, send};
 use tests::redis::{Redis, make_authority};
 use tests::server::{Launch, Server, any_port, binary};
+use tests::users::{Talker, registered};
 use tokio::process::Command;
 use tokio::time::{Instant, sleep};
 
@@ -66,14 +65,11 @@ async fn redis_is_filled_from_the_store_by_rebuild_cache() {
     let (data, redis) = (tempfile::tempdir().unwrap(), Redis::start().await);
     let server = Server::start(data.path()).await;
     let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let [ann, bob] = registered(&api, ["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let mut socket = connect(server.http, &ann.token).await.unwrap();
-    for n in 0..5 {
-        let said =
-            json!({"clientMsgId": n.to_string(), "conversationId": pair, "messageType": "text", "content": "hi"});
-        send(&mut socket, &json!({"type": "send-message", "data": said})).await.unwrap();
-        receive_type(&mut socket, "message-stored").await.unwrap();
+    let mut talker = Talker::connect(&server, &ann).await;
+    for _ in 0..5 {
+        talker.say(&pair, "hi").await;
     }
     let expected = api.history(&ann, &pair).await;
     assert_eq!(expected.len(), 5);
@@ -108,23 +104,17 @@ async fn redis_over_tls_serves_who_knows_its_password_and_only_when_its_authorit
     make_authority(foreign.path());
     let config = configured(data.path(), &redis);
     let start = async |password: &str, authority: PathBuf| {
-        let env = [
-            ("GOCHAT__REPO__CACHE__REDIS__PASSWORD", password.to_owned()),
-            ("SSL_CERT_FILE", authority.display().to_string()),
-        ];
-        let env = env.map(|(name, value)| (name.to_owned(), value)).to_vec();
-        let launch = Launch { args: vec!["--config".into(), config.clone()], env, log: None };
+        let authority = authority.display().to_string();
+        let env = [("GOCHAT__REPO__CACHE__REDIS__PASSWORD", password), ("SSL_CERT_FILE", &authority)];
+        let launch = Launch::new(&["--config", &config], &env);
         Server::launch(data.path(), any_port(), any_port(), &launch).await.unwrap()
     };
 
     let server = start(PASSWORD, redis.authority()).await;
     let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let [ann, bob] = registered(&api, ["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let mut socket = connect(server.http, &ann.token).await.unwrap();
-    let said = json!({"clientMsgId": "1", "conversationId": pair, "messageType": "text", "content": "hi"});
-    send(&mut socket, &json!({"type": "send-message", "data": said})).await.unwrap();
-    receive_type(&mut socket, "message-stored").await.unwrap();
+    Talker::connect(&server, &ann).await.say(&pair, "hi").await;
     let expected = api.history(&ann, &pair).await;
     assert_eq!(expected.len(), 1);
     let deadline = Instant::now() + SEEN_TIME_MAX;

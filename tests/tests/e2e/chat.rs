@@ -4,119 +4,88 @@
 use std::time::Duration;
 
 use reqwest::{Method, StatusCode};
-use serde_json::{Value, json};
-use tests::api::{Account, Api};
-use tests::client::{Socket, connect, receive_type, send};
-use tests::server::Server;
-
-async fn online(server: &Server, account: &Account) -> Socket {
-    let mut socket = connect(server.http, &account.token).await.expect("it connects");
-    let hello = receive_type(&mut socket, "hello").await.expect("hello first");
-    assert_eq!(hello["userId"], account.user_id.as_str());
-    assert_eq!(hello["protocol"], 1);
-    socket
-}
-
-async fn say(socket: &mut Socket, conversation: &str, id: &str, content: &str) -> Value {
-    let data = json!({"clientMsgId": id, "conversationId": conversation, "messageType": "text", "content": content});
-    send(socket, &json!({"type": "send-message", "id": "77", "data": data})).await.unwrap();
-    receive_type(socket, "message-stored").await.unwrap()
-}
+use serde_json::json;
+use tests::api::Account;
+use tests::client::{receive_type, send};
+use tests::users::{Talker, served, with};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_message_reaches_the_other_and_the_senders_other_devices() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let (mut phone, mut laptop, mut bobs) =
-        (online(&server, &ann).await, online(&server, &ann).await, online(&server, &bob).await);
+    let [mut phone, mut laptop, mut bobs] = Talker::all(&server, [&ann, &ann, &bob]).await;
 
-    let stored = say(&mut phone, &pair, "m1", "hello").await;
+    let data = json!({"clientMsgId": "m1", "conversationId": pair, "messageType": "text", "content": "hello"});
+    let stored = phone.put("send-message", data.clone()).await;
     assert_eq!((&stored["seqId"], &stored["clientMsgId"]), (&json!(1), &json!("m1")));
     for socket in [&mut laptop, &mut bobs] {
-        let message = receive_type(socket, "message").await.unwrap();
+        let message = socket.hears("message").await;
         assert_eq!(message["messageId"], stored["messageId"]);
         assert_eq!((&message["content"], &message["seqId"]), (&json!("hello"), &json!(1)));
         assert_eq!((&message["event"], &message["messageType"]), (&json!("message"), &json!("text")));
         assert_eq!(message["senderId"], ann.user_id.as_str());
     }
     // A repeat is acknowledged and makes nothing new.
-    let data = json!({"clientMsgId": "m1", "conversationId": pair, "messageType": "text", "content": "hello"});
-    send(&mut phone, &json!({"type": "send-message", "data": data})).await.unwrap();
-    receive_type(&mut phone, "message-ack").await.unwrap();
-    assert_eq!(say(&mut phone, &pair, "m2", "again").await["seqId"], 2);
+    send(&mut phone.socket, &json!({"type": "send-message", "id": "77", "data": data})).await.unwrap();
+    phone.hears("message-ack").await;
+    assert_eq!(phone.say(&pair, "again").await["seqId"], 2);
     assert_eq!(api.history(&bob, &pair).await.len(), 2);
     assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn unread_counts_follow_read_marks_and_receipts_are_told() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let (mut anns, mut bobs) = (online(&server, &ann).await, online(&server, &bob).await);
-    for n in 1..=3 {
-        say(&mut anns, &pair, &format!("m{n}"), "hello").await;
-        receive_type(&mut bobs, "message").await.unwrap();
+    let [mut anns, mut bobs] = Talker::all(&server, [&ann, &bob]).await;
+    for _ in 1..=3 {
+        anns.say(&pair, "hello").await;
+        bobs.hears("message").await;
     }
-    let row = conversation(&api, &bob, &pair).await;
+    let row = api.conversation(&bob, &pair).await;
     assert_eq!((&row["unread"], &row["lastSeq"], &row["readSeq"]), (&json!(3), &json!(3), &json!(0)), "{row}");
     assert_eq!(row["lastMessage"]["content"], "hello");
-    assert_eq!(conversation(&api, &ann, &pair).await["unread"], 0, "one's own messages are read");
+    assert_eq!(api.conversation(&ann, &pair).await["unread"], 0, "one's own messages are read");
 
-    send(&mut bobs, &json!({"type": "mark-read", "data": {"conversationId": pair, "seqId": 2}})).await.unwrap();
-    let receipt = receive_type(&mut anns, "read-receipt").await.unwrap();
+    bobs.send("mark-read", json!({"conversationId": pair, "seqId": 2})).await;
+    let receipt = anns.hears("read-receipt").await;
     assert_eq!(receipt, json!({"conversationId": pair, "userId": bob.user_id, "seqId": 2}));
-    assert_eq!(conversation(&api, &bob, &pair).await["unread"], 1);
+    assert_eq!(api.conversation(&bob, &pair).await["unread"], 1);
 
     let path = format!("/api/conversations/{pair}/read");
     for seq in [1, 2, 3] {
         let (status, answer) = api.call(Method::POST, &path, Some(&bob.token), Some(json!({"seqId": seq}))).await;
         assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
     }
-    let receipt = receive_type(&mut anns, "read-receipt").await.unwrap();
+    let receipt = anns.hears("read-receipt").await;
     assert_eq!(receipt["seqId"], 3, "marks that change nothing are told to nobody");
-    assert_eq!(conversation(&api, &bob, &pair).await["readSeq"], 3);
+    assert_eq!(api.conversation(&bob, &pair).await["readSeq"], 3);
     assert!(server.stop().await.success());
-}
-
-async fn conversation(api: &Api, account: &Account, id: &str) -> Value {
-    let list = api.ok(Method::GET, "/api/conversations", account, None).await;
-    let rows = list["conversations"].as_array().expect("a list");
-    rows.iter().find(|row| row["conversationId"] == id).unwrap_or_else(|| panic!("{id} in {list}")).clone()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn groups_grow_and_shrink_in_the_order_of_their_conversation() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob, eve) = (api.register("ann").await, api.register("bob").await, api.register("eve").await);
-    let mut bobs = online(&server, &bob).await;
-    let mut eves = online(&server, &eve).await;
+    let (server, api, [ann, bob, eve]) = served(["ann", "bob", "eve"]).await;
+    let [mut bobs, mut eves] = Talker::all(&server, [&bob, &eve]).await;
     let group = api.group(&ann, "tea", std::slice::from_ref(&bob.user_id)).await;
-    let created = receive_type(&mut bobs, "message").await.unwrap();
+    let created = bobs.hears("message").await;
     assert_eq!((&created["event"], &created["messageType"]), (&json!("system"), &json!("group-created")), "{created}");
 
     let path = format!("/api/groups/{}/members", group.replace("group_", ""));
-    let (status, answer) =
-        api.call(Method::POST, &path, Some(&ann.token), Some(json!({"userIds": [eve.user_id]}))).await;
+    let body = json!({"userIds": [eve.user_id]});
+    let (status, answer) = api.call(Method::POST, &path, Some(&ann.token), Some(body)).await;
     assert_eq!(status, StatusCode::NO_CONTENT, "{answer}");
     for socket in [&mut bobs, &mut eves] {
-        assert_eq!(receive_type(socket, "message").await.unwrap()["messageType"], "joined");
+        assert_eq!(socket.hears("message").await["messageType"], "joined");
     }
-    say(&mut bobs, &group, "b1", "welcome").await;
-    assert_eq!(receive_type(&mut eves, "message").await.unwrap()["content"], "welcome");
+    bobs.say(&group, "welcome").await;
+    assert_eq!(eves.hears("message").await["content"], "welcome");
     let seen: Vec<_> = api.history(&eve, &group).await.iter().map(|m| m["messageType"].clone()).collect();
     assert_eq!(seen.last(), Some(&json!("text")), "who joins reads from there on: {seen:?}");
 
     let (status, _) = api.call(Method::DELETE, &format!("{path}/{}", eve.user_id), Some(&ann.token), None).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    assert_eq!(receive_type(&mut eves, "message").await.unwrap()["messageType"], "removed");
+    assert_eq!(eves.hears("message").await["messageType"], "removed");
     let (status, answer) =
         api.call(Method::GET, &format!("/api/conversations/{group}/messages"), Some(&eve.token), None).await;
     assert_eq!(status, StatusCode::NOT_FOUND, "{answer}");
@@ -127,30 +96,22 @@ async fn groups_grow_and_shrink_in_the_order_of_their_conversation() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn edits_recalls_and_reactions_change_what_was_said() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let (mut anns, mut bobs) = (online(&server, &ann).await, online(&server, &bob).await);
-    for n in 1..=2 {
-        say(&mut anns, &pair, &format!("m{n}"), "frist").await;
-        receive_type(&mut bobs, "message").await.unwrap();
+    let [mut anns, mut bobs] = Talker::all(&server, [&ann, &bob]).await;
+    for _ in 1..=2 {
+        anns.say(&pair, "frist").await;
+        bobs.hears("message").await;
     }
-    let change = |kind: &str, id: &str, seq: i64, more: Value| {
-        let mut data = json!({"clientMsgId": id, "conversationId": pair, "targetSeqId": seq});
-        data.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        json!({"type": kind, "data": data})
-    };
-    send(&mut bobs, &change("edit-message", "e0", 1, json!({"content": "mine"}))).await.unwrap();
-    assert_eq!(receive_type(&mut bobs, "error").await.unwrap()["code"], 1002, "only one's own");
-    send(&mut anns, &change("edit-message", "e1", 1, json!({"content": "first"}))).await.unwrap();
-    let edit = receive_type(&mut bobs, "message").await.unwrap();
+    let target = |seq: i64| json!({"conversationId": pair, "targetSeqId": seq});
+    let edit = |content: &str| with(target(1), json!({"clientMsgId": content, "content": content}));
+    assert_eq!(bobs.refused("edit-message", edit("mine")).await["code"], 1002, "only one's own");
+    anns.put("edit-message", edit("first")).await;
+    let edit = bobs.hears("message").await;
     assert_eq!((&edit["event"], &edit["targetSeqId"], &edit["content"]), (&json!("edit"), &json!(1), &json!("first")));
-    send(&mut anns, &change("recall-message", "r1", 2, json!({}))).await.unwrap();
-    assert_eq!(receive_type(&mut bobs, "message").await.unwrap()["event"], "recall");
-    send(&mut bobs, &change("react", "x1", 1, json!({"emoji": "👍"}))).await.unwrap();
-    receive_type(&mut bobs, "message-stored").await.unwrap();
+    anns.put("recall-message", target(2)).await;
+    assert_eq!(bobs.hears("message").await["event"], "recall");
+    bobs.put("react", with(target(1), json!({"emoji": "👍"}))).await;
     let history = api.history(&bob, &pair).await;
     assert_eq!((&history[0]["content"], &history[1]["content"]), (&json!("first"), &json!("")), "{history:?}");
     assert_eq!(history.len(), 5);
@@ -159,23 +120,20 @@ async fn edits_recalls_and_reactions_change_what_was_said() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_missed_is_told_by_heads_and_fetched_by_sync() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, _, [ann, bob]) = served(["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let mut anns = online(&server, &ann).await;
-    for n in 1..=5 {
-        say(&mut anns, &pair, &format!("m{n}"), "are you there?").await;
+    let mut anns = Talker::connect(&server, &ann).await;
+    for _ in 1..=5 {
+        anns.say(&pair, "are you there?").await;
     }
-    let mut bobs = online(&server, &bob).await;
-    let heads = receive_type(&mut bobs, "heads").await.unwrap();
+    let mut bobs = Talker::connect(&server, &bob).await;
+    let heads = bobs.hears("heads").await;
     assert_eq!(heads["heads"][&pair], 5, "{heads}");
-    send(&mut bobs, &json!({"type": "sync", "data": {"positions": {(pair.clone()): 1}, "limit": 2}})).await.unwrap();
-    let part = receive_type(&mut bobs, "sync-result").await.unwrap();
+    bobs.send("sync", json!({"positions": {(pair.clone()): 1}, "limit": 2})).await;
+    let part = bobs.hears("sync-result").await;
     assert_eq!((&part["hasMore"], &part["recovered"]), (&json!(true), &json!(false)), "{part}");
-    send(&mut bobs, &json!({"type": "sync", "data": {"positions": {(pair.clone()): 3}}})).await.unwrap();
-    let rest = receive_type(&mut bobs, "sync-result").await.unwrap();
+    bobs.send("sync", json!({"positions": {(pair.clone()): 3}})).await;
+    let rest = bobs.hears("sync-result").await;
     let seqs: Vec<_> = rest["messages"].as_array().unwrap().iter().map(|m| m["seqId"].clone()).collect();
     assert_eq!((seqs, &rest["recovered"]), (vec![json!(4), json!(5)], &json!(true)));
     assert!(server.stop().await.success());
@@ -183,34 +141,29 @@ async fn what_was_missed_is_told_by_heads_and_fetched_by_sync() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn refresh_tokens_work_once_and_logout_closes_the_sockets() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let ann = api.register("ann").await;
-    let refresh = |token: String| {
-        let api = api.clone();
-        async move { api.call(Method::POST, "/api/auth/refresh", None, Some(json!({"refreshToken": token}))).await }
+    let (server, api, [ann]) = served(["ann"]).await;
+    let refresh = async |token: &str| {
+        api.call(Method::POST, "/api/auth/refresh", None, Some(json!({"refreshToken": token}))).await
     };
-    let (status, first) = refresh(ann.refresh_token.clone()).await;
+    let (status, first) = refresh(&ann.refresh_token).await;
     assert_eq!(status, StatusCode::OK, "{first}");
-    let second = first["refreshToken"].as_str().unwrap().to_owned();
-    assert_eq!(refresh(ann.refresh_token.clone()).await.0, StatusCode::UNAUTHORIZED, "a second use");
+    let second = first["refreshToken"].as_str().unwrap();
+    assert_eq!(refresh(&ann.refresh_token).await.0, StatusCode::UNAUTHORIZED, "a second use");
     assert_eq!(refresh(second).await.0, StatusCode::UNAUTHORIZED, "revokes the whole family");
 
-    let login = json!({"username": "ann", "password": "correct horse"});
-    let (status, answer) = api.call(Method::POST, "/api/auth/login", None, Some(login)).await;
+    let (status, answer) = api.login("ann", "correct horse").await;
     assert_eq!(status, StatusCode::OK, "{answer}");
     let ann = Account::from_answer(&answer, "ann");
-    let mut socket = online(&server, &ann).await;
+    let mut socket = Talker::connect(&server, &ann).await;
     // A token of somebody else's ends nothing, and keeps nothing alive.
     let bob = api.register("bob").await;
     let body = json!({"refreshToken": bob.refresh_token});
     let (status, _) = api.call(Method::POST, "/api/auth/logout", Some(&ann.token), Some(body)).await;
     assert_eq!(status, StatusCode::NO_CONTENT);
-    let closed = tokio::time::timeout(Duration::from_secs(10), receive_type(&mut socket, "pong")).await.unwrap();
+    let closed = tokio::time::timeout(Duration::from_secs(10), receive_type(&mut socket.socket, "pong")).await.unwrap();
     assert!(closed.as_ref().is_err_and(|e| e.contains("4009")), "{closed:?}");
     assert_eq!(api.call(Method::GET, "/api/users/me", Some(&ann.token), None).await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(refresh(ann.refresh_token).await.0, StatusCode::UNAUTHORIZED);
-    assert_eq!(refresh(bob.refresh_token).await.0, StatusCode::OK);
+    assert_eq!(refresh(&ann.refresh_token).await.0, StatusCode::UNAUTHORIZED);
+    assert_eq!(refresh(&bob.refresh_token).await.0, StatusCode::OK);
     assert!(server.stop().await.success());
 }

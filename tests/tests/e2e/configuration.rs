@@ -16,8 +16,7 @@ use tokio::time::timeout;
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
 fn windowed(seconds: u64) -> Launch {
-    let window = ("GOCHAT__STAGES__DEDUPE_WINDOW_SECONDS".to_owned(), seconds.to_string());
-    Launch { env: vec![window], ..Launch::default() }
+    Launch::new(&[], &[("GOCHAT__STAGES__DEDUPE_WINDOW_SECONDS", &seconds.to_string())])
 }
 
 async fn launch(data: &Path, launch: &Launch) -> Result<Server, Refused> {
@@ -83,27 +82,24 @@ async fn a_variable_that_is_no_setting_or_has_no_fit_value_is_named() {
         ("GOCHAT__GATEWAY__LIMITS__HEADS_EVERY_S", "0", "gateway.limits.heads_every_s"),
         ("GOCHAT__STAGES__TASKS_PER_STAGE", "1.5", "stages.tasks_per_stage"),
     ] {
-        let said = refused(&Launch { env: vec![(name.into(), value.into())], ..Launch::default() }).await;
+        let said = refused(&Launch::new(&[], &[(name, value)])).await;
         assert!(said.contains(name) && said.contains(words), "{said}");
     }
-    let said = refused(&Launch { args: vec!["--slot".into(), "99".into()], ..Launch::default() }).await;
+    let said = refused(&Launch::new(&["--slot", "99"], &[])).await;
     assert!(said.contains("--slot") && said.contains("gateway.slot"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_host_is_named_and_one_that_does_not_resolve_is_told() {
     let data = tempfile::tempdir().unwrap();
-    let args = ["--metrics", "localhost:0"].map(str::to_owned).to_vec();
-    let env = vec![("GOCHAT__REPO__LISTEN".to_owned(), "localhost:0".to_owned())];
-    let server = launch(data.path(), &Launch { args, env, log: None }).await.unwrap();
+    let named = Launch::new(&["--metrics", "localhost:0"], &[("GOCHAT__REPO__LISTEN", "localhost:0")]);
+    let server = launch(data.path(), &named).await.unwrap();
     assert!(server.stop().await.success());
     let nowhere = "no-such-host.invalid:9465";
-    let said = refused(&Launch { args: vec!["--metrics".into(), nowhere.into()], ..Launch::default() }).await;
+    let said = refused(&Launch::new(&["--metrics", nowhere], &[])).await;
     assert!(said.contains(nowhere) && said.contains("does not resolve"), "{said}");
     // Where another process's repo is.
-    let args = ["--roles", "gateway"].map(str::to_owned).to_vec();
-    let env = vec![("GOCHAT__REPO__ADDRESS".to_owned(), nowhere.to_owned())];
-    let said = refused(&Launch { args, env, log: None }).await;
+    let said = refused(&Launch::new(&["--roles", "gateway"], &[("GOCHAT__REPO__ADDRESS", nowhere)])).await;
     assert!(said.contains(nowhere) && said.contains("repo.address"), "{said}");
 }
 

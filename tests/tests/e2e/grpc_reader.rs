@@ -3,26 +3,17 @@
 
 use reqwest::Method;
 use serde_json::{Value, json};
-use tests::api::Api;
-use tests::client::{connect, receive_type, send};
 use tests::foreign::python;
-use tests::server::Server;
+use tests::users::{Talker, served};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_foreign_client_reads_users_groups_and_history_by_reflection() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob, eve) = (api.register("ann").await, api.register("bob").await, api.register("eve").await);
+    let (server, api, [ann, bob, eve]) = served(["ann", "bob", "eve"]).await;
     let group = api.group(&ann, "tea ☕", std::slice::from_ref(&bob.user_id)).await;
-    let mut socket = connect(server.http, &ann.token).await.unwrap();
-    receive_type(&mut socket, "hello").await.unwrap();
+    let mut anns = Talker::connect(&server, &ann).await;
     let texts: Vec<_> = (1..=120).map(|n| format!("{n}: e\u{301} 👩‍👩‍👧‍👦 \u{202e}'; -- {{}}")).collect();
-    for (n, text) in texts.iter().enumerate() {
-        let data =
-            json!({"clientMsgId": format!("m{n}"), "conversationId": group, "messageType": "text", "content": text});
-        send(&mut socket, &json!({"type": "send-message", "data": data})).await.unwrap();
-        receive_type(&mut socket, "message-stored").await.unwrap();
+    for text in &texts {
+        anns.say(&group, text).await;
     }
     let asked = json!({"address": server.grpc.to_string(), "username": "ann", "group": group,
         "member": bob.user_id, "stranger": eve.user_id});

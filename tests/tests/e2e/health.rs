@@ -94,9 +94,7 @@ async fn one_line_each(log: &Path, component: &str, cause: &str) {
 async fn launched(data: &Path, args: &[&str], env: &[(&str, &str)]) -> (Server, PathBuf) {
     std::fs::create_dir_all(data).unwrap();
     let log = data.join("process.log");
-    let env = env.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-    let args = args.iter().map(|&arg| arg.to_owned()).collect();
-    let launch = Launch { args, env, log: Some(log.clone()) };
+    let launch = Launch { log: Some(log.clone()), ..Launch::new(args, env) };
     let server = Server::launch(data, any_port(), any_port(), &launch).await.unwrap_or_else(|r| panic!("{r:?}"));
     (server, log)
 }
@@ -174,18 +172,32 @@ async fn a_gateway_is_not_ready_while_a_stage_runs_nowhere() {
     assert!(server.stop().await.success());
 }
 
+/// A process of persist alone, and where it tells its health.
+async fn persist_alone(data: &Path, env: &[(&str, &str)]) -> (Server, String) {
+    let any = any_port().to_string();
+    let launch = Launch::new(&["--roles", "persist", "--metrics", &any], env);
+    let mut starting = Starting::new(data, any_port(), any_port(), &launch);
+    let metrics = starting.says("metrics can be scraped").await["metrics"].as_str().unwrap().to_owned();
+    let server = starting.ready().await.unwrap_or_else(|refused| panic!("{}", refused.said));
+    (server, metrics.trim_end_matches("/metrics").to_owned())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn persist_depends_on_the_repo_where_fan_out_runs_in_its_tasks() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, base) = persist_alone(data.path(), &[("GOCHAT__STAGES__FUSE_PERSIST_AND_FAN_OUT", "true")]).await;
+    until(&base, "repo", "failed", 503).await;
+    assert!(server.stop().await.success());
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_process_without_a_gateway_tells_its_health_at_its_metrics_address() {
     let data = tempfile::tempdir().unwrap();
-    let any = any_port().to_string();
-    let args = ["--roles", "persist", "--metrics", &any].map(str::to_owned).to_vec();
-    let launch = Launch { args, ..Launch::default() };
-    let mut starting = Starting::new(data.path(), any_port(), any_port(), &launch);
-    let metrics = starting.says("metrics can be scraped").await["metrics"].as_str().unwrap().to_owned();
-    let base = metrics.trim_end_matches("/metrics").to_owned();
-    let server = starting.ready().await.unwrap_or_else(|refused| panic!("{}", refused.said));
+    let (server, base) = persist_alone(data.path(), &[]).await;
     let health = until(&base, "store", "ready", 200).await;
-    assert_eq!((health.state("stages"), health.state("gateway")), ("ready", "not listed"));
+    for (component, state) in [("stages", "ready"), ("gateway", "not listed"), ("repo", "not listed")] {
+        assert_eq!(health.state(component), state, "{component}: {:?}", health.components);
+    }
     assert_eq!(reqwest::get(format!("{base}/health/live")).await.unwrap().status(), 200);
     assert_eq!(reqwest::get(format!("{base}/nothing")).await.unwrap().status(), 404);
 
@@ -197,13 +209,9 @@ async fn a_process_without_a_gateway_tells_its_health_at_its_metrics_address() {
     assert!(server.stop().await.success());
 }
 
-const fn part(roles: &'static str, instance: u16) -> Part {
-    Part { roles, instance, slot: 0 }
-}
-
-const REPO: Part = part("repo", 0);
-const STAGES: Part = part("dedupe,id-assign,persist,fan-out,large-group", 1);
-const GATEWAY: Part = part("gateway", 2);
+const REPO: Part = Part::new("repo", 0);
+const STAGES: Part = Part::new("dedupe,id-assign,persist,fan-out,large-group", 1);
+const GATEWAY: Part = Part::new("gateway", 2);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_a_gateway_alone_knows_of_stages_repo_and_brokers() {
@@ -236,9 +244,7 @@ async fn kafka_a_gateway_alone_knows_of_stages_repo_and_brokers() {
     broker.start_again().await;
     until(&base, "persist", "ready", 200).await;
     Api::new(gateway.http).register("ann").await;
-    for server in [gateway, stages, repo] {
-        assert!(server.stop().await.success());
-    }
+    Server::stop_all([gateway, stages, repo]).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -16,22 +16,18 @@ const ZOMBIE_TIME: Duration = Duration::from_secs(9);
 /// The script is said in so many portions: one for each of the eight faults, and two after them.
 const PORTIONS: usize = 10;
 
-const fn part(roles: &'static str, instance: u16, slot: u16) -> Part {
-    Part { roles, instance, slot }
-}
-
 const PARTS: [Part; 11] = [
-    part("repo", 0, 0),
-    part("dedupe,id-assign", 1, 0),
-    part("dedupe,id-assign", 2, 0),
-    part("persist", 3, 0),
-    part("persist", 4, 0),
-    part("fan-out", 5, 0),
-    part("fan-out", 6, 0),
-    part("large-group", 7, 0),
-    part("large-group", 8, 0),
-    part("gateway", 9, 0),
-    part("gateway", 10, 1),
+    Part::new("repo", 0),
+    Part::new("dedupe,id-assign", 1),
+    Part::new("dedupe,id-assign", 2),
+    Part::new("persist", 3),
+    Part::new("persist", 4),
+    Part::new("fan-out", 5),
+    Part::new("fan-out", 6),
+    Part::new("large-group", 7),
+    Part::new("large-group", 8),
+    Part::new("gateway", 9),
+    Part { slot: 1, ..Part::new("gateway", 10) },
 ];
 
 /// The processes of an installation.
@@ -102,7 +98,5 @@ async fn kafka_every_role_and_the_broker_may_die_while_fifty_users_talk() {
     talk.end(gateways[0]).await;
     let (config, data) = (cluster.installation.config(), cluster.installation.data());
     holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
-    for server in cluster.servers.drain(..).rev() {
-        assert!(server.stop().await.success());
-    }
+    Server::stop_all(cluster.servers.into_iter().rev()).await;
 }

@@ -13,6 +13,7 @@ use tests::client::{Socket, connect, send};
 use tests::foreign::kafka_tool;
 use tests::installation::{Installation, Settings};
 use tests::server::{Refused, Server};
+use tests::users::{registered, text, with};
 use tokio::time::{Instant, timeout};
 use tokio_tungstenite::tungstenite::Message;
 
@@ -53,14 +54,13 @@ struct Speaker {
 impl Speaker {
     async fn join(server: &Server) -> Self {
         let api = Api::new(server.http);
-        let (account, other) = (api.register("ann").await, api.register("bob").await);
+        let [account, other] = registered(&api, ["ann", "bob"]).await;
         let socket = connect(server.http, &account.token).await.unwrap();
         Self { conversation: account.pair_with(&other), account, socket }
     }
 
     async fn send(&mut self, id: &str) {
-        let data =
-            json!({"clientMsgId": id, "conversationId": self.conversation, "messageType": "text", "content": id});
+        let data = with(text(&self.conversation, id), json!({"clientMsgId": id}));
         send(&mut self.socket, &json!({"type": "send-message", "data": data})).await.unwrap();
     }
 

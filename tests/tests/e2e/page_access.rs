@@ -1,11 +1,10 @@
 //! Whether everybody can use the page: axe-core's judgement of each view, and the keyboard alone.
 
 use serde_json::{Value, json};
-use tests::api::Api;
 use tests::browser::{Driver, Window};
 use tests::foreign::axe;
-use tests::page::{Talker, open_conversation, sign_in, write};
-use tests::server::Server;
+use tests::page::{open_conversation, sign_in, window_of, write_stored};
+use tests::users::{Talker, served, with};
 
 /// A window that axe-core judges, in one look of the page.
 struct Judged {
@@ -81,22 +80,16 @@ impl Judged {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_view_has_a_serious_finding_of_axe() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
+    let driver = Driver::start().await;
     let group = api.group(&ann, "tea", std::slice::from_ref(&bob.user_id)).await;
-    let mut talkers = [Talker::connect(&server, &bob).await, Talker::connect(&server, &ann).await];
+    let mut talkers = Talker::all(&server, [&bob, &ann]).await;
     for talker in &mut talkers {
         for text in ["hello", "see https://example.org", "שלום", "👍"] {
             talker.say(&group, text).await;
         }
     }
-    let target = |rest: Value| {
-        let mut data = json!({"conversationId": group});
-        data.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        data
-    };
+    let target = |rest: Value| with(json!({"conversationId": group}), rest);
     talkers[0].put("react", target(json!({"targetSeqId": 6, "emoji": "🎉"}))).await;
     talkers[1].put("edit-message", target(json!({"targetSeqId": 7, "content": "edited"}))).await;
     talkers[1].put("recall-message", target(json!({"targetSeqId": 8}))).await;
@@ -121,10 +114,8 @@ const FOCUS: &str = "return document.activeElement.dataset.testid ?? document.ac
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_keyboard_reaches_everything_with_one_stop_for_the_list_and_one_for_the_log() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
+    let driver = Driver::start().await;
     let pair = ann.pair_with(&bob);
     let mut talker = Talker::connect(&server, &bob).await;
     for n in 1..=20 {
@@ -133,15 +124,13 @@ async fn the_keyboard_reaches_everything_with_one_stop_for_the_list_and_one_for_
     for n in 0..3 {
         api.group(&ann, &format!("group {n}"), &[]).await;
     }
-    let window = driver.open(&server.url("/")).await;
-    sign_in(&window, "ann", false).await;
+    let window = window_of(&driver, &server, &ann).await;
     row_names(&window, &pair).await;
     open_conversation(&window, &pair).await;
     window
         .until("(document.querySelector('.log-scroll').scrollTop = 1e9, document.querySelector('.jump').hidden)")
         .await;
-    write(&window, "mine").await;
-    window.find("[data-testid='message'][data-state='stored']").await;
+    write_stored(&window, "mine").await;
 
     // Backwards from where one writes: the log, its header, the foot, the list.
     let back = "\u{e008}\u{e004}\u{e008}";

@@ -4,8 +4,8 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::api::{Account, Api};
 use tests::browser::{Driver, Window};
-use tests::page::{Talker, open_conversation, window_of, write};
-use tests::server::Server;
+use tests::page::{open_conversation, window_of, write_stored};
+use tests::users::{Talker, served};
 
 /// What was said before, and read.
 const READ: usize = 40;
@@ -16,9 +16,7 @@ const NEWEST_IS_SEEN: &str = "[...document.querySelectorAll('.message')].at(-1)?
     <= document.querySelector('.log-scroll').getBoundingClientRect().bottom + 1";
 
 async fn unread_on_server(api: &Api, reader: &Account, conversation: &str) -> i64 {
-    let answer = api.ok(Method::GET, "/api/conversations", reader, None).await;
-    let rows = answer["conversations"].as_array().unwrap();
-    rows.iter().find(|row| row["conversationId"] == conversation).unwrap()["unread"].as_i64().unwrap()
+    api.conversation(reader, conversation).await["unread"].as_i64().unwrap()
 }
 
 /// Scrolls the log to what is loaded of its end, until the server knows that everything is read.
@@ -33,10 +31,8 @@ async fn read_to_the_end(window: &Window) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_conversation_opens_at_the_first_unread_message_and_what_is_seen_is_read() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
+    let driver = Driver::start().await;
     let pair = ann.pair_with(&bob);
     let mut talker = Talker::connect(&server, &bob).await;
     for n in 1..=READ + UNREAD {
@@ -104,10 +100,8 @@ async fn jumps_to_the_newest(window: &Window, talker: &mut Talker, pair: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_newest_message_and_its_tools_stay_in_view_on_a_phone() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, _, [ann, bob]) = served(["ann", "bob"]).await;
+    let driver = Driver::start().await;
     let pair = ann.pair_with(&bob);
     let mut talker = Talker::connect(&server, &bob).await;
     for n in 1..=30 {
@@ -191,17 +185,14 @@ async fn an_empty_composer_has_no_scrollbar(window: &Window) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_comes_while_nobody_looks_stays_unread() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
+    let driver = Driver::start().await;
     let pair = ann.pair_with(&bob);
     let mut talker = Talker::connect(&server, &bob).await;
     talker.say(&pair, "line 0").await;
     let window = window_of(&driver, &server, &ann).await;
     open_conversation(&window, &pair).await;
-    write(&window, "I look").await;
-    window.find("[data-testid='message'][data-state='stored']").await;
+    write_stored(&window, "I look").await;
 
     window.run("document.hasFocus = () => false").await;
     for n in 1..=40 {

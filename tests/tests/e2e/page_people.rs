@@ -2,17 +2,14 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tests::api::Api;
 use tests::browser::{Driver, Window};
-use tests::page::{Talker, open_conversation, window_of, write};
-use tests::server::Server;
+use tests::page::{open_conversation, window_of, write_stored};
+use tests::users::{Talker, served};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn people_are_shown_by_the_names_and_pictures_that_they_choose() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob, carl) = (api.register("ann").await, api.register("bob").await, api.register("carl").await);
+    let (server, api, [ann, bob, carl]) = served(["ann", "bob", "carl"]).await;
+    let driver = Driver::start().await;
     api.ok(Method::PATCH, "/api/users/me", &carl, Some(json!({"displayName": "Carl the Third"}))).await;
     let group = api.group(&bob, "tea", &[ann.user_id.clone(), carl.user_id.clone()]).await;
     Talker::connect(&server, &carl).await.say(&group, "hello").await;
@@ -72,10 +69,8 @@ async fn choose(window: &Window, setting: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_asked_for_it_is_told_of_messages_that_are_not_in_view() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, _, [ann, bob]) = served(["ann", "bob"]).await;
+    let driver = Driver::start().await;
     let pair = ann.pair_with(&bob);
     let mut talker = Talker::connect(&server, &bob).await;
     talker.say(&pair, "before").await;
@@ -120,7 +115,6 @@ async fn who_asked_for_it_is_told_of_messages_that_are_not_in_view() {
     talker.say(&pair, "behind another window").await;
     window.until("window.told.length === 2").await;
     window.run("delete document.hasFocus").await;
-    write(&window, "seen").await;
-    window.find("[data-testid='message'][data-state='stored']").await;
+    write_stored(&window, "seen").await;
     window.close().await;
 }

@@ -1,10 +1,9 @@
 //! Signing in on the page: for a tab or for the whole browser, and what is wrong with a form.
 
 use serde_json::json;
-use tests::api::Api;
 use tests::browser::{Driver, Window};
-use tests::page::{PASSWORD, sign_in, sign_up, write};
-use tests::server::Server;
+use tests::page::{PASSWORD, sign_in, sign_up, write_stored};
+use tests::users::served;
 
 /// Makes the token of this browser's shared session old, for all its tabs.
 const AGE_TOKEN: &str = "const kept = JSON.parse(localStorage['gochat.session']); kept.expiresAt = 0; \
@@ -18,10 +17,8 @@ const CAME_BACK: &str =
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_stays_signed_in_is_so_in_every_tab_and_tabs_renew_one_after_the_other() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    api.register("ann").await;
+    let (server, _, [_]) = served(["ann"]).await;
+    let driver = Driver::start().await;
     let window = driver.open(&server.url("/")).await;
     sign_in(&window, "ann", true).await;
     let (second, first) = window.open_tab(&server.url("/")).await;
@@ -95,10 +92,8 @@ async fn sign_in_forms(window: &Window) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_wrong_with_a_form_is_said_at_its_field() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    api.register("ann").await;
+    let (server, _, [_]) = served(["ann"]).await;
+    let driver = Driver::start().await;
     let stranger = driver.open(&server.url("/")).await;
     sign_in_forms(&stranger).await;
     stranger.close().await;
@@ -145,7 +140,6 @@ async fn what_is_wrong_with_a_form_is_said_at_its_field() {
                  document.getElementById(field.getAttribute('aria-describedby')).textContent]";
     assert_eq!(window.run(field).await, json!(["true", "8 bytes too long"]));
     window.run("const field = document.querySelector('textarea'); field.value = ''; field.dispatchEvent(new Event('input'))").await;
-    write(&window, "short enough").await;
-    window.find("[data-testid='message'][data-state='stored']").await;
+    write_stored(&window, "short enough").await;
     window.close().await;
 }

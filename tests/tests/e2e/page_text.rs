@@ -2,10 +2,9 @@
 
 use reqwest::Method;
 use serde_json::json;
-use tests::api::Api;
 use tests::browser::{Driver, Window};
-use tests::page::{Talker, open_conversation, sign_in};
-use tests::server::Server;
+use tests::page::{open_conversation, sign_in};
+use tests::users::{Talker, served};
 
 const HEBREW_NAME: &str = "דנה לוי";
 const TEXTS: [&str; 8] = [
@@ -42,18 +41,15 @@ async fn links_lead_where_they_say(window: &Window) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn text_of_either_direction_is_shown_with_its_links_and_the_readers_time() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let (api, driver) = (Api::new(server.http), Driver::start().await);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
-    let carl = api.register("carl").await;
+    let (server, api, [ann, bob, carl]) = served(["ann", "bob", "carl"]).await;
+    let driver = Driver::start().await;
     for user in [&bob, &carl] {
         api.ok(Method::PATCH, "/api/users/me", user, Some(json!({"displayName": HEBREW_NAME}))).await;
     }
     let group = api.group(&ann, "קבוצה 7", std::slice::from_ref(&bob.user_id)).await;
     let members = format!("/api/groups/{}/members", group.trim_start_matches("group_"));
     api.ok(Method::POST, &members, &ann, Some(json!({"userIds": [carl.user_id]}))).await;
-    let mut talkers = [Talker::connect(&server, &bob).await, Talker::connect(&server, &ann).await];
+    let mut talkers = Talker::all(&server, [&bob, &ann]).await;
     for talker in &mut talkers {
         for text in TEXTS {
             talker.say(&group, text).await;

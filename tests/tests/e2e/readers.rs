@@ -7,15 +7,13 @@ use std::path::Path;
 
 use futures::StreamExt;
 use futures::stream;
-use schemas::pb::CreateUserRequest;
 use serde_json::{Value, json};
-use stages::repo::client::user_repo_client::UserRepoClient;
 use tests::api::{Account, Api};
 use tests::broker::shared;
-use tests::client::{Socket, connect, receive_type, send};
 use tests::foreign::{kafka_tool, kcat, python};
 use tests::installation::{Installation, Settings};
 use tests::server::Server;
+use tests::users::{Talker, quiet_users, text, with};
 use topics::catalogue::{
     ALL, Cleanup, DELIVERIES, GROUP_TASKS, Layout, PERSISTED, PRESENCE, SEQUENCED, TopicSpec, UPSTREAM,
 };
@@ -33,16 +31,14 @@ struct Said(BTreeMap<String, Vec<String>>);
 /// A user at work.
 struct Speaker {
     account: Account,
-    socket: Socket,
+    talker: Talker,
     sent: usize,
 }
 
 impl Speaker {
     async fn join(server: &Server, name: &str) -> Self {
         let account = Api::new(server.http).register(name).await;
-        let mut socket = connect(server.http, &account.token).await.unwrap();
-        receive_type(&mut socket, "hello").await.unwrap();
-        Self { account, socket, sent: 0 }
+        Self { talker: Talker::connect(server, &account).await, account, sent: 0 }
     }
 
     /// Sends a frame under a key of its own, so many times, and waits until it is stored.
@@ -50,21 +46,20 @@ impl Speaker {
         self.sent += 1;
         data["clientMsgId"] = format!("{}-{}", self.account.username, self.sent).into();
         for _ in 0..times {
-            send(&mut self.socket, &json!({"type": kind, "data": data})).await.unwrap();
+            self.talker.send(kind, data.clone()).await;
         }
-        let stored = receive_type(&mut self.socket, "message-stored").await.unwrap();
+        let stored = self.talker.hears("message-stored").await;
         assert_eq!(stored["clientMsgId"], data["clientMsgId"]);
     }
 
     async fn say(&mut self, said: &mut Said, conversation: &str, times: usize) {
         let content = format!("line {} of {}, with ümlauts", self.sent + 1, self.account.username);
-        let data = json!({"conversationId": conversation, "messageType": "text", "content": content});
-        self.put("send-message", data, times).await;
+        self.put("send-message", text(conversation, &content), times).await;
         said.0.entry(conversation.to_owned()).or_default().push(content);
     }
 
     async fn hears(&mut self, content: &str) {
-        while receive_type(&mut self.socket, "message").await.unwrap()["content"] != content {}
+        while self.talker.hears("message").await["content"] != content {}
     }
 }
 
@@ -112,27 +107,19 @@ async fn talk(server: &Server) -> (Said, Vec<Speaker>, String) {
         ann.say(&mut said, &pair, if n % 4 == 0 { 2 } else { 1 }).await;
         bob.say(&mut said, &pair, 1).await;
     }
-    let target = |rest: Value| {
-        let mut data = json!({"conversationId": pair, "targetSeqId": 1});
-        data.as_object_mut().unwrap().extend(rest.as_object().unwrap().clone());
-        data
-    };
+    let target = |rest: Value| with(json!({"conversationId": pair, "targetSeqId": 1}), rest);
     ann.put("edit-message", target(json!({"content": "edited"})), 1).await;
     for remove in [false, true] {
         bob.put("react", target(json!({"emoji": "👍", "remove": remove})), 1).await;
     }
     ann.put("recall-message", target(json!({})), 1).await;
-    send(&mut bob.socket, &json!({"type": "mark-read", "data": {"conversationId": pair, "seqId": 3}})).await.unwrap();
-    receive_type(&mut ann.socket, "read-receipt").await.unwrap();
+    bob.talker.send("mark-read", json!({"conversationId": pair, "seqId": 3})).await;
+    ann.talker.hears("read-receipt").await;
 
     let friends: Vec<String> = accounts[1..].iter().map(|account| account.user_id.clone()).collect();
     let small = api.group(&accounts[0], "small", &friends).await;
     let mut everybody = friends;
-    let mut repo = UserRepoClient::connect(format!("http://{}", server.grpc)).await.unwrap();
-    for n in accounts.len()..LARGE_GROUP {
-        let request = CreateUserRequest { username: format!("quiet{n}"), ..CreateUserRequest::default() };
-        everybody.push(repo.create_user(request).await.unwrap().into_inner().user_id.to_string());
-    }
+    everybody.extend(quiet_users(server.grpc, accounts.len()..LARGE_GROUP).await);
     let large = api.group(&accounts[0], "large", &everybody).await;
     for conversation in [&small, &large, "world"] {
         for _ in 0..3 {

@@ -4,39 +4,27 @@ use reqwest::Method;
 use schemas::pb::MarkAsReadRequest;
 use serde_json::{Value, json};
 use stages::repo::client::conversation_service_client::ConversationServiceClient;
-use tests::api::{Account, Api};
-use tests::client::{Socket, connect, receive, receive_type, send};
+use tests::api::Api;
+use tests::client::receive;
 use tests::server::Server;
+use tests::users::{Talker, registered, served};
 
-async fn online(server: &Server, account: &Account) -> Socket {
-    let mut socket = connect(server.http, &account.token).await.unwrap();
-    receive_type(&mut socket, "hello").await.unwrap();
-    socket
-}
-
-async fn say(socket: &mut Socket, conversation: &str, id: &str) {
-    let data = json!({"clientMsgId": id, "conversationId": conversation, "messageType": "text", "content": "hello"});
-    send(socket, &json!({"type": "send-message", "data": data})).await.unwrap();
-    receive_type(socket, "message-stored").await.unwrap();
-}
-
-async fn mark(socket: &mut Socket, conversation: &str, seq: i64) {
-    let data = json!({"conversationId": conversation, "seqId": seq});
-    send(socket, &json!({"type": "mark-read", "data": data})).await.unwrap();
+async fn mark(socket: &mut Talker, conversation: &str, seq: i64) {
+    socket.send("mark-read", json!({"conversationId": conversation, "seqId": seq})).await;
 }
 
 /// The receipts that came before this message of the conversation, as (conversation, seq).
-async fn receipts_before(socket: &mut Socket, conversation: &str, id: &str) -> Vec<(String, i64)> {
+async fn receipts_before(socket: &mut Talker, conversation: &str, content: &str) -> Vec<(String, i64)> {
     let mut receipts = Vec::new();
     loop {
-        let frame: Value = receive(socket).await.unwrap();
+        let frame: Value = receive(&mut socket.socket).await.unwrap();
         let data = &frame["data"];
         match frame["type"].as_str().unwrap() {
             "read-receipt" => {
                 let conversation = data["conversationId"].as_str().unwrap().to_owned();
                 receipts.push((conversation, data["seqId"].as_i64().unwrap()));
             }
-            "message" if data["conversationId"] == conversation && data["clientMsgId"] == id => return receipts,
+            "message" if data["conversationId"] == conversation && data["content"] == content => return receipts,
             _ => {}
         }
     }
@@ -47,25 +35,25 @@ async fn others_hear_of_a_mark_that_rises_and_never_of_one_that_goes_back() {
     let data = tempfile::tempdir().unwrap();
     let mut server = Server::start(data.path()).await;
     let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let [ann, bob] = registered(&api, ["ann", "bob"]).await;
     let pair = ann.pair_with(&bob);
-    let mut anns = online(&server, &ann).await;
-    let (mut phone, mut laptop) = (online(&server, &bob).await, online(&server, &bob).await);
+    let mut anns = Talker::connect(&server, &ann).await;
+    let [mut phone, mut laptop] = Talker::all(&server, [&bob, &bob]).await;
     for n in 1..=5 {
-        say(&mut anns, &pair, &format!("m{n}")).await;
+        anns.say(&pair, &format!("m{n}")).await;
     }
     mark(&mut phone, &pair, 4).await;
-    assert_eq!(receive_type(&mut anns, "read-receipt").await.unwrap()["seqId"], 4);
+    assert_eq!(anns.hears("read-receipt").await["seqId"], 4);
     mark(&mut laptop, &pair, 2).await;
     mark(&mut phone, &pair, 4).await;
     // What a server that starts again has forgotten, the store knows.
-    say(&mut laptop, &pair, "before").await;
+    laptop.say(&pair, "before").await;
     assert_eq!(receipts_before(&mut anns, &pair, "before").await, []);
     assert!(server.stop().await.success());
     server = Server::start(data.path()).await;
-    let (mut anns, mut laptop) = (online(&server, &ann).await, online(&server, &bob).await);
+    let [mut anns, mut laptop] = Talker::all(&server, [&ann, &bob]).await;
     mark(&mut laptop, &pair, 2).await;
-    say(&mut laptop, &pair, "after").await;
+    laptop.say(&pair, "after").await;
     assert_eq!(receipts_before(&mut anns, &pair, "after").await, []);
     let api = Api::new(server.http);
     let path = format!("/api/conversations/{pair}/read");
@@ -78,7 +66,7 @@ async fn others_hear_of_a_mark_that_rises_and_never_of_one_that_goes_back() {
         let request = MarkAsReadRequest { conversation_id: pair.clone(), user_id, seq_id };
         repo.mark_as_read(request).await.unwrap();
     }
-    say(&mut laptop, &pair, "last").await;
+    laptop.say(&pair, "last").await;
     let receipts = receipts_before(&mut anns, &pair, "last").await;
     // Of marks that are stored together the furthest is told.
     let both = [(pair.clone(), 5), (pair.clone(), 6)];
@@ -90,19 +78,16 @@ async fn others_hear_of_a_mark_that_rises_and_never_of_one_that_goes_back() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn where_marks_are_not_shown_nobody_hears_of_them() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
     let group = api.group(&ann, "tea", std::slice::from_ref(&bob.user_id)).await;
-    let (mut anns, mut bobs) = (online(&server, &ann).await, online(&server, &bob).await);
-    say(&mut anns, "world", "w1").await;
+    let [mut anns, mut bobs] = Talker::all(&server, [&ann, &bob]).await;
+    anns.say("world", "w1").await;
     mark(&mut bobs, "world", 1).await;
     mark(&mut bobs, &group, 1).await;
     // Conversations are worked on beside each other: each has an end of its own.
-    say(&mut bobs, "world", "w2").await;
+    bobs.say("world", "w2").await;
     let mut receipts = receipts_before(&mut anns, "world", "w2").await;
-    say(&mut bobs, &group, "g2").await;
+    bobs.say(&group, "g2").await;
     receipts.extend(receipts_before(&mut anns, &group, "g2").await);
     assert_eq!(receipts, [(group, 1)]);
     assert!(server.stop().await.success());

@@ -8,78 +8,58 @@ use stages::repo::client::conversation_service_client::ConversationServiceClient
 use stages::repo::client::group_repo_client::GroupRepoClient;
 use stages::repo::client::message_repo_client::MessageRepoClient;
 use tests::api::{Account, Api};
-use tests::client::{Socket, connect, receive_type, send};
 use tests::server::Server;
+use tests::users::{Talker, served};
 
-async fn online(server: &Server, account: &Account) -> Socket {
-    let mut socket = connect(server.http, &account.token).await.unwrap();
-    receive_type(&mut socket, "hello").await.unwrap();
-    socket
-}
-
-async fn say(socket: &mut Socket, conversation: &str, id: &str) -> Value {
-    let data = json!({"clientMsgId": id, "conversationId": conversation, "messageType": "text", "content": "hello"});
-    send(socket, &json!({"type": "send-message", "data": data})).await.unwrap();
-    receive_type(socket, "message-stored").await.unwrap()
-}
-
-async fn error_of(socket: &mut Socket, kind: &str, data: Value) -> Value {
-    send(socket, &json!({"type": kind, "data": data})).await.unwrap();
-    receive_type(socket, "error").await.unwrap()
+/// Each message is to the reader as one that does not exist.
+async fn are_not_there(api: &Api, reader: &Account, messages: [&Value; 2]) {
+    let get = async |id: &str| api.call(Method::GET, &format!("/api/messages/{id}"), Some(&reader.token), None).await;
+    let nothing = get("7").await;
+    for message in messages {
+        assert_eq!(get(message["messageId"].as_str().unwrap()).await, nothing);
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn to_a_late_joiner_what_was_said_before_is_not_there() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob, eve) = (api.register("ann").await, api.register("bob").await, api.register("eve").await);
-    let (mut anns, mut bobs, mut eves) =
-        (online(&server, &ann).await, online(&server, &bob).await, online(&server, &eve).await);
+    let (server, api, [ann, bob, eve]) = served(["ann", "bob", "eve"]).await;
+    let [mut anns, mut bobs, mut eves] = Talker::all(&server, [&ann, &bob, &eve]).await;
     let group = api.group(&ann, "tea", std::slice::from_ref(&bob.user_id)).await;
-    let (early, recalled) = (say(&mut anns, &group, "early").await, say(&mut anns, &group, "recalled").await);
+    let (early, recalled) = (anns.say(&group, "early").await, anns.say(&group, "recalled").await);
     let recall = json!({"clientMsgId": "r", "conversationId": group, "targetSeqId": recalled["seqId"]});
-    send(&mut anns, &json!({"type": "recall-message", "data": recall})).await.unwrap();
-    receive_type(&mut anns, "message-stored").await.unwrap();
+    anns.put("recall-message", recall).await;
     let path = format!("/api/groups/{}/members", group.replace("group_", ""));
     api.ok(Method::POST, &path, &ann, Some(json!({"userIds": [eve.user_id]}))).await;
-    while receive_type(&mut eves, "message").await.unwrap()["messageType"] != "joined" {}
-    let late = say(&mut bobs, &group, "late").await;
+    while eves.hears("message").await["messageType"] != "joined" {}
+    let late = bobs.say(&group, "late").await;
 
     for kind in ["edit-message", "recall-message", "react"] {
         let target = |seq: &Value| json!({"clientMsgId": "k", "conversationId": group, "targetSeqId": seq, "content": "x", "emoji": "👍"});
-        let nothing = error_of(&mut eves, kind, target(&json!(99))).await;
+        let nothing = eves.refused(kind, target(&json!(99))).await;
         assert_eq!(nothing["code"], 1004, "{nothing}");
         // A group's own event, a message, a recalled one, a recall.
         for seq in [json!(1), early["seqId"].clone(), recalled["seqId"].clone(), json!(4)] {
-            assert_eq!(error_of(&mut eves, kind, target(&seq)).await, nothing, "{kind} {seq}");
+            assert_eq!(eves.refused(kind, target(&seq)).await, nothing, "{kind} {seq}");
         }
     }
-    let message = |id: &str| format!("/api/messages/{id}");
-    let nothing = api.call(Method::GET, &message("7"), Some(&eve.token), None).await;
-    for id in [&early["messageId"], &recalled["messageId"]] {
-        assert_eq!(api.call(Method::GET, &message(id.as_str().unwrap()), Some(&eve.token), None).await, nothing);
-    }
+    are_not_there(&api, &eve, [&early, &recalled]).await;
     let seqs: Vec<_> = api.history(&eve, &group).await.iter().map(|message| message["seqId"].clone()).collect();
     assert_eq!(seqs, [json!(5), late["seqId"].clone()], "from where she joined");
     let react = json!({"clientMsgId": "k", "conversationId": group, "targetSeqId": late["seqId"], "emoji": "👍"});
-    send(&mut eves, &json!({"type": "react", "data": react})).await.unwrap();
-    receive_type(&mut eves, "message-ack").await.unwrap();
+    eves.send("react", react).await;
+    eves.hears("message-ack").await;
     assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn to_who_is_no_member_a_group_answers_as_if_it_did_not_exist() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob, eve) = (api.register("ann").await, api.register("bob").await, api.register("eve").await);
-    let (mut anns, mut eves) = (online(&server, &ann).await, online(&server, &eve).await);
+    let (server, api, [ann, bob, eve]) = served(["ann", "bob", "eve"]).await;
+    let [mut anns, mut eves] = Talker::all(&server, [&ann, &eve]).await;
     let open = api.group(&ann, "tea", std::slice::from_ref(&bob.user_id)).await;
     let over = api.group(&ann, "over", &[]).await;
     api.ok(Method::DELETE, &format!("/api/groups/{}", over.replace("group_", "")), &ann, None).await;
     let pair = ann.pair_with(&bob);
-    let (in_group, in_pair) = (say(&mut anns, &open, "g").await, say(&mut anns, &pair, "p").await);
+    let (in_group, in_pair) = (anns.say(&open, "g").await, anns.say(&pair, "p").await);
     let nowhere = "group_4711";
 
     for group in [&open, &over, &pair] {
@@ -100,20 +80,16 @@ async fn to_who_is_no_member_a_group_answers_as_if_it_did_not_exist() {
                 json!({"clientMsgId": "k", "conversationId": conversation, "messageType": "text", "content": "x",
                     "targetSeqId": 1, "seqId": 1, "emoji": "👍"})
             };
-            let absent = error_of(&mut eves, kind, data(nowhere)).await;
+            let absent = eves.refused(kind, data(nowhere)).await;
             assert_eq!(absent["code"], 1004, "{kind} {absent}");
-            assert_eq!(error_of(&mut eves, kind, data(group)).await, absent, "{kind} in {group}");
+            assert_eq!(eves.refused(kind, data(group)).await, absent, "{kind} in {group}");
         }
         let sync = |conversation: &str| json!({"positions": {conversation: 0}});
-        let absent = error_of(&mut eves, "sync", sync(nowhere)).await.to_string();
-        let hidden = error_of(&mut eves, "sync", sync(group)).await.to_string();
+        let absent = eves.refused("sync", sync(nowhere)).await.to_string();
+        let hidden = eves.refused("sync", sync(group)).await.to_string();
         assert_eq!(hidden.replace(group.as_str(), nowhere), absent);
     }
-    let message = |id: &str| format!("/api/messages/{id}");
-    let nothing = api.call(Method::GET, &message("7"), Some(&eve.token), None).await;
-    for id in [&in_group["messageId"], &in_pair["messageId"]] {
-        assert_eq!(api.call(Method::GET, &message(id.as_str().unwrap()), Some(&eve.token), None).await, nothing);
-    }
+    are_not_there(&api, &eve, [&in_group, &in_pair]).await;
     for conversation in [&open, &over, &pair] {
         let (hidden, absent) = (by_grpc(&server, conversation, &eve).await, by_grpc(&server, nowhere, &eve).await);
         assert_eq!(hidden, absent, "{conversation}");

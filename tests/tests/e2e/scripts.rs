@@ -5,9 +5,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Output, Stdio};
 use std::time::Duration;
 
-use tempfile::TempDir;
-use tests::broker::script;
 use tests::ports::Ports;
+use tests::service::{Infra, script};
 use tokio::process::Command;
 use tokio::time::timeout;
 
@@ -66,101 +65,74 @@ async fn the_help_of_faults_has_every_option_of_the_program() {
     assert_eq!(of_usage(&shown), of_usage(&known), "{shown}\n{known}");
 }
 
-/// A directory for Redis, on ports of its own.
-struct Infra {
-    dir: TempDir,
-    ports: Ports,
+/// Redis's port there.
+fn port(infra: &Infra) -> u16 {
+    infra.ports.base() + OF_REDIS
 }
 
-impl Infra {
-    fn new() -> Self {
-        Self { dir: tempfile::tempdir().unwrap(), ports: Ports::reserve() }
-    }
-
-    fn dir(&self) -> PathBuf {
-        self.dir.path().join("infra")
-    }
-
-    fn port(&self) -> u16 {
-        self.ports.base() + OF_REDIS
-    }
-
-    /// Runs a script on it; whether it succeeded, and what it said.
-    async fn run(&self, name: &str, args: &[&str]) -> (bool, String) {
-        let dir = self.dir();
-        let args = [&["--dir", dir.to_str().unwrap()], args].concat();
-        let Output { status, stdout, stderr } = run(&script(name), &args, START_TIME_MAX).await;
-        (status.success(), text(&stdout) + &text(&stderr))
-    }
-
-    async fn start(&self) -> (bool, String) {
-        self.start_at(self.ports.base()).await
-    }
-
-    async fn start_at(&self, base: u16) -> (bool, String) {
-        self.run("start-infra.sh", &["--services", "redis", "--port-base", &base.to_string()]).await
-    }
+/// Runs a script on a directory of servers; whether it succeeded, and what it said.
+async fn run_on(infra: &Infra, name: &str, args: &[&str]) -> (bool, String) {
+    let args = [&["--dir", infra.dir.to_str().unwrap()], args].concat();
+    let Output { status, stdout, stderr } = run(&script(name), &args, START_TIME_MAX).await;
+    (status.success(), text(&stdout) + &text(&stderr))
 }
 
-impl Drop for Infra {
-    fn drop(&mut self) {
-        let cleanup = std::process::Command::new(script("cleanup.sh")).arg("--dir").arg(self.dir()).output();
-        drop(cleanup);
-    }
+async fn start_at(infra: &Infra, base: u16) -> (bool, String) {
+    run_on(infra, "start-infra.sh", &["--services", "redis", "--port-base", &base.to_string()]).await
 }
 
 #[tokio::test]
 async fn ports_are_looked_at_before_anything_is_made() {
-    let infra = Infra::new();
-    let taken = TcpListener::bind(("127.0.0.1", infra.port())).unwrap();
-    let (started, said) = infra.start().await;
-    assert!(!started && said.contains(&format!("port {}", infra.port())), "{said}");
+    let infra = Infra::reserve();
+    let taken = TcpListener::bind(("127.0.0.1", port(&infra))).unwrap();
+    let (started, said) = start_at(&infra, infra.ports.base()).await;
+    assert!(!started && said.contains(&format!("port {}", port(&infra))), "{said}");
     assert!(said.contains(&format!("by pid {}", std::process::id())), "who has it is told: {said}");
-    assert!(!infra.dir().exists(), "nothing was made");
+    assert!(!infra.dir.exists(), "nothing was made");
     drop(taken);
 
     let range = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").unwrap();
     let first: u16 = range.split_whitespace().next().unwrap().parse().unwrap();
-    let (started, said) = infra.start_at(first).await;
+    let (started, said) = start_at(&infra, first).await;
     assert!(!started && said.contains("outgoing connections") && said.contains("--port-base"), "{said}");
-    assert!(!infra.dir().exists(), "nothing was made");
+    assert!(!infra.dir.exists(), "nothing was made");
 
-    let (started, said) = infra.start().await;
+    let (started, said) = start_at(&infra, infra.ports.base()).await;
     assert!(started, "{said}");
-    let (started, said) = infra.start_at(infra.ports.base() + 1).await;
-    assert!(!started && said.contains("runs already") && said.contains(&infra.port().to_string()), "{said}");
-    assert!(infra.start().await.0, "as it was it is left alone");
+    let (started, said) = start_at(&infra, infra.ports.base() + 1).await;
+    assert!(!started && said.contains("runs already") && said.contains(&port(&infra).to_string()), "{said}");
+    assert!(start_at(&infra, infra.ports.base()).await.0, "as it was it is left alone");
 }
 
 #[tokio::test]
 async fn what_a_failed_start_left_refuses_no_later_one() {
-    let infra = Infra::new();
-    let home = infra.dir().join("redis");
+    let infra = Infra::reserve();
+    let home = infra.dir.join("redis");
     std::fs::create_dir_all(&home).unwrap();
     // Of a process that is gone, and whose pid another one has.
     std::fs::write(home.join("pid"), std::process::id().to_string()).unwrap();
-    std::fs::write(infra.dir().join("redis.endpoints"), "redis://127.0.0.1:1").unwrap();
+    std::fs::write(infra.dir.join("redis.endpoints"), "redis://127.0.0.1:1").unwrap();
     std::fs::write(home.join("redis.conf"), "half a set").unwrap();
-    let (started, said) = infra.start().await;
+    let (started, said) = start_at(&infra, infra.ports.base()).await;
     assert!(started, "{said}");
-    let endpoint = std::fs::read_to_string(infra.dir().join("redis.endpoints")).unwrap();
-    assert_eq!(endpoint.trim(), format!("redis://127.0.0.1:{}", infra.port()));
+    let endpoint = std::fs::read_to_string(infra.dir.join("redis.endpoints")).unwrap();
+    assert_eq!(endpoint.trim(), format!("redis://127.0.0.1:{}", port(&infra)));
 
-    let (healthy, said) = infra.run("health-check.sh", &[]).await;
+    let (healthy, said) = run_on(&infra, "health-check.sh", &[]).await;
     assert!(healthy && said.contains("redis: ok"), "{said}");
-    assert!(infra.run("cleanup.sh", &["--keep-data"]).await.0);
-    let (healthy, said) = infra.run("health-check.sh", &[]).await;
+    assert!(run_on(&infra, "cleanup.sh", &["--keep-data"]).await.0);
+    let (healthy, said) = run_on(&infra, "health-check.sh", &[]).await;
     assert!(!healthy && said.contains("nothing runs in"), "{said}");
-    let (cleaned, said) = infra.run("cleanup.sh", &[]).await;
-    assert!(cleaned && !infra.dir().exists(), "{said}");
-    let (healthy, said) = infra.run("health-check.sh", &[]).await;
+    let (cleaned, said) = run_on(&infra, "cleanup.sh", &[]).await;
+    assert!(cleaned && !infra.dir.exists(), "{said}");
+    let (healthy, said) = run_on(&infra, "health-check.sh", &[]).await;
     assert!(!healthy && said.contains("nothing was started in"), "{said}");
 }
 
 #[tokio::test]
 async fn a_start_of_kafka_that_was_killed_refuses_no_later_one_with_other_ports() {
-    let (infra, other) = (Infra::new(), Ports::reserve());
-    let (dir, port) = (infra.dir(), infra.ports.base().to_string());
+    let (infra, other) = (Infra::reserve(), Ports::reserve());
+    let (dir, port) = (infra.dir.clone(), infra.ports.base().to_string());
     let mut killed = Command::new(script("start-infra.sh"))
         .args(["--services", "kafka", "--port-base", &port, "--dir", dir.to_str().unwrap()])
         .stdout(Stdio::null())
@@ -175,31 +147,31 @@ async fn a_start_of_kafka_that_was_killed_refuses_no_later_one_with_other_ports(
     timeout(START_TIME_MAX, formatted).await.unwrap();
     killed.kill().await.unwrap();
     let port = other.base().to_string();
-    let (started, said) = infra.run("start-infra.sh", &["--services", "kafka", "--port-base", &port]).await;
+    let (started, said) = run_on(&infra, "start-infra.sh", &["--services", "kafka", "--port-base", &port]).await;
     assert!(started && said.contains(&format!("answers at 127.0.0.1:{port}")), "{said}");
     let (started, said) =
-        infra.run("start-infra.sh", &["--services", "kafka", "--nodes", "3", "--port-base", &port]).await;
+        run_on(&infra, "start-infra.sh", &["--services", "kafka", "--nodes", "3", "--port-base", &port]).await;
     assert!(!started && said.contains("nodes=1"), "one that was ready keeps its shape: {said}");
 }
 
 #[tokio::test]
 async fn a_cleanup_says_which_data_it_makes_stale() {
-    let infra = Infra::new();
+    let infra = Infra::reserve();
     let remains = |files: &[&str]| {
-        std::fs::create_dir_all(infra.dir()).unwrap();
+        std::fs::create_dir_all(&infra.dir).unwrap();
         for file in files {
-            std::fs::create_dir_all(infra.dir().join(file)).unwrap();
+            std::fs::create_dir_all(infra.dir.join(file)).unwrap();
         }
-        std::fs::write(infra.dir().join(".gochat-infra"), "").unwrap();
+        std::fs::write(infra.dir.join(".gochat-infra"), "").unwrap();
     };
     remains(&["postgres/data"]);
-    let (_, said) = infra.run("cleanup.sh", &["--keep-data"]).await;
+    let (_, said) = run_on(&infra, "cleanup.sh", &["--keep-data"]).await;
     assert!(!said.contains("gone"), "nothing is removed: {said}");
-    let (_, said) = infra.run("cleanup.sh", &[]).await;
+    let (_, said) = run_on(&infra, "cleanup.sh", &[]).await;
     assert!(said.contains("databases are gone") && said.contains("gochat rebuild store"), "{said}");
     remains(&[]);
-    std::fs::write(infra.dir().join("kafka.shape"), "nodes=1").unwrap();
-    let (_, said) = infra.run("cleanup.sh", &[]).await;
+    std::fs::write(infra.dir.join("kafka.shape"), "nodes=1").unwrap();
+    let (_, said) = run_on(&infra, "cleanup.sh", &[]).await;
     assert!(said.contains("topics are gone") && said.contains("data_dir"), "{said}");
 }
 

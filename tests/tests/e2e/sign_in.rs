@@ -1,8 +1,6 @@
 //! Sign-in beside everything else: it stalls nobody, tells no secret, and ends when it must.
 
-use std::net::SocketAddr;
 use std::path::Path;
-use std::process::Stdio;
 use std::time::Duration;
 
 use futures::future::join_all;
@@ -11,11 +9,9 @@ use schemas::pb::UpdateUserRequest;
 use serde_json::{Value, json};
 use stages::repo::client::user_repo_client::UserRepoClient;
 use tests::api::{Account, Api};
-use tests::client::{Socket, connect, receive_type, send};
-use tests::server::{Server, any_port, binary};
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::{Child, Command};
-use tokio::task::JoinHandle;
+use tests::client::{connect, receive_type};
+use tests::server::{Launch, Server, any_port};
+use tests::users::{Talker, registered, served, text, with};
 use tokio::time::{Instant, timeout};
 
 const LOGINS: usize = 50;
@@ -25,39 +21,30 @@ const CHAT_TIME_MAX: Duration = Duration::from_secs(1);
 /// Longer than any sign-in that is over is believed in: 5 s by REST, and the next `heads` for sockets.
 const ENDED_TIME_MAX: Duration = Duration::from_secs(30);
 
-async fn online(http: SocketAddr, account: &Account) -> Socket {
-    let mut socket = connect(http, &account.token).await.unwrap();
-    receive_type(&mut socket, "hello").await.unwrap();
-    socket
-}
-
 /// Says something, and returns how long it took until the other had it.
-async fn message_time(from: &mut Socket, to: &mut Socket, conversation: &str, id: &str) -> Duration {
-    let data = json!({"clientMsgId": id, "conversationId": conversation, "messageType": "text", "content": "hello"});
+async fn message_time(from: &mut Talker, to: &mut Talker, conversation: &str, id: &str) -> Duration {
+    let data = with(text(conversation, "hello"), json!({"clientMsgId": id}));
     let said = Instant::now();
-    send(from, &json!({"type": "send-message", "data": data})).await.unwrap();
-    receive_type(to, "message").await.unwrap();
+    from.send("send-message", data).await;
+    to.hears("message").await;
     said.elapsed()
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn fifty_logins_at_once_do_not_hold_a_conversation_up() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
+    let (server, api, [ann, bob]) = served(["ann", "bob"]).await;
     for n in 0..LOGINS {
         api.register(&format!("user{n}")).await;
     }
     let pair = ann.pair_with(&bob);
-    let (mut anns, mut bobs) = (online(server.http, &ann).await, online(server.http, &bob).await);
+    let [mut anns, mut bobs] = Talker::all(&server, [&ann, &bob]).await;
     let mut alone = Vec::new();
     for n in 0..50 {
         alone.push(message_time(&mut anns, &mut bobs, &pair, &format!("alone-{n}")).await);
     }
     let login = |n: usize| {
-        let (api, body) = (api.clone(), json!({"username": format!("user{n}"), "password": "correct horse"}));
-        async move { api.call(Method::POST, "/api/auth/login", None, Some(body)).await.0.as_u16() }
+        let api = api.clone();
+        async move { api.login(&format!("user{n}"), "correct horse").await.0.as_u16() }
     };
     let logins = tokio::spawn(join_all((0..LOGINS).map(login)));
     let mut beside = Vec::new();
@@ -93,8 +80,8 @@ async fn who_is_banned_is_out_within_the_bound() {
     let args = ["--config".to_owned(), config.display().to_string()];
     let server = Server::start_with(data.path(), any_port(), any_port(), &args).await;
     let api = Api::new(server.http);
-    let (ann, bob) = (api.register("ann").await, api.register("bob").await);
-    let (mut anns, mut bobs) = (online(server.http, &ann).await, online(server.http, &bob).await);
+    let [ann, bob] = registered(&api, ["ann", "bob"]).await;
+    let [mut anns, mut bobs] = Talker::all(&server, [&ann, &bob]).await;
 
     let mut repo = UserRepoClient::connect(format!("http://{}", server.grpc)).await.unwrap();
     let mut set = async |status: &str| {
@@ -103,7 +90,8 @@ async fn who_is_banned_is_out_within_the_bound() {
         repo.update_user(request).await.unwrap();
     };
     set("banned").await;
-    let closed = timeout(ENDED_TIME_MAX, receive_type(&mut anns, "nothing")).await.expect("the socket is closed");
+    let closed =
+        timeout(ENDED_TIME_MAX, receive_type(&mut anns.socket, "nothing")).await.expect("the socket is closed");
     assert!(closed.as_ref().is_err_and(|why| why.contains("4009")), "{closed:?}");
     let refused = async {
         loop {
@@ -116,77 +104,40 @@ async fn who_is_banned_is_out_within_the_bound() {
     assert_eq!(timeout(ENDED_TIME_MAX, refused).await.expect("REST is refused"), (403, json!(1002)));
     let mut again = connect(server.http, &ann.token).await.unwrap();
     assert!(receive_type(&mut again, "hello").await.is_err_and(|why| why.contains("4009")));
-    let body = json!({"username": "ann", "password": "correct horse"});
-    let (status, _) = api.call(Method::POST, "/api/auth/login", None, Some(body.clone())).await;
-    assert_eq!(status.as_u16(), 403);
+    assert_eq!(api.login("ann", "correct horse").await.0, 403);
     let (status, _) =
         api.call(Method::POST, "/api/auth/refresh", None, Some(json!({"refreshToken": ann.refresh_token}))).await;
     assert_eq!(status.as_u16(), 403);
 
     set("active").await;
-    let (status, answer) = api.call(Method::POST, "/api/auth/login", None, Some(body)).await;
-    assert_eq!(status.as_u16(), 200, "{answer}");
-    let mut anns = online(server.http, &Account::from_answer(&answer, "ann")).await;
+    let (status, answer) = api.login("ann", "correct horse").await;
+    assert_eq!(status, 200, "{answer}");
+    let mut anns = Talker::connect(&server, &Account::from_answer(&answer, "ann")).await;
     message_time(&mut anns, &mut bobs, &ann.pair_with(&bob), "back").await;
     assert!(server.stop().await.success());
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn guessing_a_password_is_slowed_down() {
-    let data = tempfile::tempdir().unwrap();
-    let server = Server::start(data.path()).await;
-    let api = Api::new(server.http);
-    api.register("ann").await;
-    let guess = |password: &str| {
-        let (api, body) = (api.clone(), json!({"username": "ann", "password": password}));
-        async move { api.call(Method::POST, "/api/auth/login", None, Some(body)).await }
-    };
-    let guesses = join_all((0..30).map(|_| guess("wrong horse"))).await;
+    let (server, api, [_]) = served(["ann"]).await;
+    let guesses = join_all((0..30).map(|_| api.login("ann", "wrong horse"))).await;
     let of = |code: u16| guesses.iter().filter(|(status, _)| status.as_u16() == code).count();
     assert!(of(401) >= 1 && of(401) <= 12 && of(429) == 30 - of(401), "{guesses:?}");
-    let (status, answer) = guess("correct horse").await;
+    let (status, answer) = api.login("ann", "correct horse").await;
     assert_eq!((status.as_u16(), &answer["error"]["code"]), (429, &json!(1007)), "{answer}");
-    let body = json!({"username": "ben", "password": "correct horse"});
-    let (status, answer) = api.call(Method::POST, "/api/auth/register", None, Some(body)).await;
-    assert_eq!(status.as_u16(), 201, "others are not held up: {answer}");
+    // Others are not held up.
+    api.register("ben").await;
     assert!(server.stop().await.success());
-}
-
-/// A server that logs all it can; its output, once it has ended.
-async fn talkative(data: &Path) -> (Child, SocketAddr, JoinHandle<String>) {
-    let mut command = Command::new(binary());
-    command.args(["run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--data"]).arg(data);
-    command.env("GOCHAT__TELEMETRY__FILTER", "debug").env("GOCHAT__TELEMETRY__FORMAT", "json");
-    let mut child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
-    let mut errors = BufReader::new(child.stderr.take().unwrap()).lines();
-    let (tell, told) = tokio::sync::oneshot::channel();
-    let log = tokio::spawn(async move {
-        let (mut log, mut tell) = (String::new(), Some(tell));
-        while let Some(line) = lines.next_line().await.unwrap() {
-            let event: Value = serde_json::from_str(&line).unwrap_or_default();
-            if event["message"] == "ready"
-                && let Some(tell) = tell.take()
-            {
-                tell.send(event["http"].as_str().unwrap().trim_start_matches("http://").parse().unwrap()).unwrap();
-            }
-            log.push_str(&line);
-            log.push('\n');
-        }
-        while let Some(line) = errors.next_line().await.unwrap() {
-            log.push_str(&line);
-        }
-        log
-    });
-    let http = timeout(Duration::from_secs(30), told).await.expect("it is ready in time").unwrap();
-    (child, http, log)
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn no_secret_is_in_the_log_nor_on_the_disk() {
-    let data = tempfile::tempdir().unwrap();
-    let (mut child, http, log) = talkative(data.path()).await;
-    let api = Api::new(http);
+    let (data, elsewhere) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let log = elsewhere.path().join("server.log");
+    let env = [("GOCHAT__TELEMETRY__FILTER", "debug"), ("GOCHAT__TELEMETRY__FORMAT", "json")];
+    let launch = Launch { log: Some(log.clone()), ..Launch::new(&[], &env) };
+    let server = Server::launch(data.path(), any_port(), any_port(), &launch).await.unwrap();
+    let api = Api::new(server.http);
     let password = "Zw8-unmistakable-pa55word";
     let post = |path: &str, token: Option<String>, body: Value| {
         let (api, path) = (api.clone(), format!("/api/auth/{path}"));
@@ -206,16 +157,15 @@ async fn no_secret_is_in_the_log_nor_on_the_disk() {
     }
     // Both ways in which a socket is given its token.
     let token = secrets[1].clone();
-    let mut socket = connect(http, &token).await.unwrap();
+    let mut socket = connect(server.http, &token).await.unwrap();
     receive_type(&mut socket, "hello").await.unwrap();
     api.call(Method::GET, "/api/users/me", Some(&token), None).await;
     post("logout", Some(token), json!({"refreshToken": secrets[2]})).await;
     secrets.push(std::fs::read_to_string(data.path().join("signing.key")).unwrap().trim().to_owned());
 
-    let pid = child.id().unwrap().to_string();
-    assert!(Command::new("kill").args(["-TERM", &pid]).status().await.unwrap().success());
-    assert!(timeout(Duration::from_secs(30), child.wait()).await.unwrap().unwrap().success());
-    let log = timeout(Duration::from_secs(30), log).await.unwrap().unwrap();
+    server.signal("TERM").await;
+    assert!(server.ends().await.success());
+    let log = std::fs::read_to_string(log).unwrap();
     assert!(log.lines().filter(|line| line.contains("\"DEBUG\"")).count() > 10, "it logs a lot:\n{log}");
     for secret in &secrets {
         let told = log.lines().find(|line| line.contains(secret.as_str()));

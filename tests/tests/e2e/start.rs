@@ -5,6 +5,10 @@ use std::net::{SocketAddr, TcpListener};
 use tests::api::Api;
 use tests::client::{connect, receive, receive_type};
 use tests::server::{Launch, Refused, Server, Starting, refusal};
+use tests::stopped::append;
+use topics::catalogue::{ACCEPTED, PERSISTED};
+use topics::headers::Headers;
+use topics::log::Outgoing;
 
 fn any() -> SocketAddr {
     SocketAddr::from(([127, 0, 0, 1], 0))
@@ -118,6 +122,40 @@ async fn a_data_directory_that_is_none_or_foreign_is_refused_and_left_alone() {
     }
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "mine");
     assert_eq!(std::fs::read_to_string(foreign.join("log/log.db")).unwrap(), "not a database, but somebody's");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn fused_stages_are_refused_while_records_wait_between_them() {
+    for (topic, setting) in [(&ACCEPTED.spec, "DEDUPE_AND_ID_ASSIGN"), (&PERSISTED.spec, "PERSIST_AND_FAN_OUT")] {
+        let data = tempfile::tempdir().unwrap();
+        Server::start(data.path()).await.stop().await;
+        let (key, value) = ("k".into(), "v".into());
+        append(data.path(), vec![Outgoing { topic, partition: Some(0), key, value, headers: Headers::default() }])
+            .await;
+        let setting = format!("GOCHAT__STAGES__FUSE_{setting}");
+        let with = |value: &str| Launch { env: vec![(setting.clone(), value.into())], ..Launch::default() };
+        let Err(Refused { code, said }) = Server::launch(data.path(), any(), any(), &with("true")).await else {
+            panic!("it starts while records wait in {}", topic.name)
+        };
+        assert_eq!(code, Some(1), "{said}");
+        assert!(said.contains(topic.name) && said.contains(&format!("{setting}=false")), "{said}");
+        let server = Server::launch(data.path(), any(), any(), &with("false")).await.unwrap();
+        assert!(server.stop().await.success());
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_role_that_would_do_nothing_is_refused() {
+    let data = tempfile::tempdir().unwrap();
+    let args = vec!["--roles".into(), "id-assign,repo".into()];
+    let launch = Launch { args, ..Launch::default() };
+    let Err(Refused { code, said }) = Server::launch(data.path(), any(), any(), &launch).await else {
+        panic!("it starts")
+    };
+    assert_eq!(code, Some(1), "{said}");
+    for part in ["id-assign runs in the tasks of dedupe", "GOCHAT__STAGES__FUSE_DEDUPE_AND_ID_ASSIGN=false"] {
+        assert!(said.contains(part), "{said}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -7,7 +7,7 @@ use tests::api::Api;
 use tests::broker::Broker;
 use tests::installation::{Installation, Part, Settings};
 use tests::redis::Redis;
-use tests::server::any_port;
+use tests::server::{Server, any_port};
 use tests::service::Service;
 use tokio::time::Instant;
 
@@ -18,12 +18,12 @@ use crate::tools::holds;
 const STANDSTILL: Duration = Duration::from_secs(20);
 const PORTIONS: usize = 4;
 
-const fn part(roles: &'static str, instance: u16) -> Part {
-    Part { roles, instance, slot: 0 }
-}
-
-const PARTS: [Part; 4] =
-    [part("repo,gateway", 0), part("dedupe,id-assign,fan-out,large-group", 1), part("persist", 2), part("persist", 3)];
+const PARTS: [Part; 4] = [
+    Part::new("repo,gateway", 0),
+    Part::new("dedupe,id-assign,fan-out,large-group", 1),
+    Part::new("persist", 2),
+    Part::new("persist", 3),
+];
 
 #[tokio::test(flavor = "multi_thread")]
 async fn kafka_with_mariadb_redis_goes_on_after_the_database_stood_still() {
@@ -67,7 +67,5 @@ async fn goes_on_after_the_database_stood_still(database: &'static str) {
     }
     let (config, data) = (installation.config(), installation.data());
     holds(&["--config", config.to_str().unwrap(), "--data", data.to_str().unwrap()]).await;
-    for server in servers.drain(..).rev() {
-        assert!(server.stop().await.success());
-    }
+    Server::stop_all(servers.into_iter().rev()).await;
 }

@@ -28,12 +28,8 @@ const SAY_EVERY: Duration = Duration::from_millis(20);
 /// The longest wait for what must happen, beyond every bar: a failure then shows how long it took.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 
-const fn part(roles: &'static str, instance: u16) -> Part {
-    Part { roles, instance, slot: 0 }
-}
-
-const REPO: Part = part("repo", 0);
-const GATEWAY: Part = part("gateway", 1);
+const REPO: Part = Part::new("repo", 0);
+const GATEWAY: Part = Part::new("gateway", 1);
 
 /// A role's two processes, and the groups that its stages are members of.
 struct Pair {
@@ -43,11 +39,11 @@ struct Pair {
 }
 
 const PAIRS: [Pair; 3] = [
-    Pair { first: part("dedupe,id-assign", 2), second: part("dedupe,id-assign", 3), groups: &["dedupe"] },
-    Pair { first: part("persist", 4), second: part("persist", 5), groups: &["persist"] },
+    Pair { first: Part::new("dedupe,id-assign", 2), second: Part::new("dedupe,id-assign", 3), groups: &["dedupe"] },
+    Pair { first: Part::new("persist", 4), second: Part::new("persist", 5), groups: &["persist"] },
     Pair {
-        first: part("fan-out,large-group", 6),
-        second: part("fan-out,large-group", 7),
+        first: Part::new("fan-out,large-group", 6),
+        second: Part::new("fan-out,large-group", 7),
         groups: &["fan-out", "large-group"],
     },
 ];
@@ -232,7 +228,5 @@ async fn delivery_pauses_less_than_15_s_for_a_restart_and_25_s_for_a_takeover() 
     }
     stages.insert(0, repo);
     stages.push(gateway);
-    for server in stages.into_iter().rev() {
-        assert!(server.stop().await.success());
-    }
+    Server::stop_all(stages.into_iter().rev()).await;
 }

@@ -6,16 +6,15 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use schemas::ids::{ConversationId, Seq, UserId};
-use schemas::pb::CreateUserRequest;
+use schemas::ids::{ConversationId, UserId};
 use stages::invariants::{
     Due, Finding, Held, Key, check_acked, check_arrives, check_gapless, check_once, check_order, check_stable,
     check_whole,
 };
-use stages::repo::client::user_repo_client::UserRepoClient;
 use tests::api::{Account, Api};
 use tests::client::{Client, Say};
 use tests::ledger::held;
+use tests::users::quiet_users;
 use topics::clock::Clock;
 
 /// Users who talk.
@@ -48,11 +47,7 @@ impl Cast {
         let ids = |count: usize| accounts[1..count].iter().map(|account| account.user_id.clone()).collect::<Vec<_>>();
         let small = api.group(&accounts[0], "small", &ids(SMALL_GROUP)).await;
         let mut everybody = ids(USERS);
-        let mut repo = UserRepoClient::connect(format!("http://{grpc}")).await.unwrap();
-        for n in USERS..LARGE_GROUP {
-            let request = CreateUserRequest { username: format!("quiet{n}"), ..CreateUserRequest::default() };
-            everybody.push(repo.create_user(request).await.unwrap().into_inner().user_id.to_string());
-        }
+        everybody.extend(quiet_users(grpc, USERS..LARGE_GROUP).await);
         let large = api.group(&accounts[0], "large", &everybody).await;
         Self { accounts, small: small.parse().unwrap(), large: large.parse().unwrap() }
     }
@@ -147,14 +142,12 @@ impl Talk {
         let Self { cast, mut clients, .. } = self;
         let history = histories(&Api::new(http), &cast).await;
         for (n, client) in clients.iter_mut().enumerate() {
-            for conversation in cast.of(n) {
-                let end = end_of(&history, conversation);
-                let caught_up =
-                    client.until(CATCH_UP_TIME_MAX, |ledger| Some(ledger.position(conversation)) >= end).await;
-                caught_up.unwrap_or_else(|e| panic!("user {n} has not all of {conversation}, up to {end:?}: {e}"));
-            }
+            has_all(client, &format!("user {n}"), cast.of(n), &history).await;
         }
-        let late = newcomer(&cast, http, &history).await;
+        // A new device of the first user, which knows nothing: it learns of everything by `heads` and fetches it with
+        // `sync`.
+        let mut late = Client::start(USERS as u64, vec![http], &cast.accounts[0]);
+        has_all(&mut late, "a new device", cast.of(0), &history).await;
         judge(&cast, clients, late, &history, all_online).await;
         cast
     }
@@ -178,20 +171,14 @@ pub async fn histories(api: &Api, cast: &Cast) -> Vec<Held> {
     }
 }
 
-/// A new device of the first user, which knows nothing: it learns of everything by `heads` and fetches
-/// it with `sync`.
-async fn newcomer(cast: &Cast, http: SocketAddr, history: &[Held]) -> Client {
-    let mut client = Client::start(USERS as u64, vec![http], &cast.accounts[0]);
-    for conversation in cast.of(0) {
-        let end = end_of(history, conversation);
+/// Waits until a client has seen all of these conversations.
+async fn has_all(client: &mut Client, who: &str, conversations: Vec<ConversationId>, history: &[Held]) {
+    for conversation in conversations {
+        let there = history.iter().filter(|held| held.key.conversation == conversation);
+        let end = there.map(|held| held.seq).max();
         let caught_up = client.until(CATCH_UP_TIME_MAX, |ledger| Some(ledger.position(conversation)) >= end).await;
-        caught_up.unwrap_or_else(|e| panic!("a new device has not all of {conversation}, up to {end:?}: {e}"));
+        caught_up.unwrap_or_else(|e| panic!("{who} has not all of {conversation}, up to {end:?}: {e}"));
     }
-    client
-}
-
-fn end_of(history: &[Held], conversation: ConversationId) -> Option<Seq> {
-    history.iter().filter(|held| held.key.conversation == conversation).map(|held| held.seq).max()
 }
 
 async fn judge(cast: &Cast, clients: Vec<Client>, late: Client, history: &[Held], all_online: i64) {

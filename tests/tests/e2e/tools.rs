@@ -13,29 +13,20 @@ use schemas::records::Sequenced;
 use serde_json::Value;
 use tests::api::Api;
 use tests::server::{Refused, Server, any_port, binary, refusal, tool};
+use tests::stopped::append;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::Command;
 use tokio::time::Instant;
-use topics::catalogue::{Keyed, Layout, SEQUENCED, UPSTREAM};
-use topics::clock::Clock;
+use topics::catalogue::{Keyed, SEQUENCED, UPSTREAM};
 use topics::codec::Encoder;
-use topics::embedded::{EmbeddedConfig, EmbeddedLog};
 use topics::headers::Headers;
-use topics::log::{Log, Outgoing};
+use topics::log::Outgoing;
 
 /// More than three commits of a redrive.
 const LETTERS: usize = 1_600;
 const KILLS: usize = 6;
 const SEED: u64 = 4;
 const WAIT: Duration = Duration::from_secs(60);
-
-/// Appends to the log of a stopped installation.
-pub async fn append(data: &Path, records: Vec<Outgoing>) {
-    let layout = Layout { chain_partitions: 8, gateway_slots: 16 };
-    let log = EmbeddedLog::open(EmbeddedConfig::new(data.join("log"), layout), Clock::system()).unwrap();
-    log.append(records).await.unwrap();
-    log.close().await;
-}
 
 /// Runs a tool that must succeed; what it wrote.
 pub async fn ok(data: &Path, args: &[&str]) -> String {

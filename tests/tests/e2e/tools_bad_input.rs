@@ -9,13 +9,14 @@ use std::time::Duration;
 use rusqlite::Connection;
 use tests::server::{Refused, Server, any_port, binary, refusal, tool};
 use tests::service::Service;
+use tests::stopped::append;
 use tokio::process::Command;
 use tokio::time::timeout;
 use topics::catalogue::UPSTREAM;
 use topics::headers::Headers;
 use topics::log::Outgoing;
 
-use crate::tools::{append, lines, ok, with_two_groups};
+use crate::tools::{lines, ok, with_two_groups};
 
 const WAIT: Duration = Duration::from_secs(60);
 

@@ -10,7 +10,8 @@ use stages::large_group::LargeGroup;
 use stages::persist::Persist;
 use stages::stage::Stage;
 
-use super::planted::Planted;
+use super::planted::{Flaw, Planted};
+use super::planted_log::LogFlaw;
 use super::print_trace;
 use super::schedule::run;
 
@@ -41,29 +42,29 @@ fn caught_within(seeds: u64, planted: Planted, by: Invariant) {
 
 #[test]
 fn a_position_committed_before_the_outputs_loses_messages() {
-    caught(Planted::CommitBeforeOutput(Dedupe::NAME), Invariant::Acked);
-    caught(Planted::CommitBeforeOutput(Persist::NAME), Invariant::Arrives);
-    caught(Planted::CommitBeforeOutput(FanOut::NAME), Invariant::Arrives);
-    caught(Planted::CommitBeforeOutput(LargeGroup::NAME), Invariant::Arrives);
+    caught(Planted::Log(LogFlaw::CommitBeforeOutput, Some(Dedupe::NAME)), Invariant::Acked);
+    caught(Planted::Log(LogFlaw::CommitBeforeOutput, Some(Persist::NAME)), Invariant::Arrives);
+    caught(Planted::Log(LogFlaw::CommitBeforeOutput, Some(FanOut::NAME)), Invariant::Arrives);
+    caught(Planted::Log(LogFlaw::CommitBeforeOutput, Some(LargeGroup::NAME)), Invariant::Arrives);
 }
 
 #[test]
 fn a_commit_that_is_not_one_transaction_makes_messages_twice_and_mixes_pages() {
-    caught(Planted::NoTransactions(Dedupe::NAME), Invariant::Once);
-    caught_within(SEEDS_OF_RARE, Planted::NoTransactions(LargeGroup::NAME), Invariant::Order);
-    caught_within(SEEDS_OF_RARE, Planted::NoTransactions(LargeGroup::NAME), Invariant::Arrives);
+    caught(Planted::Log(LogFlaw::NoTransactions, Some(Dedupe::NAME)), Invariant::Once);
+    caught_within(SEEDS_OF_RARE, Planted::Log(LogFlaw::NoTransactions, Some(LargeGroup::NAME)), Invariant::Order);
+    caught_within(SEEDS_OF_RARE, Planted::Log(LogFlaw::NoTransactions, Some(LargeGroup::NAME)), Invariant::Arrives);
 }
 
 #[test]
 fn a_changelog_committed_apart_makes_repeats_and_seqs_again() {
-    caught(Planted::ChangelogApart, Invariant::Once);
-    caught(Planted::ChangelogApart, Invariant::Gapless);
+    caught(Planted::Log(LogFlaw::ChangelogApart, None), Invariant::Once);
+    caught(Planted::Log(LogFlaw::ChangelogApart, None), Invariant::Gapless);
 }
 
 #[test]
 fn a_changelog_read_up_to_where_it_ended_before_the_position_makes_seqs_again() {
-    caught(Planted::ChangelogBeforePosition, Invariant::Once);
-    caught(Planted::ChangelogBeforePosition, Invariant::Gapless);
+    caught(Planted::Log(LogFlaw::ChangelogBeforePosition, None), Invariant::Once);
+    caught(Planted::Log(LogFlaw::ChangelogBeforePosition, None), Invariant::Gapless);
 }
 
 #[test]
@@ -78,35 +79,35 @@ fn a_position_committed_before_the_store_has_the_messages_loses_them() {
 
 #[test]
 fn repeats_that_persist_holds_back_never_arrive() {
-    caught(Planted::RepeatsHeldBack, Invariant::Arrives);
+    caught(Planted::Stage(Flaw::RepeatsHeldBack, Persist::NAME), Invariant::Arrives);
 }
 
 #[test]
 fn state_kept_although_the_commit_failed_loses_messages_and_leaves_gaps() {
-    caught(Planted::StateKeptOnAbort(Dedupe::NAME), Invariant::Acked);
-    caught(Planted::StateKeptOnAbort(IdAssign::NAME), Invariant::Gapless);
+    caught(Planted::Stage(Flaw::StateKeptOnAbort, Dedupe::NAME), Invariant::Acked);
+    caught(Planted::Stage(Flaw::StateKeptOnAbort, IdAssign::NAME), Invariant::Gapless);
 }
 
 #[test]
 fn state_that_is_not_restored_makes_repeats_and_seqs_again_and_mixes_pages() {
-    caught(Planted::NothingRestored(Dedupe::NAME), Invariant::Once);
-    caught(Planted::NothingRestored(IdAssign::NAME), Invariant::Gapless);
-    caught_within(SEEDS_OF_RARE, Planted::NothingRestored(LargeGroup::NAME), Invariant::Order);
+    caught(Planted::Stage(Flaw::NothingRestored, Dedupe::NAME), Invariant::Once);
+    caught(Planted::Stage(Flaw::NothingRestored, IdAssign::NAME), Invariant::Gapless);
+    caught_within(SEEDS_OF_RARE, Planted::Stage(Flaw::NothingRestored, LargeGroup::NAME), Invariant::Order);
 }
 
 #[test]
 fn a_window_counted_by_the_stages_own_clock_is_another_at_each_reader() {
-    caught(Planted::WindowByWallClock, Invariant::Once);
+    caught(Planted::Stage(Flaw::WallClock, Dedupe::NAME), Invariant::Once);
 }
 
 #[test]
 fn a_message_that_fan_out_forgets_does_not_arrive() {
-    caught(Planted::TailForgotten, Invariant::Arrives);
+    caught(Planted::Stage(Flaw::TailForgotten, FanOut::NAME), Invariant::Arrives);
 }
 
 #[test]
 fn a_page_that_large_group_forgets_does_not_arrive() {
-    caught(Planted::ContinuationLost, Invariant::Arrives);
+    caught(Planted::Stage(Flaw::LastLostAfterAbort, LargeGroup::NAME), Invariant::Arrives);
 }
 
 #[test]
@@ -128,10 +129,10 @@ fn withstood(planted: Planted) {
 
 #[test]
 fn a_stage_that_is_slow_to_take_over_gives_way_to_the_one_that_was_not() {
-    withstood(Planted::SlowToTakeOver);
+    withstood(Planted::Log(LogFlaw::SlowToTakeOver, None));
 }
 
 #[test]
 fn a_stage_whose_positions_were_set_back_goes_on_where_its_changelog_ends() {
-    withstood(Planted::PositionsSetBack);
+    withstood(Planted::Log(LogFlaw::PositionsSetBack, Some(Dedupe::NAME)));
 }

@@ -34,14 +34,8 @@ impl SimLog {
     async fn ask(&self, doing: &'static str) -> Result<(), LogError> {
         let world = &self.broker.world;
         world.step(self.process).await;
-        match world.strike(self.process, Boundary::Asking, &[Fault::Passing, Fault::Crash]) {
-            None => Ok(()),
-            Some(Fault::Crash) => {
-                world.kill(self.process);
-                std::future::pending().await
-            }
-            Some(Fault::Passing | Fault::Abort | Fault::Broken | Fault::Freeze) => Err(unavailable(doing)),
-        }
+        let passed = world.pass(self.process, Boundary::Asking, &[Fault::Passing, Fault::Crash]).await;
+        passed.map_err(|_| unavailable(doing))
     }
 }
 

@@ -97,25 +97,16 @@ impl SimMember {
     }
 
     /// Passes a boundary, or does not.
-    async fn pass(&mut self, at: Boundary, possible: &[Fault]) -> Result<(), Fault> {
+    async fn pass(&mut self, at: Boundary, possible: &[Fault]) -> Result<(), LogError> {
         let world = Arc::clone(&self.broker.world);
-        match world.strike(self.process, at, possible) {
-            None => Ok(()),
-            Some(Fault::Crash) => self.die().await,
-            Some(Fault::Freeze) => {
-                let more = world.draw(|random| random.random_range(1..=120));
-                freeze(&self.broker, self.process, &self.spec.instance, SESSION + Duration::from_millis(more));
-                world.step(self.process).await;
-                Ok(())
-            }
-            Some(fault @ (Fault::Passing | Fault::Abort | Fault::Broken)) => Err(fault),
+        let passed = world.pass(self.process, at, possible).await;
+        if passed != Err(Fault::Freeze) {
+            return passed.map_err(|fault| self.error_of(fault));
         }
-    }
-
-    /// The process ends here.
-    async fn die(&self) -> ! {
-        self.broker.world.kill(self.process);
-        std::future::pending().await
+        let more = world.draw(|random| random.random_range(1..=120));
+        freeze(&self.broker, self.process, &self.spec.instance, SESSION + Duration::from_millis(more));
+        world.step(self.process).await;
+        Ok(())
     }
 
     fn error_of(&mut self, fault: Fault) -> LogError {
@@ -140,12 +131,10 @@ impl SimMember {
         broker.world.note(Happening::Written { by: self.process, outputs: count });
         for sends_positions in [true, false] {
             let struck = self.pass(Boundary::Within, &[Fault::Abort, Fault::Broken, Fault::Crash, Fault::Freeze]).await;
-            if let Err(fault) = struck {
-                if fault == Fault::Abort {
-                    broker.abort(transaction);
-                }
-                return Err(self.error_of(fault));
+            if let Err(LogError::Aborted { .. }) = struck {
+                broker.abort(transaction);
             }
+            struck?;
             if sends_positions && broker.send_positions(transaction, self.group, self.id, &positions).is_err() {
                 broker.abort(transaction);
                 return Err(self.fenced());
@@ -154,8 +143,7 @@ impl SimMember {
         }
         broker.commit(transaction).map_err(|()| self.fenced())?;
         broker.world.note(Happening::Committed { by: self.process, positions });
-        let answered = self.pass(Boundary::After, &[Fault::Broken, Fault::Crash, Fault::Freeze]).await;
-        answered.map_err(|fault| self.error_of(fault))
+        self.pass(Boundary::After, &[Fault::Broken, Fault::Crash, Fault::Freeze]).await
     }
 
     /// Writes records in two parts, so that others get in between.
@@ -176,7 +164,7 @@ impl SimMember {
             world.note(Happening::Written { by: self.process, outputs: some.len() });
             broker.append(some);
             if fault == Fault::Crash {
-                self.die().await;
+                world.die(self.process).await;
             }
             return Err(self.error_of(fault));
         }
@@ -185,14 +173,11 @@ impl SimMember {
         world.step(self.process).await;
         broker.append(rest);
         world.note(Happening::Written { by: self.process, outputs: count });
-        self.pass(Boundary::Within, &[Fault::Passing, Fault::Broken, Fault::Crash, Fault::Freeze])
-            .await
-            .map_err(|fault| self.error_of(fault))?;
+        self.pass(Boundary::Within, &[Fault::Passing, Fault::Broken, Fault::Crash, Fault::Freeze]).await?;
         world.step(self.process).await;
         broker.commit_positions(self.group, self.id, &positions).map_err(|()| self.fenced())?;
         world.note(Happening::Committed { by: self.process, positions });
-        let answered = self.pass(Boundary::After, &[Fault::Passing, Fault::Broken, Fault::Crash, Fault::Freeze]).await;
-        answered.map_err(|fault| self.error_of(fault))
+        self.pass(Boundary::After, &[Fault::Passing, Fault::Broken, Fault::Crash, Fault::Freeze]).await
     }
 
     /// What a delivery that failed has written: of each partition a beginning, maybe none.
@@ -267,7 +252,7 @@ impl Member for SimMember {
         } else {
             &[Fault::Passing, Fault::Broken, Fault::Crash, Fault::Freeze]
         };
-        self.pass(Boundary::Before, possible).await.map_err(|fault| self.error_of(fault))?;
+        self.pass(Boundary::Before, possible).await?;
         // What it was told, not what is: a zombie goes on.
         let unknown = commit.positions.iter().any(|(partition, _)| !self.cursors.contains_key(partition));
         if unknown || self.broken {

@@ -6,7 +6,6 @@ use std::sync::Arc;
 
 use pipeline::tasks::StageTasks;
 use pipeline::topology::{DEDUPE, FAN_OUT, Fuse, ID_ASSIGN, LARGE_GROUP, PERSIST, Parts, Place, Row};
-use schemas::ids::{ConversationId, Seq};
 use schemas::records::{Sequenced, Upstream};
 use stages::dedupe::Dedupe;
 use stages::fan_out::FanOut;
@@ -19,40 +18,18 @@ use topics::log::Log;
 use super::broker::Broker;
 use super::planted_log::{FlawedLog, LogFlaw};
 use super::process::Stand;
-use super::store::Rows;
 use super::world::Process;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Planted {
-    /// A stage commits its position and then its outputs.
-    CommitBeforeOutput(&'static str),
-    /// A stage's outputs, positions and changelog are not one transaction.
-    NoTransactions(&'static str),
-    /// A stage's changelog is written after its outputs and position.
-    ChangelogApart,
-    /// A new owner looks up the changelog's end before the position.
-    ChangelogBeforePosition,
+    /// Something is wrong with the log that this stage is given; without a name, that every stage is given.
+    Log(LogFlaw, Option<&'static str>),
+    /// Something is wrong with this stage.
+    Stage(Flaw, &'static str),
     /// Ids are given first, and repeats dropped then.
     IdBeforeDedupe,
     /// The store says yes before it has written.
     PositionBeforeStore,
-    /// Persist passes on only what it wrote itself.
-    RepeatsHeldBack,
-    /// A stage keeps what a batch changed although the commit failed.
-    StateKeptOnAbort(&'static str),
-    /// A stage starts anew with nothing restored.
-    NothingRestored(&'static str),
-    /// Dedupe counts its window by its own clock.
-    WindowByWallClock,
-    /// Fan-out forgets the last message of a batch.
-    TailForgotten,
-    /// Large-group, worked again after a failure, forgets the next page.
-    ContinuationLost,
-    /// No bug: the first machine's stages are slow to take over, and find that the second one's have.
-    SlowToTakeOver,
-    /// No bug: the first stage is told of positions that are not the newest, and that open transactions may
-    /// change.
-    PositionsSetBack,
     /// Both machines make ids under one instance id.
     OneInstanceIdForTwo,
 }
@@ -61,119 +38,98 @@ impl Planted {
     /// Which stages share a task: as the bug needs it, else as given.
     pub fn fuse(self, given: Fuse) -> Fuse {
         let first = |dedupe_and_id_assign| Fuse { dedupe_and_id_assign, ..given };
-        let apart = Fuse { persist_and_fan_out: false, ..given };
         match self {
-            Self::IdBeforeDedupe | Self::PositionsSetBack => first(true),
-            Self::StateKeptOnAbort(_) | Self::NothingRestored(_) | Self::WindowByWallClock => first(false),
-            Self::RepeatsHeldBack | Self::TailForgotten => apart,
-            Self::CommitBeforeOutput(of) if of == FanOut::NAME => apart,
-            Self::CommitBeforeOutput(_)
-            | Self::NoTransactions(_)
-            | Self::SlowToTakeOver
-            | Self::ChangelogApart
-            | Self::ChangelogBeforePosition
-            | Self::PositionBeforeStore
-            | Self::ContinuationLost
-            | Self::OneInstanceIdForTwo => given,
+            Self::IdBeforeDedupe | Self::Log(LogFlaw::PositionsSetBack, _) => first(true),
+            Self::Stage(_, Dedupe::NAME | IdAssign::NAME) => first(false),
+            Self::Stage(_, Persist::NAME | FanOut::NAME)
+            | Self::Log(LogFlaw::CommitBeforeOutput, Some(FanOut::NAME)) => {
+                Fuse { persist_and_fan_out: false, ..given }
+            }
+            Self::Stage(_, _) | Self::Log(_, _) | Self::PositionBeforeStore | Self::OneInstanceIdForTwo => given,
         }
-    }
-
-    /// What is wrong with the log that a stage is given.
-    fn log_flaw(self, process: Process) -> Option<LogFlaw> {
-        match self {
-            Self::CommitBeforeOutput(of) => (of == process.stage).then_some(LogFlaw::CommitBeforeOutput),
-            Self::NoTransactions(of) => (of == process.stage).then_some(LogFlaw::NoTransactions),
-            Self::SlowToTakeOver => (process.machine == 0).then_some(LogFlaw::SlowToTakeOver),
-            Self::ChangelogApart => Some(LogFlaw::ChangelogApart),
-            Self::ChangelogBeforePosition => Some(LogFlaw::ChangelogBeforePosition),
-            Self::PositionsSetBack => (process.stage == Dedupe::NAME).then_some(LogFlaw::PositionsSetBack),
-            Self::IdBeforeDedupe
-            | Self::PositionBeforeStore
-            | Self::RepeatsHeldBack
-            | Self::StateKeptOnAbort(_)
-            | Self::NothingRestored(_)
-            | Self::WindowByWallClock
-            | Self::TailForgotten
-            | Self::ContinuationLost
-            | Self::OneInstanceIdForTwo => None,
-        }
-    }
-
-    /// What is wrong with a stage, where it is wrong inside.
-    fn stage_flaw(self, stage: &str) -> Option<Flaw> {
-        let (of, flaw) = match self {
-            Self::StateKeptOnAbort(of) => (of, Flaw::StateKeptOnAbort),
-            Self::NothingRestored(of) => (of, Flaw::NothingRestored),
-            Self::WindowByWallClock => (Dedupe::NAME, Flaw::WallClock),
-            Self::TailForgotten => (FanOut::NAME, Flaw::TailForgotten),
-            Self::ContinuationLost => (LargeGroup::NAME, Flaw::LastLostAfterAbort),
-            Self::CommitBeforeOutput(_)
-            | Self::NoTransactions(_)
-            | Self::SlowToTakeOver
-            | Self::PositionsSetBack
-            | Self::ChangelogApart
-            | Self::ChangelogBeforePosition
-            | Self::IdBeforeDedupe
-            | Self::PositionBeforeStore
-            | Self::RepeatsHeldBack
-            | Self::OneInstanceIdForTwo => return None,
-        };
-        (of == stage).then_some(flaw)
     }
 }
 
 /// The log of a process, with the bug around it if it is one of the log.
 pub fn log(planted: Option<Planted>, process: Process, log: Arc<dyn Log>, broker: &Arc<Broker>) -> Arc<dyn Log> {
-    match planted.and_then(|planted| planted.log_flaw(process)) {
-        Some(flaw) => Arc::new(FlawedLog::new(log, Arc::clone(broker), process, flaw)),
-        None => log,
+    match planted {
+        Some(Planted::Log(flaw, of)) if of.is_none_or(|of| of == process.stage) => {
+            Arc::new(FlawedLog::new(log, Arc::clone(broker), process, flaw))
+        }
+        Some(_) | None => log,
     }
 }
 
 /// Starts a stage as the product does, or with the bug around it if it is one of this stage.
 pub fn start(stand: &Stand, row: &'static dyn Row, parts: &Parts, tasks: &mut StageTasks) {
-    let planted = stand.planted;
-    let flaw = planted.and_then(|planted| planted.stage_flaw(row.name()));
     let all = parts.clone();
-    match (row.name(), flaw) {
-        (Dedupe::NAME, _) if planted == Some(Planted::IdBeforeDedupe) => {
+    match (row.name(), stand.planted) {
+        (Dedupe::NAME, Some(Planted::IdBeforeDedupe)) => {
             let id_first = move |task| IdFirst { dedupe: (DEDUPE.make)(&all, task), ids: (ID_ASSIGN.make)(&all, task) };
             tasks.start(1, id_first, DEDUPE.wiring().then(ID_ASSIGN.wiring()));
         }
-        (Persist::NAME, _) if planted == Some(Planted::RepeatsHeldBack) => {
-            let rows = Arc::clone(&stand.rows);
-            let held_back =
-                move |task| NewOnly { persist: (PERSIST.make)(&all, task), rows: rows.clone(), known: HashSet::new() };
-            tasks.start(1, held_back, PERSIST.wiring());
-        }
-        (Dedupe::NAME, Some(flaw)) => start_flawed(&DEDUPE, flaw, all, tasks),
-        (IdAssign::NAME, Some(flaw)) => start_flawed(&ID_ASSIGN, flaw, all, tasks),
-        (FanOut::NAME, Some(flaw)) => start_flawed(&FAN_OUT, flaw, all, tasks),
-        (LargeGroup::NAME, Some(flaw)) => start_flawed(&LARGE_GROUP, flaw, all, tasks),
+        (name, Some(Planted::Stage(flaw, of))) if name == of => match name {
+            Dedupe::NAME => start_flawed(&DEDUPE, flaw, all, tasks, |_| false),
+            IdAssign::NAME => start_flawed(&ID_ASSIGN, flaw, all, tasks, |_| false),
+            Persist::NAME => {
+                let rows = Arc::clone(&stand.rows);
+                let is_known = move |message: &Sequenced| rows.has(message.conversation_id, message.seq_id);
+                start_flawed(&PERSIST, flaw, all, tasks, is_known);
+            }
+            FanOut::NAME => start_flawed(&FAN_OUT, flaw, all, tasks, |_| false),
+            LargeGroup::NAME => start_flawed(&LARGE_GROUP, flaw, all, tasks, |_| false),
+            other => unreachable!("{other} is no stage"),
+        },
         (_, _) => row.start(parts, tasks),
     }
 }
 
-fn start_flawed<S: Stage>(place: &'static Place<S>, flaw: Flaw, parts: Parts, tasks: &mut StageTasks) {
-    let make = move |task| Flawed { stage: (place.make)(&parts, task), flaw, was_aborted: false };
+/// Starts a stage with something wrong around it; `is_known` tells what the stage's view holds already.
+fn start_flawed<S: Stage>(
+    place: &'static Place<S>,
+    flaw: Flaw,
+    parts: Parts,
+    tasks: &mut StageTasks,
+    is_known: impl Fn(&S::In) -> bool + Clone + Send + Sync + 'static,
+) {
+    let make = move |task| Flawed {
+        stage: (place.make)(&parts, task),
+        flaw,
+        was_aborted: false,
+        is_known: Box::new(is_known.clone()),
+        known: HashSet::new(),
+    };
     tasks.start(1, make, place.wiring());
 }
 
 /// What is wrong with a stage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Flaw {
+pub enum Flaw {
+    /// What a batch changed is kept although the commit failed.
     StateKeptOnAbort,
+    /// After a restart it has no state: what its changelog holds is not given back to it.
     NothingRestored,
+    /// It counts time by its own clock.
     WallClock,
+    /// It forgets the last output of a batch.
     TailForgotten,
+    /// Worked again after a failure, it forgets the last output.
     LastLostAfterAbort,
+    /// It passes on only what it wrote itself.
+    RepeatsHeldBack,
 }
 
+/// Whether the store had a record before this try.
+type IsKnown<I> = Box<dyn Fn(&I) -> bool + Send + Sync>;
+
 /// A stage with something wrong around it.
-struct Flawed<S> {
+struct Flawed<S: Stage> {
     stage: S,
     flaw: Flaw,
     was_aborted: bool,
+    is_known: IsKnown<S::In>,
+    /// Where the inputs lie that were known before this try.
+    known: HashSet<(u32, u64)>,
 }
 
 impl<S: Stage> Stage for Flawed<S> {
@@ -198,6 +154,8 @@ impl<S: Stage> Stage for Flawed<S> {
     }
 
     async fn prepare(&mut self, batch: &[Input<S::In>]) -> Result<(), StageError> {
+        let known = batch.iter().filter(|input| (self.is_known)(&input.value));
+        self.known = known.map(|input| (input.source.partition, input.source.offset)).collect();
         self.stage.prepare(batch).await
     }
 
@@ -215,10 +173,13 @@ impl<S: Stage> Stage for Flawed<S> {
         let forgets = match self.flaw {
             Flaw::TailForgotten => records > 1,
             Flaw::LastLostAfterAbort => self.was_aborted,
-            Flaw::StateKeptOnAbort | Flaw::NothingRestored | Flaw::WallClock => false,
+            Flaw::StateKeptOnAbort | Flaw::NothingRestored | Flaw::WallClock | Flaw::RepeatsHeldBack => false,
         };
         if forgets {
             out.records.pop();
+        }
+        if self.flaw == Flaw::RepeatsHeldBack {
+            out.records.retain(|output| !self.known.contains(&(output.source.partition, output.source.offset)));
         }
         Ok(())
     }
@@ -292,57 +253,5 @@ impl Stage for IdFirst {
     fn aborted(&mut self) {
         self.dedupe.aborted();
         self.ids.aborted();
-    }
-}
-
-/// Persist, holding back what the store had before this try.
-struct NewOnly {
-    persist: Persist,
-    rows: Arc<Rows>,
-    known: HashSet<(ConversationId, Seq)>,
-}
-
-impl Stage for NewOnly {
-    type In = Sequenced;
-    type Out = Sequenced;
-    type Change = ();
-
-    const NAME: &str = Persist::NAME;
-
-    fn assigned(&mut self, partition: u32) {
-        self.persist.assigned(partition);
-    }
-
-    fn restore(&mut self, partition: u32, changes: Vec<()>) {
-        self.persist.restore(partition, changes);
-    }
-
-    fn revoked(&mut self, partition: u32) {
-        self.persist.revoked(partition);
-    }
-
-    async fn prepare(&mut self, batch: &[Input<Sequenced>]) -> Result<(), StageError> {
-        let places = batch.iter().map(|input| (input.value.conversation_id, input.value.seq_id));
-        self.known = places.filter(|&(conversation, seq)| self.rows.has(conversation, seq)).collect();
-        self.persist.prepare(batch).await
-    }
-
-    fn process(
-        &mut self,
-        batch: Vec<Input<Sequenced>>,
-        out: &mut Outputs<Sequenced, ()>,
-        cx: &Context,
-    ) -> Result<(), StageError> {
-        self.persist.process(batch, out, cx)?;
-        out.records.retain(|output| !self.known.contains(&(output.value.conversation_id, output.value.seq_id)));
-        Ok(())
-    }
-
-    fn committed(&mut self) {
-        self.persist.committed();
-    }
-
-    fn aborted(&mut self) {
-        self.persist.aborted();
     }
 }

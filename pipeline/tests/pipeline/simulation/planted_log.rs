@@ -26,12 +26,12 @@ pub enum LogFlaw {
     NoTransactions,
     /// The changelog's records are a commit of their own, after the rest.
     ChangelogApart,
-    /// Whoever gets a partition that nothing was committed of stands still first, for longer than its
-    /// session.
+    /// The stage on the first machine pauses for longer than its session when it gets a partition without a committed
+    /// position. Meanwhile the stage on the second machine takes over. This is no bug: everything must hold.
     SlowToTakeOver,
     /// Its client works for [`WELL`] and is broken then, again and again.
     BrokenNowAndThen,
-    /// No position that is told is the newest.
+    /// The log reports committed positions that are older than the newest. This is no bug: everything must hold.
     PositionsSetBack,
     /// A changelog ends where it ended when its owner began to wait for partitions.
     ChangelogBeforePosition,
@@ -139,6 +139,7 @@ impl Member for FlawedMember {
             assigned.iter_mut().for_each(|one| one.committed = set_back(one.committed));
         }
         if let (LogFlaw::SlowToTakeOver, Event::Assigned(assigned)) = (self.flaw, &event)
+            && self.process.machine == 0
             && assigned.iter().any(|one| one.committed.is_none())
         {
             freeze(&self.broker, self.process, &instance_of(self.process), 4 * SESSION);

@@ -24,6 +24,7 @@ use super::broker::Broker;
 use super::judge::{COPY_HEADER, judge};
 use super::member::freeze;
 use super::planted::Planted;
+use super::planted_log::LogFlaw;
 use super::process::{Stand, instance_of, live};
 use super::scene::{Cue, Groups, SLOTS, WINDOW_MS, presence, script};
 use super::store::Rows;
@@ -85,7 +86,7 @@ async fn play(seed: u64, planted: Option<Planted>) -> Outcome {
     let world = Arc::new(World::new(seed, rows.len() * MACHINES));
     let layout = Layout { chain_partitions: world.draw(|random| random.random_range(1..=3)), gateway_slots: SLOTS };
     let broker = Broker::new(Arc::clone(&world), layout);
-    if planted == Some(Planted::PositionsSetBack) {
+    if let Some(Planted::Log(LogFlaw::PositionsSetBack, _)) = planted {
         broker.tell_uncertain_positions();
     }
     let stand = Arc::new(Stand {

@@ -122,18 +122,12 @@ impl SimStore {
     }
 
     async fn pass(&self, at: Boundary) -> Result<(), StoreError> {
-        match self.world.strike(self.process, at, &[Fault::Passing, Fault::Crash]) {
-            None => Ok(()),
-            Some(Fault::Crash) => {
-                self.world.kill(self.process);
-                std::future::pending().await
-            }
-            Some(Fault::Passing | Fault::Abort | Fault::Broken | Fault::Freeze) => Err(StoreError::Unavailable {
-                store: "the simulated store".into(),
-                doing: "write a batch",
-                source: "a fault was injected".into(),
-            }),
-        }
+        let passed = self.world.pass(self.process, at, &[Fault::Passing, Fault::Crash]).await;
+        passed.map_err(|_| StoreError::Unavailable {
+            store: "the simulated store".into(),
+            doing: "write a batch",
+            source: "a fault was injected".into(),
+        })
     }
 }
 
@@ -154,8 +148,7 @@ impl MessageSink for SimStore {
             self.world.note(Happening::Stored { by: self.process, rows: batch.len() });
         }
         if dies {
-            self.world.kill(self.process);
-            std::future::pending().await
+            self.world.die(self.process).await;
         }
         self.world.step(self.process).await;
         self.pass(Boundary::After).await?;

@@ -243,6 +243,21 @@ impl World {
         Some(fault)
     }
 
+    /// A step over a boundary, where something may strike. Does not return when the process dies of it.
+    pub async fn pass(&self, process: Process, at: Boundary, possible: &[Fault]) -> Result<(), Fault> {
+        match self.strike(process, at, possible) {
+            None => Ok(()),
+            Some(Fault::Crash) => self.die(process).await,
+            Some(fault @ (Fault::Passing | Fault::Abort | Fault::Broken | Fault::Freeze)) => Err(fault),
+        }
+    }
+
+    /// The process ends here.
+    pub async fn die(&self, process: Process) -> ! {
+        self.kill(process);
+        std::future::pending().await
+    }
+
     /// Stops a process for so long.
     pub fn freeze(&self, process: Process, time: Duration) {
         self.state().frozen[process.index] = Some(Instant::now() + time);

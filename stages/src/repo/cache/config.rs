@@ -34,7 +34,6 @@ impl CacheConfig {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum CacheKind {
-    /// In this process.
     #[default]
     Local,
     Redis,

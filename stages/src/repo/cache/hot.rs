@@ -1,9 +1,9 @@
-//! Runs of a conversation's newest messages, and how they read now.
+//! Runs of a conversation's newest messages, with edits and recalls applied.
 //!
-//! Messages are kept as the chain wrote them, and edits and recalls are applied when they are read.
-//! That is right whatever order things were kept in: whatever changes a message comes after it, so a
-//! run without a hole from the message to the head has every change of it. A row read from the store
-//! has some of its changes in it already; applying them again changes nothing.
+//! Messages are cached as the chain wrote them; edits and recalls are applied when they are read. An edit
+//! or recall has a higher seq than its target, so a run without a gap from a message to the head contains
+//! every change of the message, in whatever order the entries were cached. A row read from the store
+//! already includes some of its changes; applying them again changes nothing.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -22,12 +22,12 @@ pub const HOT_MESSAGES_MAX: usize = 300;
 /// has 97 % with 64.
 pub const KEPT_MESSAGES: usize = 64;
 
-/// Messages of one conversation without a hole, up to its newest.
+/// Messages of one conversation without a gap, up to its newest.
 #[derive(Debug, Clone)]
 pub struct Run(Vec<Arc<Sequenced>>);
 
 impl Run {
-    /// Takes what a cache has, if it is whole: from `from` on without a hole, to `head` at least.
+    /// A run, if the messages have no gap and cover `[from, head]`.
     pub fn of(messages: Vec<Arc<Sequenced>>, from: Seq, head: Seq) -> Option<Self> {
         let begins = messages.first()?.seq_id <= from;
         let reaches = messages.last()?.seq_id >= head;
@@ -77,7 +77,7 @@ impl Run {
         Ok(page)
     }
 
-    /// Which message is changed: an earlier one of the same sender, if it stands for itself.
+    /// The index of the message that a change applies to: an earlier text, image or file of the same sender.
     fn target_of(&self, change: &Sequenced) -> Option<usize> {
         let target = change.target_seq.filter(|&target| target < change.seq_id)?;
         let index = self.index(target)?;
@@ -109,11 +109,11 @@ impl Run {
     }
 }
 
-/// It takes the messages from this seq on, which is before the run.
+/// The page needs messages from this seq on, which is before the run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct BeyondRun(pub Seq);
 
-/// Which seqs a page of a conversation without a hole has.
+/// The seqs of a page, in a conversation without a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span {
     pub from: Seq,
@@ -208,9 +208,9 @@ impl Source {
     }
 }
 
-/// Adds a part without a hole to a run. As many messages stay, the newest, as there were in the run, or
-/// as the source asks for. What does not touch the run replaces it if it is newer, and is left out if it
-/// is older.
+/// Merges a part without a gap into a run. The newest messages stay: as many as the run had, or as the
+/// source asks for. A part that does not touch the run replaces it if it is newer, and is ignored if it is
+/// older.
 pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>], source: Source) -> Vec<Arc<Sequenced>> {
     let kept = run.len().max(source.kept_least(part.len()));
     let newest = |messages| newest(messages, kept);
@@ -234,7 +234,7 @@ fn newest(mut messages: Vec<Arc<Sequenced>>, kept: usize) -> Vec<Arc<Sequenced>>
     messages
 }
 
-/// A batch by conversation: each one's part by seq, each seq once, the newest stretch without a hole.
+/// Splits a batch by conversation. Each part is sorted by seq, without repeats: the newest stretch without a gap.
 pub fn parts<'a>(batch: &[&'a Sequenced]) -> Vec<Vec<&'a Sequenced>> {
     let mut placed: Vec<_> = batch.iter().copied().filter(|record| has_place(record)).collect();
     placed.sort_by_key(|record| (record.conversation_id, record.seq_id));

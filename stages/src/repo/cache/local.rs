@@ -89,7 +89,6 @@ impl LocalCache {
     /// What a message takes beside its texts: the record, its counts, and its place in a run.
     pub const MESSAGE_BYTES: usize = size_of::<Sequenced>() + 3 * size_of::<usize>();
 
-    /// An empty one.
     pub fn new(config: &LocalConfig, lifetimes: Lifetimes) -> Self {
         Self {
             users: Moka::builder().max_capacity(config.users_max).expire_after(UserExpiry(lifetimes)).build(),

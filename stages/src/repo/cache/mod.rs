@@ -1,11 +1,9 @@
-//! The seam between the repo and what remembers for it: in this process ([`local`]), or Redis
-//! ([`redis`]).
+//! The cache of the repo: in this process ([`local`]), or on Redis ([`redis`]).
 //!
-//! A cache costs speed when it is away, never an answer. So nothing in it is believed that could be
-//! stale without a trace: [`CachedStore`](super::cached::CachedStore) holds messages against the
-//! conversation's head and members against the group's version, both read from the store at that
-//! moment; users are forgotten when they change. Every implementation passes the one contract suite in
-//! `tests/repo/cache/contract.rs`.
+//! An outage of the cache costs speed, never an answer. So no entry is used that could be stale:
+//! [`CachedStore`](super::cached::CachedStore) compares messages with the conversation's head, and members
+//! with the group's version, both just read from the store; a user is invalidated when they change. Every
+//! implementation passes the one contract suite in `tests/repo/cache/contract.rs`.
 
 mod config;
 pub mod hot;
@@ -25,13 +23,13 @@ pub use self::config::{CacheConfig, CacheKind, open};
 pub use self::hot::{HOT_MESSAGES_MAX, KEPT_MESSAGES};
 use super::model::{Membership, User};
 
-/// How long things are kept. The defaults are the design's.
+/// How long entries live.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lifetimes {
     pub user: Duration,
-    /// That there is no such user.
+    /// The entry that says that a user does not exist.
     pub absent_user: Duration,
-    /// That a user has changed: so long nothing that was read before is put in its place.
+    /// The mark that a user has changed: for that time no older value can be cached.
     pub forgotten_user: Duration,
     /// Where a user is connected.
     pub session: Duration,
@@ -54,14 +52,13 @@ impl Default for Lifetimes {
     }
 }
 
-/// What a cache knows of something.
+/// What a cache answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Lookup<T> {
-    /// It is this.
     Found(T),
-    /// It does not exist.
+    /// The store has no such entry.
     Absent,
-    /// Nothing: ask the store.
+    /// The cache does not know: ask the store.
     Unknown,
 }
 
@@ -69,7 +66,6 @@ pub enum Lookup<T> {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserSession {
     pub user_id: UserId,
-    /// At which gateway.
     pub gateway_id: String,
     /// Since when, ms since 1970 UTC.
     pub login_at: i64,
@@ -86,7 +82,7 @@ pub enum CacheError {
         causes(.0)
     )]
     Address(#[source] ::redis::RedisError),
-    /// It is slow or away.
+    /// Redis did not answer in time, or cannot be reached.
     #[error(
         "the cache at {address} does not answer: {}. Everything is read from the store; is it running?",
         causes(.source)
@@ -103,41 +99,39 @@ pub enum CacheError {
         causes(.source.as_ref())
     )]
     Unreadable {
-        /// Where it is.
         address: String,
-        /// What it holds.
         what: &'static str,
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
 }
 
-/// Remembers what the store said, and what it was told. Each call is one round trip.
+/// Caches what the store answered and what was written to it. Each call is one round trip.
 #[async_trait]
 pub trait Cache: Send + Sync + 'static {
     async fn user(&self, id: UserId) -> Result<Lookup<User>, CacheError>;
 
-    /// Keeps what the store said of a user; `None`: there is none. Changes nothing while something is
-    /// kept of them, or they were forgotten just now: what was read before a change may come after it.
+    /// Caches a user as the store has them; `None`: there is none. Does nothing while an entry exists, or
+    /// shortly after [`forget_user`](Self::forget_user): a value that was read before a change may arrive after it.
     async fn put_user(&self, id: UserId, user: Option<&User>) -> Result<(), CacheError>;
 
-    /// Forgets a user who has changed. When that fails it is made up for before anything else is read
+    /// Invalidates a user who has changed. If that fails, it is repeated before anything else is read
     /// through this cache.
     async fn forget_user(&self, id: UserId) -> Result<(), CacheError>;
 
     /// Where a user is connected, if anywhere.
     async fn session(&self, user: UserId) -> Result<Option<UserSession>, CacheError>;
 
-    /// Keeps where a user is connected, in place of what was known.
+    /// Replaces where a user is connected.
     async fn put_session(&self, session: &UserSession) -> Result<(), CacheError>;
 
-    /// The members of a group, at whatever version was kept.
+    /// The members of a group, at the version that is cached.
     async fn membership(&self, group: GroupId) -> Result<Option<Arc<Membership>>, CacheError>;
 
-    /// Keeps the members of a group.
+    /// Caches the members of a group.
     async fn put_membership(&self, membership: &Membership) -> Result<(), CacheError>;
 
-    /// What is kept of a conversation from a seq on, by seq. There may be holes, and the newest may be
+    /// The cached messages of a conversation from a seq on, by seq. There may be gaps, and the newest may be
     /// missing: see [`hot::Run`].
     async fn messages(&self, conversation: ConversationId, from: Seq) -> Result<Vec<Arc<Sequenced>>, CacheError>;
 

@@ -1,26 +1,13 @@
 //! Pages of messages, as they are now.
 
 use async_trait::async_trait;
-use schemas::ids::{ConversationId, Seq};
 use sqlx::mysql::MySqlConnection;
 
 use super::json;
 use crate::repo::model::Message;
 use crate::repo::sql::fault::Fault;
-use crate::repo::sql::rows::{Sliced, limit_of, message_columns, messages_of, sliced_of};
+use crate::repo::sql::rows::{Sliced, message_columns, messages_of, select_slice, sliced_of};
 use crate::repo::sql::tables::{Pages, Slice};
-
-/// A page of conversation `?`, whose newest seq comes with each row.
-macro_rules! select_slice {
-    ($rest:literal) => {
-        concat!(
-            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ?), 0), ",
-            message_columns!(),
-            " FROM messages m WHERE m.conversation_id = ? AND m.seq_id >= ",
-            $rest
-        )
-    };
-}
 
 #[async_trait]
 impl Pages for MySqlConnection {
@@ -37,21 +24,12 @@ impl Pages for MySqlConnection {
         messages_of(sqlx::query_as(SQL).bind(given).fetch_all(self).await?)
     }
 
-    async fn slice(
-        &mut self,
-        conversation: ConversationId,
-        first: Seq,
-        slice: Slice,
-        limit: usize,
-    ) -> Result<Sliced, Fault> {
-        const BELOW: &str = select_slice!("? AND m.seq_id < ? ORDER BY m.seq_id DESC LIMIT ?");
-        const ABOVE: &str = select_slice!("? AND m.seq_id > ? ORDER BY m.seq_id LIMIT ?");
-        let (sql, edge) = match slice {
-            Slice::Below(edge) => (BELOW, edge),
-            Slice::Above(edge) => (ABOVE, edge),
-        };
-        let text = conversation.to_string();
-        let query = sqlx::query_as(sql).bind(text.clone()).bind(text).bind(first.0).bind(edge.0).bind(limit_of(limit));
-        Ok(sliced_of(conversation, query.fetch_all(self).await?))
+    async fn slice(&mut self, slice: &Slice) -> Result<Sliced, Fault> {
+        const BELOW: &str = select_slice!("?", "? AND m.seq_id < ? ORDER BY m.seq_id DESC LIMIT ?");
+        const ABOVE: &str = select_slice!("?", "? AND m.seq_id > ? ORDER BY m.seq_id LIMIT ?");
+        let (sql, edge) = slice.choose(BELOW, ABOVE);
+        let text = slice.conversation.to_string();
+        let query = sqlx::query_as(sql).bind(text.clone()).bind(text).bind(slice.first.0).bind(edge).bind(slice.limit);
+        Ok(sliced_of(slice.conversation, query.fetch_all(self).await?))
     }
 }

@@ -7,20 +7,18 @@ mod batch;
 mod json;
 mod messages;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use sqlx::error::DatabaseError;
-use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError, MySqlPool};
+use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::pool::PoolOptions;
-use sqlx::{AssertSqlSafe, ConnectOptions, Connection, Executor, MySql};
-use tokio::time::timeout;
+use sqlx::{AssertSqlSafe, Executor, MySql};
 
 use super::sql::SqlStore;
-use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::dialect::{Dialect, ErrorClass};
 use super::sql::fault::Fault;
 use super::sql::migrations::migrator;
-use super::sql::pools::Pools;
+use super::sql::open::Server;
 use super::sql::server::{Access, MIGRATION_TIME_MAX, ServerConfig};
 use super::sql::session::Session;
 use super::store::StoreError;
@@ -28,69 +26,50 @@ use super::store::StoreError;
 /// A [`Store`](super::store::Store) in MariaDB or MySQL.
 pub type MySqlStore = SqlStore<MySql>;
 
-impl MySqlStore {
-    /// Connects (`mysql://user:password@host:port/database`) and brings the tables up to date. Several
-    /// processes may do so at once. Replicas may be away, and come back later.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
-    pub async fn open(url: &str, replicas: &[String], config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
-        let (name, options) = parse(url)?;
-        let failed = |doing| {
-            let name = name.clone();
-            move |fault| explain::<MySql>(&name, doing, fault)
-        };
-        migrate(&options, config).await.map_err(failed("bring its tables up to date"))?;
-        let connect = async |access| pool(config, access).connect_with(options.clone()).await;
-        let writer = connect(Access::ReadWrite).await.map_err(Fault::Sql).map_err(failed("open"))?;
-        let reader = connect(Access::ReadOnly).await.map_err(Fault::Sql).map_err(failed("open for reading"))?;
-        let mut copies: Vec<(String, MySqlPool)> = Vec::with_capacity(replicas.len());
-        for replica in replicas {
-            let (name, options) = parse(replica)?;
-            copies.push((name, pool(config, Access::ReadOnly).connect_lazy_with(options)));
-        }
-        let pools = Pools::apart(writer, reader).with_replicas(copies, config);
-        Ok(Self::new(name, pools, config.call_times()))
-    }
-
-    /// Connects to what is there, for reading: its tables are taken as they are, and whatever would change
-    /// them fails.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the server does not answer, and what can't be used.
-    pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
-        let config = &config.for_tools();
-        let (name, options) = parse(url)?;
-        let failed = |fault| explain::<MySql>(&name, "open for reading", fault);
-        // A pool would try again until its time is over, and then not tell why.
-        connect(&options, config).await.map_err(failed)?.close().await.map_err(Fault::Sql).map_err(failed)?;
-        let pool = pool(config, Access::ReadOnly).connect_with(options).await.map_err(Fault::Sql).map_err(failed)?;
-        Ok(Self::new(name, Pools::shared(pool), config.call_times()))
-    }
-}
-
 /// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
 const PREPARED_STATEMENTS_MAX: usize = 128;
 
-/// Its name without the password, and how to connect.
-fn parse(url: &str) -> Result<(String, MySqlConnectOptions), StoreError> {
-    let options: MySqlConnectOptions = url.parse().map_err(|error| StoreError::Failed {
-        store: "the MariaDB or MySQL of repo.store".into(),
-        doing: "understand its address, mysql://user:password@host:port/database",
-        source: Box::<sqlx::Error>::from(error),
-    })?;
-    let database = options.get_database().unwrap_or_default();
-    let name = format!("MariaDB or MySQL at {}:{}/{database}", options.get_host(), options.get_port());
-    let options = options.charset("utf8mb4").collation("utf8mb4_bin").statement_cache_capacity(PREPARED_STATEMENTS_MAX);
-    Ok((name, options))
-}
+impl Server for MySql {
+    fn parse(url: &str, _: &ServerConfig) -> Result<(String, MySqlConnectOptions), StoreError> {
+        let options: MySqlConnectOptions = url.parse().map_err(|error| StoreError::Failed {
+            store: "the MariaDB or MySQL of repo.store".into(),
+            doing: "understand its address, mysql://user:password@host:port/database",
+            source: Box::<sqlx::Error>::from(error),
+        })?;
+        let database = options.get_database().unwrap_or_default();
+        let name = format!("MariaDB or MySQL at {}:{}/{database}", options.get_host(), options.get_port());
+        let options = options.charset("utf8mb4").collation("utf8mb4_bin");
+        Ok((name, options.statement_cache_capacity(PREPARED_STATEMENTS_MAX)))
+    }
 
-fn pool(config: &ServerConfig, access: Access) -> PoolOptions<MySql> {
-    let config = config.clone();
-    config.pool(access).after_connect(move |connection, _| {
+    fn pool(
+        options: MySqlConnectOptions,
+        config: &ServerConfig,
+        access: Access,
+    ) -> (PoolOptions<MySql>, MySqlConnectOptions) {
         let config = config.clone();
-        Box::pin(async move { prepare_session(connection, &config, access).await })
-    })
+        let pool = config.pool(access).after_connect(move |connection, _| {
+            let config = config.clone();
+            Box::pin(async move { prepare_session(connection, &config, access).await })
+        });
+        (pool, options)
+    }
+
+    /// Under a lock of the server. The migrator's own lock would wait without end, for which it gives a timeout that
+    /// MariaDB refuses.
+    async fn migrate(connection: &mut MySqlConnection) -> Result<(), Fault> {
+        let locked: (Option<i64>,) =
+            sqlx::query_as("SELECT GET_LOCK(left(concat('gochat migrations ', sha1(database())), 64), ?)")
+                .bind(i64::try_from(MIGRATION_TIME_MAX.as_secs()).unwrap_or(i64::MAX))
+                .fetch_one(&mut *connection)
+                .await?;
+        if locked.0 != Some(1) {
+            return Err(Fault::Slow(MIGRATION_TIME_MAX));
+        }
+        let mut migrator = migrator!("mysql");
+        migrator.set_locking(false);
+        Ok(migrator.run_direct(None, connection, false).await.map_err(sqlx::Error::from)?)
+    }
 }
 
 /// What a server may have set otherwise. Strict, so that nothing is ever cut short to fit. READ COMMITTED,
@@ -127,35 +106,6 @@ async fn prepare_session(
     Ok(())
 }
 
-/// A connection of its own.
-async fn connect(options: &MySqlConnectOptions, config: &ServerConfig) -> Result<MySqlConnection, Fault> {
-    let patience = Duration::from_millis(config.acquire_timeout_ms);
-    Ok(timeout(patience, options.connect()).await.map_err(|_| Fault::Slow(patience))??)
-}
-
-/// Under a lock of the server, so that one process does it and the others wait. The migrator's own would
-/// wait without end, for which it gives a timeout that MariaDB refuses.
-async fn migrate(options: &MySqlConnectOptions, config: &ServerConfig) -> Result<(), Fault> {
-    let mut connection = connect(options, config).await?;
-    let work = async {
-        let locked: (Option<i64>,) =
-            sqlx::query_as("SELECT GET_LOCK(left(concat('gochat migrations ', sha1(database())), 64), ?)")
-                .bind(i64::try_from(MIGRATION_TIME_MAX.as_secs()).unwrap_or(i64::MAX))
-                .fetch_one(&mut connection)
-                .await?;
-        if locked.0 != Some(1) {
-            return Err(Fault::Slow(MIGRATION_TIME_MAX));
-        }
-        let mut migrator = migrator!("mysql");
-        migrator.set_locking(false);
-        migrator.run_direct(None, &mut connection, false).await.map_err(sqlx::Error::from)?;
-        Ok(())
-    };
-    timeout(MIGRATION_TIME_MAX, work).await.unwrap_or(Err(Fault::Slow(MIGRATION_TIME_MAX)))?;
-    // The lock goes with the connection.
-    Ok(connection.close().await?)
-}
-
 impl Dialect for MySql {
     const BEGIN: &'static str = "BEGIN";
 
@@ -163,23 +113,23 @@ impl Dialect for MySql {
         Session::MySql(connection)
     }
 
-    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
-        meaning_of_number(error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
+    fn class_of(error: &dyn DatabaseError) -> ErrorClass {
+        class_of_number(error.try_downcast_ref::<MySqlDatabaseError>().map_or(0, MySqlDatabaseError::number))
     }
 }
 
 /// <https://mariadb.com/kb/en/mariadb-error-code-reference/>,
 /// <https://dev.mysql.com/doc/mysql-errors/8.0/en/server-error-reference.html>
-fn meaning_of_number(number: u16) -> Meaning {
+fn class_of_number(number: u16) -> ErrorClass {
     match number {
         // Read only: the server is a replica, or was made one.
-        1290 | 1792 | 1836 => Meaning::Transient { reconnect: true },
+        1290 | 1792 | 1836 => ErrorClass::Retry { reconnect: true },
         // Disk full; out of memory; too many connections, in all and of this user; resources used up; table full.
-        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => Meaning::PASSES,
+        1021 | 1037 | 1040 | 1041 | 1114 | 1203 | 1226 => ErrorClass::RETRY,
         // Shutdown; connections lost and killed; a statement interrupted, or too long (MariaDB, MySQL).
-        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => Meaning::PASSES,
+        1053 | 1152 | 1158..=1161 | 1317 | 1927 | 1969 | 3024 => ErrorClass::RETRY,
         // Waited too long for a lock; deadlock; changed since it was read.
-        1205 | 1213 | 1020 => Meaning::PASSES,
-        _ => Meaning::Permanent,
+        1205 | 1213 | 1020 => ErrorClass::RETRY,
+        _ => ErrorClass::Fatal,
     }
 }

@@ -122,7 +122,7 @@ impl Batches for PgConnection {
     }
 }
 
-/// How many were inserted.
+/// Inserts the rows that are not there, and says how many.
 async fn insert(
     session: &mut PgConnection,
     sql: &'static str,

@@ -11,43 +11,26 @@ use schemas::names::{self, PASSWORD_BYTES};
 use schemas::pb;
 use schemas::token::Claims;
 use sha2::{Digest, Sha256};
-use tonic::{Request, Response, Status};
 
 use super::users::check_new_user;
-use super::{CallError, Repo, answer, input};
+use super::{CallError, Repo, input, service};
 use crate::repo::grpc::auth_service_server::AuthService;
 use crate::repo::model::{NewToken, Rotation, SignIn, TokenHash, UserStatus};
 
 /// Bytes of randomness in a refresh token.
 const REFRESH_TOKEN_BYTES: usize = 32;
 
-#[tonic::async_trait]
-impl AuthService for Repo {
-    async fn register(&self, request: Request<pb::RegisterRequest>) -> Result<Response<pb::SignedIn>, Status> {
-        answer("Register", self.sign_up(request.into_inner()).await)
-    }
-
-    async fn login(&self, request: Request<pb::LoginRequest>) -> Result<Response<pb::SignedIn>, Status> {
-        answer("Login", self.sign_in(request.into_inner()).await)
-    }
-
-    async fn refresh_token(&self, request: Request<pb::RefreshTokenRequest>) -> Result<Response<pb::SignedIn>, Status> {
-        answer("RefreshToken", self.refresh(&request.into_inner().refresh_token).await)
-    }
-
-    async fn logout(&self, request: Request<pb::LogoutRequest>) -> Result<Response<pb::Empty>, Status> {
-        let pb::LogoutRequest { user_id, session_id } = request.into_inner();
-        answer("Logout", self.sign_out(user_id, session_id).await)
-    }
-
-    async fn check_sign_in(&self, request: Request<pb::CheckSignInRequest>) -> Result<Response<pb::Empty>, Status> {
-        let pb::CheckSignInRequest { user_id, session_id } = request.into_inner();
-        answer("CheckSignIn", self.check_sign_in_of(user_id, session_id).await.map(|()| pb::Empty {}))
-    }
+service! {
+    AuthService
+    register(RegisterRequest) -> SignedIn;
+    login(LoginRequest) -> SignedIn;
+    refresh_token(RefreshTokenRequest) -> SignedIn;
+    logout(LogoutRequest) -> Empty;
+    check_sign_in(CheckSignInRequest) -> Empty;
 }
 
 impl Repo {
-    async fn sign_up(&self, request: pb::RegisterRequest) -> Result<pb::SignedIn, CallError> {
+    async fn register(&self, request: pb::RegisterRequest) -> Result<pb::SignedIn, CallError> {
         let pb::RegisterRequest { username, password, email, display_name } = request;
         // All that is cheap to refuse comes before the hash.
         check_new_user(&username, &email, &display_name)?;
@@ -55,12 +38,12 @@ impl Repo {
         if self.store.credentials(&username).await?.is_some() {
             return Err(Refusal::new(ErrorCode::UserExists, format!("the name {username} is taken")).into());
         }
-        let hash = self.passwords.hash(names::prepared_password(&password)).await?;
+        let hash = self.0.passwords.hash(names::prepared_password(&password)).await?;
         let user = self.make_user(username, email, display_name, Some(&hash)).await?;
         self.start_session(user.id, user.username).await
     }
 
-    async fn sign_in(&self, request: pb::LoginRequest) -> Result<pb::SignedIn, CallError> {
+    async fn login(&self, request: pb::LoginRequest) -> Result<pb::SignedIn, CallError> {
         let wrong = || Refusal::new(ErrorCode::Unauthenticated, "the username or the password is wrong");
         let form = names::check_username(&request.username).is_ok();
         let prepared = names::prepared_password(&request.password);
@@ -71,10 +54,10 @@ impl Repo {
         let known = self.store.credentials(&request.username).await?;
         let (user, hash) = known.map_or((None, None), |known| (Some(known.user), known.password_hash));
         // Worked out for nobody too, so that the time does not tell who exists.
-        let mut right = self.passwords.verify(prepared.clone(), hash.clone()).await?;
+        let mut right = self.0.passwords.verify(prepared.clone(), hash.clone()).await?;
         if !right && prepared != request.password {
             // Hashes from before passwords were prepared are of what was typed.
-            right = self.passwords.verify(request.password, hash).await?;
+            right = self.0.passwords.verify(request.password, hash).await?;
         }
         let user = user.filter(|_| right).ok_or_else(wrong)?;
         match user.status {
@@ -83,8 +66,8 @@ impl Repo {
         }
     }
 
-    async fn refresh(&self, token: &str) -> Result<pb::SignedIn, CallError> {
-        let used = read_refresh_token(token).ok_or_else(unknown_token)?;
+    async fn refresh_token(&self, request: pb::RefreshTokenRequest) -> Result<pb::SignedIn, CallError> {
+        let used = read_refresh_token(&request.refresh_token).ok_or_else(unknown_token)?;
         let (next, text) = self.new_refresh_token()?;
         match self.store.rotate_token(used, next, self.clock.now_ms()).await? {
             Rotation::Rotated { user, family } => Ok(self.signed_in(user.id, user.username, family, text)),
@@ -97,22 +80,23 @@ impl Repo {
         }
     }
 
-    async fn sign_out(&self, user_id: i64, session_id: i64) -> Result<pb::Empty, CallError> {
-        let user = input::user_id("user_id", user_id)?;
-        let family = input::positive("session_id", session_id)?;
+    async fn logout(&self, request: pb::LogoutRequest) -> Result<pb::Empty, CallError> {
+        let user = input::user_id("user_id", request.user_id)?;
+        let family = input::positive("session_id", request.session_id)?;
         self.store.revoke_family(user, family).await?;
         Ok(pb::Empty {})
     }
 
     /// Refuses a sign-in that was ended, or whose user is banned.
-    pub(super) async fn check_sign_in_of(&self, user_id: i64, session_id: i64) -> Result<(), CallError> {
+    pub(super) async fn check_sign_in(&self, request: pb::CheckSignInRequest) -> Result<pb::Empty, CallError> {
+        let pb::CheckSignInRequest { user_id, session_id } = request;
         let user = input::user_id("user_id", user_id)?;
         let ended = || Refusal::new(ErrorCode::Unauthenticated, "this sign-in was ended: sign in again");
         let SignIn { status, goes_on } =
             self.store.sign_in(user, session_id, self.clock.now_ms()).await?.ok_or_else(ended)?;
         match status {
             UserStatus::Banned => Err(banned().into()),
-            UserStatus::Active | UserStatus::Inactive if goes_on => Ok(()),
+            UserStatus::Active | UserStatus::Inactive if goes_on => Ok(pb::Empty {}),
             UserStatus::Active | UserStatus::Inactive => Err(ended().into()),
         }
     }
@@ -139,7 +123,7 @@ impl Repo {
     }
 }
 
-/// Bytes that nobody can guess.
+/// Random bytes of the operating system.
 pub(super) fn random<const N: usize>() -> Result<[u8; N], CallError> {
     let mut bytes = [0; N];
     SysRng.try_fill_bytes(&mut bytes).map_err(|e| CallError::internal("the system gives no randomness", e))?;

@@ -3,64 +3,33 @@
 use schemas::admission::{self, Intent};
 use schemas::ids::ConversationId;
 use schemas::pb;
-use tonic::{Request, Response, Status};
 use topics::headers::TraceParent;
 
 use super::messages::message_to_pb;
 use super::upstream::trace_of;
-use super::{CallError, Repo, answer, input};
+use super::{CallError, Repo, input, service};
 use crate::repo::grpc::conversation_service_server::ConversationService;
 use crate::repo::model::{ConversationView, ConversationsAfter, ReadMark};
 
 /// Heads in one answer.
 const HEADS_MAX: usize = 1_000;
-/// A conversation's time is that of its newest message, which is stored a little later: heads are
-/// given again for so long, so that none is missed. A repeat is harmless.
+/// A conversation's time is that of its newest message, which is stored a little later. So heads of the last two
+/// minutes are sent again, and none is missed. A repeat is harmless.
 const HEADS_OVERLAP_MS: i64 = 120_000;
 
-#[tonic::async_trait]
-impl ConversationService for Repo {
-    async fn get_conversations(
-        &self,
-        request: Request<pb::GetConversationsRequest>,
-    ) -> Result<Response<pb::GetConversationsResponse>, Status> {
-        answer("GetConversations", self.conversations(request.into_inner()).await)
-    }
-
-    async fn get_conversation_messages(
-        &self,
-        request: Request<pb::GetConversationMessagesRequest>,
-    ) -> Result<Response<pb::GetConversationMessagesResponse>, Status> {
-        answer("GetConversationMessages", self.history(request.into_inner()).await)
-    }
-
-    async fn mark_as_read(&self, request: Request<pb::MarkAsReadRequest>) -> Result<Response<pb::Empty>, Status> {
-        let trace = trace_of(request.metadata());
-        answer("MarkAsRead", self.mark(request.into_inner(), trace).await)
-    }
-
-    async fn get_read_marks(
-        &self,
-        request: Request<pb::GetReadMarksRequest>,
-    ) -> Result<Response<pb::GetReadMarksResponse>, Status> {
-        answer("GetReadMarks", self.read_marks(request.into_inner()).await)
-    }
-
-    async fn create_group(&self, request: Request<pb::CreateGroupRequest>) -> Result<Response<pb::Group>, Status> {
-        answer("CreateGroup", self.make_group(request.into_inner()).await)
-    }
-
-    async fn get_heads(&self, request: Request<pb::GetHeadsRequest>) -> Result<Response<pb::GetHeadsResponse>, Status> {
-        answer("GetHeads", self.heads(request.into_inner()).await)
-    }
-
-    async fn get_access(&self, request: Request<pb::GetAccessRequest>) -> Result<Response<pb::Access>, Status> {
-        answer("GetAccess", self.access(request.into_inner()).await)
-    }
+service! {
+    ConversationService
+    get_conversations(GetConversationsRequest) -> GetConversationsResponse;
+    get_conversation_messages(GetConversationMessagesRequest) -> GetConversationMessagesResponse;
+    mark_as_read(MarkAsReadRequest) -> Empty, trace_of;
+    get_read_marks(GetReadMarksRequest) -> GetReadMarksResponse;
+    create_group(CreateGroupRequest) -> Group;
+    get_heads(GetHeadsRequest) -> GetHeadsResponse;
+    get_access(GetAccessRequest) -> Access;
 }
 
 impl Repo {
-    async fn conversations(
+    async fn get_conversations(
         &self,
         request: pb::GetConversationsRequest,
     ) -> Result<pb::GetConversationsResponse, CallError> {
@@ -79,7 +48,11 @@ impl Repo {
         })
     }
 
-    async fn mark(&self, request: pb::MarkAsReadRequest, trace: Option<TraceParent>) -> Result<pb::Empty, CallError> {
+    async fn mark_as_read(
+        &self,
+        request: pb::MarkAsReadRequest,
+        trace: Option<TraceParent>,
+    ) -> Result<pb::Empty, CallError> {
         let user = input::user_id("user_id", request.user_id)?;
         let read = Intent::MarkRead { seq: request.seq_id };
         let record = admission::admit(user, &request.conversation_id, "", read)?;
@@ -87,7 +60,7 @@ impl Repo {
         Ok(pb::Empty {})
     }
 
-    async fn read_marks(&self, request: pb::GetReadMarksRequest) -> Result<pb::GetReadMarksResponse, CallError> {
+    async fn get_read_marks(&self, request: pb::GetReadMarksRequest) -> Result<pb::GetReadMarksResponse, CallError> {
         let conversation = admission::conversation_id(&request.conversation_id)?;
         if let Some(reader) = request.reader_id {
             self.reads_from(conversation, input::user_id("reader_id", reader)?).await?;
@@ -97,10 +70,10 @@ impl Repo {
         Ok(pb::GetReadMarksResponse { read_marks: marks.into_iter().map(mark).collect() })
     }
 
-    async fn heads(&self, request: pb::GetHeadsRequest) -> Result<pb::GetHeadsResponse, CallError> {
+    async fn get_heads(&self, request: pb::GetHeadsRequest) -> Result<pb::GetHeadsResponse, CallError> {
         let user = input::user_id("user_id", request.user_id)?;
-        if let Some(session) = request.session_id {
-            self.check_sign_in_of(user.0, session).await?;
+        if let Some(session_id) = request.session_id {
+            self.check_sign_in(pb::CheckSignInRequest { user_id: user.0, session_id }).await?;
         }
         let as_of = self.clock.now_ms() - HEADS_OVERLAP_MS;
         // Where the clock was set back, what was said since has earlier times than what was said before.
@@ -113,7 +86,7 @@ impl Repo {
         Ok(pb::GetHeadsResponse { heads: heads.into_iter().map(head).collect(), as_of })
     }
 
-    async fn access(&self, request: pb::GetAccessRequest) -> Result<pb::Access, CallError> {
+    async fn get_access(&self, request: pb::GetAccessRequest) -> Result<pb::Access, CallError> {
         let conversation = admission::conversation_id(&request.conversation_id)?;
         let standing = self.standing(conversation, input::user_id("user_id", request.user_id)?).await?;
         let role = standing.role.map(|role| role.name().to_owned()).unwrap_or_default();

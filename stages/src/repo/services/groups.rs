@@ -1,19 +1,18 @@
 //! `GroupRepo`.
 
-use std::pin::Pin;
 use std::sync::Arc;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use futures::{Stream, StreamExt, stream};
+use futures::{StreamExt, stream};
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, UserId};
 use schemas::names;
 use schemas::pb;
-use tonic::{Request, Response, Status};
+use tonic::Status;
 
 use super::auth::random;
-use super::{CallError, Repo, answer, input, status_of};
+use super::{CallError, Repo, Streamed, input, service, status_of};
 use crate::repo::group_rules::no_conversation;
 use crate::repo::grpc::group_repo_server::GroupRepo;
 use crate::repo::model::{Act, Group, GroupChange, Member, Membership, NewGroup, Role};
@@ -27,74 +26,22 @@ const MEMBERSHIP_PART_USERS_MAX: usize = 10_000;
 /// Bytes of randomness in the key of a group event.
 const EVENT_ID_BYTES: usize = 16;
 
-#[tonic::async_trait]
-impl GroupRepo for Repo {
-    async fn create_group(&self, request: Request<pb::CreateGroupRequest>) -> Result<Response<pb::Group>, Status> {
-        answer("CreateGroup", self.make_group(request.into_inner()).await)
-    }
-
-    async fn get_group(&self, request: Request<pb::GetGroupRequest>) -> Result<Response<pb::Group>, Status> {
-        let pb::GetGroupRequest { group_id, reader_id } = request.into_inner();
-        answer("GetGroup", self.readable_group(group_id, reader_id).await.map(group_to_pb))
-    }
-
-    async fn update_group(&self, request: Request<pb::UpdateGroupRequest>) -> Result<Response<pb::Group>, Status> {
-        answer("UpdateGroup", self.rename(request.into_inner()).await)
-    }
-
-    async fn dissolve_group(&self, request: Request<pb::DissolveGroupRequest>) -> Result<Response<pb::Empty>, Status> {
-        let pb::DissolveGroupRequest { group_id, actor_id } = request.into_inner();
-        let dissolved = self.change(group_id, actor_id, GroupChange::Dissolve).await;
-        answer("DissolveGroup", dissolved.map(nothing))
-    }
-
-    async fn add_group_member(
-        &self,
-        request: Request<pb::AddGroupMemberRequest>,
-    ) -> Result<Response<pb::Empty>, Status> {
-        answer("AddGroupMember", self.add(request.into_inner()).await)
-    }
-
-    async fn remove_group_member(
-        &self,
-        request: Request<pb::RemoveGroupMemberRequest>,
-    ) -> Result<Response<pb::Empty>, Status> {
-        answer("RemoveGroupMember", self.remove(request.into_inner()).await)
-    }
-
-    async fn set_group_member_role(
-        &self,
-        request: Request<pb::SetGroupMemberRoleRequest>,
-    ) -> Result<Response<pb::Empty>, Status> {
-        answer("SetGroupMemberRole", self.set_role(request.into_inner()).await)
-    }
-
-    async fn get_group_members(
-        &self,
-        request: Request<pb::GetGroupMembersRequest>,
-    ) -> Result<Response<pb::GetGroupMembersResponse>, Status> {
-        answer("GetGroupMembers", self.members(request.into_inner()).await)
-    }
-
-    async fn get_online_group_members(
-        &self,
-        request: Request<pb::GetGroupMembersRequest>,
-    ) -> Result<Response<pb::GetGroupMembersResponse>, Status> {
-        answer("GetOnlineGroupMembers", self.online_members(request.into_inner()).await)
-    }
-
-    type GetMembershipsStream = Pin<Box<dyn Stream<Item = Result<pb::Membership, Status>> + Send>>;
-
-    async fn get_memberships(
-        &self,
-        request: Request<pb::GetMembershipsRequest>,
-    ) -> Result<Response<Self::GetMembershipsStream>, Status> {
-        answer("GetMemberships", self.memberships(&request.into_inner().group_ids).map_err(CallError::from))
-    }
+service! {
+    GroupRepo
+    create_group(CreateGroupRequest) -> Group;
+    get_group(GetGroupRequest) -> Group;
+    update_group(UpdateGroupRequest) -> Group;
+    dissolve_group(DissolveGroupRequest) -> Empty;
+    add_group_member(AddGroupMemberRequest) -> Empty;
+    remove_group_member(RemoveGroupMemberRequest) -> Empty;
+    set_group_member_role(SetGroupMemberRoleRequest) -> Empty;
+    get_group_members(GetGroupMembersRequest) -> GetGroupMembersResponse;
+    get_online_group_members(GetGroupMembersRequest) -> GetGroupMembersResponse;
+    [stream] get_memberships(GetMembershipsRequest) -> GetMembershipsStream: Membership;
 }
 
 impl Repo {
-    pub(super) async fn make_group(&self, request: pb::CreateGroupRequest) -> Result<pb::Group, CallError> {
+    pub(super) async fn create_group(&self, request: pb::CreateGroupRequest) -> Result<pb::Group, CallError> {
         let owner = input::user_id("owner_id", request.owner_id)?;
         let (name, description) = (names::name("name", &request.name)?, names::description(&request.description)?);
         let group = NewGroup {
@@ -123,14 +70,22 @@ impl Repo {
         Ok(Act { actor, at: self.clock.now_ms(), event_id })
     }
 
-    async fn rename(&self, request: pb::UpdateGroupRequest) -> Result<pb::Group, CallError> {
+    async fn get_group(&self, request: pb::GetGroupRequest) -> Result<pb::Group, CallError> {
+        self.readable_group(request.group_id, request.reader_id).await.map(group_to_pb)
+    }
+
+    async fn update_group(&self, request: pb::UpdateGroupRequest) -> Result<pb::Group, CallError> {
         let pb::UpdateGroupRequest { group_id, actor_id, name, description } = request;
         let name = name.map(|name| names::name("name", &name)).transpose()?;
         let description = description.map(|description| names::description(&description)).transpose()?;
         self.change(group_id, actor_id, GroupChange::Rename { name, description }).await.map(group_to_pb)
     }
 
-    async fn add(&self, request: pb::AddGroupMemberRequest) -> Result<pb::Empty, CallError> {
+    async fn dissolve_group(&self, request: pb::DissolveGroupRequest) -> Result<pb::Empty, CallError> {
+        self.change(request.group_id, request.actor_id, GroupChange::Dissolve).await.map(nothing)
+    }
+
+    async fn add_group_member(&self, request: pb::AddGroupMemberRequest) -> Result<pb::Empty, CallError> {
         let user_ids = input::user_ids("user_ids", &request.user_ids, USER_IDS_MAX)?;
         if user_ids.is_empty() {
             return Err(Refusal::invalid("user_ids names nobody").into());
@@ -138,12 +93,12 @@ impl Repo {
         self.change(request.group_id, request.actor_id, GroupChange::Add { user_ids }).await.map(nothing)
     }
 
-    async fn remove(&self, request: pb::RemoveGroupMemberRequest) -> Result<pb::Empty, CallError> {
+    async fn remove_group_member(&self, request: pb::RemoveGroupMemberRequest) -> Result<pb::Empty, CallError> {
         let user_id = input::user_id("user_id", request.user_id)?;
         self.change(request.group_id, request.actor_id, GroupChange::Remove { user_id }).await.map(nothing)
     }
 
-    async fn set_role(&self, request: pb::SetGroupMemberRoleRequest) -> Result<pb::Empty, CallError> {
+    async fn set_group_member_role(&self, request: pb::SetGroupMemberRoleRequest) -> Result<pb::Empty, CallError> {
         let user_id = input::user_id("user_id", request.user_id)?;
         let role = Role::named(&request.role).ok_or_else(|| Refusal::invalid("role is owner, admin or member"))?;
         self.change(request.group_id, request.actor_id, GroupChange::SetRole { user_id, role }).await.map(nothing)
@@ -157,7 +112,10 @@ impl Repo {
         Ok(self.store.group(id).await?.ok_or_else(no_conversation)?)
     }
 
-    async fn members(&self, request: pb::GetGroupMembersRequest) -> Result<pb::GetGroupMembersResponse, CallError> {
+    async fn get_group_members(
+        &self,
+        request: pb::GetGroupMembersRequest,
+    ) -> Result<pb::GetGroupMembersResponse, CallError> {
         let limit = input::MEMBERS_PAGE.read(request.limit)?;
         let after = input::read_members_cursor(&request.cursor)?.unwrap_or_default();
         let group = self.readable_group(request.group_id, request.reader_id).await?;
@@ -165,7 +123,7 @@ impl Repo {
         Ok(self.members_page(members, limit))
     }
 
-    async fn online_members(
+    async fn get_online_group_members(
         &self,
         request: pb::GetGroupMembersRequest,
     ) -> Result<pb::GetGroupMembersResponse, CallError> {
@@ -198,10 +156,10 @@ impl Repo {
         }
     }
 
-    /// Loads a group when the caller has taken the one before: what is held is one membership.
-    fn memberships(&self, ids: &[i64]) -> Result<<Self as GroupRepo>::GetMembershipsStream, Refusal> {
-        input::check_count("group_ids", ids.len(), MEMBERSHIPS_MAX)?;
-        let ids = ids.iter().map(|&id| input::group_id(id)).collect::<Result<Vec<_>, _>>()?;
+    /// Loads each group once the caller has received the one before, so that one membership is in memory at a time.
+    async fn get_memberships(&self, request: pb::GetMembershipsRequest) -> Result<Streamed<pb::Membership>, CallError> {
+        input::check_count("group_ids", request.group_ids.len(), MEMBERSHIPS_MAX)?;
+        let ids = request.group_ids.into_iter().map(input::group_id).collect::<Result<Vec<_>, _>>()?;
         let store = Arc::clone(&self.store);
         let loaded = stream::iter(ids).then(move |id| {
             let store = Arc::clone(&store);
@@ -210,7 +168,7 @@ impl Repo {
         let parts = loaded.flat_map(|membership| {
             stream::iter(match membership {
                 Ok(membership) => membership.map(parts_of).unwrap_or_default(),
-                Err(error) => vec![Err(status_of("GetMemberships", &error.into()))],
+                Err(error) => vec![Err(status_of("get_memberships", &error.into()))],
             })
         });
         Ok(Box::pin(parts))

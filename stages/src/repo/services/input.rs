@@ -1,4 +1,4 @@
-//! Reading what callers send: ids, limits and cursors, each with its bound.
+//! Parses the ids, limits and cursors of requests, and checks their bounds.
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
@@ -17,7 +17,7 @@ pub(super) struct PageLimit {
     pub(super) max: usize,
 }
 
-/// Of messages and conversations.
+/// The limit of pages of messages and of conversations.
 pub(super) const PAGE: PageLimit = PageLimit { default: 50, max: 200 };
 pub(super) const MEMBERS_PAGE: PageLimit = PageLimit { default: 100, max: 1_000 };
 

@@ -7,45 +7,26 @@ use schemas::admission::{self, Intent};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::{ConversationId, Seq};
 use schemas::pb;
-use tonic::{Request, Response, Status};
 use topics::headers::TraceParent;
 
 use super::upstream::trace_of;
-use super::{CallError, Repo, answer, input};
+use super::{CallError, Repo, input, service};
 use crate::repo::grpc::message_repo_server::MessageRepo;
 use crate::repo::model::{HistoryRange, Message};
 
 /// Ids in one GetMessages.
 const MESSAGE_IDS_MAX: usize = 200;
 
-#[tonic::async_trait]
-impl MessageRepo for Repo {
-    async fn get_message(&self, request: Request<pb::GetMessageRequest>) -> Result<Response<pb::Message>, Status> {
-        answer("GetMessage", self.message(request.into_inner()).await)
-    }
-
-    async fn get_messages(
-        &self,
-        request: Request<pb::GetMessagesRequest>,
-    ) -> Result<Response<pb::GetMessagesResponse>, Status> {
-        answer("GetMessages", self.messages(request.into_inner()).await)
-    }
-
-    async fn get_conversation_messages(
-        &self,
-        request: Request<pb::GetConversationMessagesRequest>,
-    ) -> Result<Response<pb::GetConversationMessagesResponse>, Status> {
-        answer("GetConversationMessages", self.history(request.into_inner()).await)
-    }
-
-    async fn save_message(&self, request: Request<pb::SaveMessageRequest>) -> Result<Response<pb::Empty>, Status> {
-        let trace = trace_of(request.metadata());
-        answer("SaveMessage", self.save(request.into_inner(), trace).await)
-    }
+service! {
+    MessageRepo
+    get_message(GetMessageRequest) -> Message;
+    get_messages(GetMessagesRequest) -> GetMessagesResponse;
+    get_conversation_messages(GetConversationMessagesRequest) -> GetConversationMessagesResponse;
+    save_message(SaveMessageRequest) -> Empty, trace_of;
 }
 
 impl Repo {
-    async fn message(&self, request: pb::GetMessageRequest) -> Result<pb::Message, CallError> {
+    async fn get_message(&self, request: pb::GetMessageRequest) -> Result<pb::Message, CallError> {
         use pb::get_message_request::By;
         let found = match request.by {
             Some(By::MessageId(id)) => self.store.messages(&[input::message_id(id)?]).await?.pop(),
@@ -68,7 +49,7 @@ impl Repo {
         Ok(message_to_pb(shown.ok_or_else(missing)?))
     }
 
-    async fn messages(&self, request: pb::GetMessagesRequest) -> Result<pb::GetMessagesResponse, CallError> {
+    async fn get_messages(&self, request: pb::GetMessagesRequest) -> Result<pb::GetMessagesResponse, CallError> {
         input::check_count("message_ids", request.message_ids.len(), MESSAGE_IDS_MAX)?;
         let ids = request.message_ids.into_iter().map(input::message_id).collect::<Result<Vec<_>, _>>()?;
         let mut messages = self.store.messages(&ids).await?;
@@ -86,7 +67,7 @@ impl Repo {
         Ok(pb::GetMessagesResponse { messages: messages.into_iter().map(message_to_pb).collect() })
     }
 
-    pub(super) async fn history(
+    pub(super) async fn get_conversation_messages(
         &self,
         request: pb::GetConversationMessagesRequest,
     ) -> Result<pb::GetConversationMessagesResponse, CallError> {
@@ -112,7 +93,11 @@ impl Repo {
         })
     }
 
-    async fn save(&self, request: pb::SaveMessageRequest, trace: Option<TraceParent>) -> Result<pb::Empty, CallError> {
+    async fn save_message(
+        &self,
+        request: pb::SaveMessageRequest,
+        trace: Option<TraceParent>,
+    ) -> Result<pb::Empty, CallError> {
         let pb::SaveMessageRequest { conversation_id, sender_id, client_msg_id, message_type, content } = request;
         let sender = input::user_id("sender_id", sender_id)?;
         let said = Intent::Say { message_type, content };

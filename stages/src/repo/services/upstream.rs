@@ -1,4 +1,4 @@
-//! The way into the chain: records on `upstream-messages`, admitted as the gateway admits them.
+//! Appends to `upstream-messages`, with the same checks as the gateway.
 
 use schemas::admission;
 use schemas::error::{ErrorCode, Refusal};
@@ -20,8 +20,8 @@ pub(super) fn trace_of(metadata: &MetadataMap) -> Option<TraceParent> {
 }
 
 impl Repo {
-    /// Puts a record on the topic, if the chain can take more and its sender may speak there, and returns
-    /// once it is durable.
+    /// Appends a record, and returns once it is durable. Refused while the lag is over its limit, and when the sender
+    /// may not speak there.
     pub(super) async fn say(&self, record: &Upstream, trace: Option<TraceParent>) -> Result<(), CallError> {
         if self.backlog.is_full() {
             return Err(admission::chain_is_full().into());
@@ -42,7 +42,7 @@ impl Repo {
         Ok(())
     }
 
-    /// What a user may do in a conversation. One that they may not read is not there for them.
+    /// What a user may do in a conversation. If they may not read it, the answer is that it does not exist.
     pub(super) async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Standing, CallError> {
         let known = self.store.standing(conversation, user).await?;
         let theirs = known.filter(|standing| standing.banned || standing.reads_from.is_some());
@@ -52,7 +52,7 @@ impl Repo {
         })?)
     }
 
-    /// From where on a user may read a conversation.
+    /// The first seq that a user may read in a conversation.
     pub(super) async fn reads_from(&self, conversation: ConversationId, user: UserId) -> Result<Seq, CallError> {
         Ok(self.standing(conversation, user).await?.reads_from.ok_or_else(banned)?)
     }

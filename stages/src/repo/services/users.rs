@@ -4,9 +4,8 @@ use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 use schemas::names;
 use schemas::pb;
-use tonic::{Request, Response, Status};
 
-use super::{CallError, Repo, answer, input};
+use super::{CallError, Repo, input, service};
 use crate::repo::cache::UserSession;
 use crate::repo::group_rules::no_user;
 use crate::repo::grpc::user_repo_server::UserRepo;
@@ -15,43 +14,23 @@ use crate::repo::model::{User, UserPatch, UserStatus};
 /// Bytes in the name of a gateway.
 const GATEWAY_ID_BYTES_MAX: usize = 255;
 
-#[tonic::async_trait]
-impl UserRepo for Repo {
-    async fn create_user(&self, request: Request<pb::CreateUserRequest>) -> Result<Response<pb::User>, Status> {
-        let pb::CreateUserRequest { username, email, display_name } = request.into_inner();
-        let made = self.make_user(username, email, display_name, None).await;
-        answer("CreateUser", made.map(user_to_pb))
-    }
-
-    async fn get_user(&self, request: Request<pb::GetUserRequest>) -> Result<Response<pb::User>, Status> {
-        answer("GetUser", self.user(request.into_inner()).await)
-    }
-
-    async fn get_user_by_username(
-        &self,
-        request: Request<pb::GetUserByUsernameRequest>,
-    ) -> Result<Response<pb::User>, Status> {
-        answer("GetUserByUsername", self.user_by_name(request.into_inner()).await)
-    }
-
-    async fn update_user(&self, request: Request<pb::UpdateUserRequest>) -> Result<Response<pb::User>, Status> {
-        answer("UpdateUser", self.patch_user(request.into_inner()).await)
-    }
-
-    async fn get_user_session(
-        &self,
-        request: Request<pb::GetUserSessionRequest>,
-    ) -> Result<Response<pb::UserSession>, Status> {
-        answer("GetUserSession", self.session(request.into_inner()).await)
-    }
-
-    async fn set_user_session(&self, request: Request<pb::UserSession>) -> Result<Response<pb::Empty>, Status> {
-        answer("SetUserSession", self.keep_session(request.into_inner()).await)
-    }
+service! {
+    UserRepo
+    create_user(CreateUserRequest) -> User;
+    get_user(GetUserRequest) -> User;
+    get_user_by_username(GetUserByUsernameRequest) -> User;
+    update_user(UpdateUserRequest) -> User;
+    get_user_session(GetUserSessionRequest) -> UserSession;
+    set_user_session(UserSession) -> Empty;
 }
 
 impl Repo {
-    /// A new user. Without a display name they are shown by their username.
+    async fn create_user(&self, request: pb::CreateUserRequest) -> Result<pb::User, CallError> {
+        let pb::CreateUserRequest { username, email, display_name } = request;
+        self.make_user(username, email, display_name, None).await.map(user_to_pb)
+    }
+
+    /// Stores a new user. Without a display name they are shown by their username.
     pub(super) async fn make_user(
         &self,
         username: String,
@@ -73,19 +52,19 @@ impl Repo {
         Ok(user)
     }
 
-    async fn user(&self, request: pb::GetUserRequest) -> Result<pb::User, CallError> {
+    async fn get_user(&self, request: pb::GetUserRequest) -> Result<pb::User, CallError> {
         let id = input::user_id("user_id", request.user_id)?;
         Ok(self.store.user(id).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
     }
 
-    async fn user_by_name(&self, request: pb::GetUserByUsernameRequest) -> Result<pb::User, CallError> {
+    async fn get_user_by_username(&self, request: pb::GetUserByUsernameRequest) -> Result<pb::User, CallError> {
         names::check_username(&request.username)?;
         let found = self.store.credentials(&request.username).await?;
         let missing = || Refusal::new(ErrorCode::UserNotFound, format!("there is no user named {}", request.username));
         Ok(user_to_pb(found.ok_or_else(missing)?.user))
     }
 
-    async fn patch_user(&self, request: pb::UpdateUserRequest) -> Result<pb::User, CallError> {
+    async fn update_user(&self, request: pb::UpdateUserRequest) -> Result<pb::User, CallError> {
         let id = input::user_id("user_id", request.user_id)?;
         let display_name = request.display_name.map(|name| names::name("display_name", &name)).transpose()?;
         if let Some(url) = &request.avatar_url {
@@ -98,7 +77,7 @@ impl Repo {
         Ok(self.store.update_user(id, &patch).await?.map(user_to_pb).ok_or_else(|| no_user(id))?)
     }
 
-    async fn session(&self, request: pb::GetUserSessionRequest) -> Result<pb::UserSession, CallError> {
+    async fn get_user_session(&self, request: pb::GetUserSessionRequest) -> Result<pb::UserSession, CallError> {
         let id = input::user_id("user_id", request.user_id)?;
         let missing = || Refusal::new(ErrorCode::UserNotFound, format!("user {id} is not connected anywhere"));
         let UserSession { user_id, gateway_id, login_at, last_seen } =
@@ -106,7 +85,7 @@ impl Repo {
         Ok(pb::UserSession { user_id: user_id.0, gateway_id, login_at, last_seen })
     }
 
-    async fn keep_session(&self, session: pb::UserSession) -> Result<pb::Empty, CallError> {
+    async fn set_user_session(&self, session: pb::UserSession) -> Result<pb::Empty, CallError> {
         let id = input::user_id("user_id", session.user_id)?;
         if session.gateway_id.len() > GATEWAY_ID_BYTES_MAX || session.gateway_id.contains('\0') {
             let message = format!("gateway_id has at most {GATEWAY_ID_BYTES_MAX} bytes of UTF-8 without NUL");

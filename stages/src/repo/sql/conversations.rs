@@ -61,7 +61,7 @@ impl Titles {
 
 impl Session<'_> {
     /// Newest first, `world` always among them.
-    pub(super) async fn list_conversations(
+    pub(super) async fn conversations(
         &mut self,
         user: UserId,
         after: Option<ConversationsAfter>,

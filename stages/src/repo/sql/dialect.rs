@@ -19,41 +19,41 @@ pub trait Dialect: Database + std::fmt::Debug {
 
     fn session(connection: &mut Self::Connection) -> Session<'_>;
 
-    /// What an error means that the database reports.
-    fn meaning_of(error: &dyn DatabaseError) -> Meaning;
+    /// The class of an error that the database reports.
+    fn class_of(error: &dyn DatabaseError) -> ErrorClass;
 }
 
-/// What an error means for a call that is tried again.
+/// Whether a retry may help after an error of a database.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
-    /// It may succeed; with `reconnect` only on another connection, since this one leads to a server that
-    /// takes no changes any more.
-    Transient { reconnect: bool },
-    /// It will fail again: a person has to look.
-    Permanent,
+pub enum ErrorClass {
+    /// A retry may succeed; with `reconnect` only on another connection, since the server of this one has become
+    /// read-only.
+    Retry { reconnect: bool },
+    /// A retry would fail too: an operator has to act.
+    Fatal,
 }
 
-impl Meaning {
-    pub const PASSES: Self = Self::Transient { reconnect: false };
+impl ErrorClass {
+    pub const RETRY: Self = Self::Retry { reconnect: false };
 }
 
-fn meaning<DB: Dialect>(error: &sqlx::Error) -> Meaning {
+fn class_of_error<DB: Dialect>(error: &sqlx::Error) -> ErrorClass {
     match error {
         sqlx::Error::Io(_) | sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed | sqlx::Error::WorkerCrashed => {
-            Meaning::PASSES
+            ErrorClass::RETRY
         }
-        sqlx::Error::Database(error) => DB::meaning_of(&**error),
-        _ => Meaning::Permanent,
+        sqlx::Error::Database(error) => DB::class_of(&**error),
+        _ => ErrorClass::Fatal,
     }
 }
 
-/// What a failure means to whoever called.
+/// The error of a call, from what went wrong on its connection.
 pub fn explain<DB: Dialect>(store: &str, doing: &'static str, fault: Fault) -> StoreError {
     let store = store.to_owned();
     match fault {
-        Fault::Sql(error) => match meaning::<DB>(&error) {
-            Meaning::Transient { .. } => StoreError::Unavailable { store, doing, source: error.into() },
-            Meaning::Permanent => StoreError::Failed { store, doing, source: error.into() },
+        Fault::Sql(error) => match class_of_error::<DB>(&error) {
+            ErrorClass::Retry { .. } => StoreError::Unavailable { store, doing, source: error.into() },
+            ErrorClass::Fatal => StoreError::Failed { store, doing, source: error.into() },
         },
         Fault::Slow(time) => {
             StoreError::Unavailable { store, doing, source: format!("it gave no answer within {time:?}").into() }
@@ -91,7 +91,7 @@ pub(super) fn settle<DB: Dialect, T>(connection: PoolConnection<DB>, in_use: InU
     drop(in_use);
     let spoilt = match outcome {
         Err(Fault::Slow(_)) => true,
-        Err(Fault::Sql(error)) => meaning::<DB>(error) == Meaning::Transient { reconnect: true },
+        Err(Fault::Sql(error)) => class_of_error::<DB>(error) == ErrorClass::Retry { reconnect: true },
         Ok(_) | Err(Fault::Refused(_) | Fault::Unreadable(_) | Fault::Store(_)) => false,
     };
     if spoilt {

@@ -1,4 +1,4 @@
-//! What can go wrong on a connection, before it is known what it was used for.
+//! Errors on a connection, below the calls of the store: [`explain`](super::dialect::explain) adds which call failed.
 
 use std::time::Duration;
 

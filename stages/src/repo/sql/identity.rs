@@ -11,8 +11,8 @@ impl Session<'_> {
         Ok(row.map(|(id,)| id))
     }
 
-    /// Unless there is one.
-    pub(super) async fn insert_log_id(&mut self, id: &str) -> Result<(), Fault> {
+    /// Does nothing when an id is recorded already.
+    pub(super) async fn set_log_id(&mut self, id: &str) -> Result<(), Fault> {
         static INSERT: Statement =
             Statement::new("INSERT INTO log_identity (singleton, log_id) VALUES (1, $1) ON CONFLICT DO NOTHING");
         self.insert(&INSERT, values![id]).await?;

@@ -8,7 +8,7 @@ use super::fault::Fault;
 use super::rows::{limit_of, message_columns, messages_of};
 use super::session::{Session, values};
 use super::statement::Statement;
-use super::tables::Slice;
+use super::tables::{Edge, Slice};
 use crate::repo::model::{HistoryPage, HistoryRange, Message};
 
 macro_rules! select_messages {
@@ -18,7 +18,6 @@ macro_rules! select_messages {
 }
 
 impl Session<'_> {
-    /// In the order asked for.
     pub(super) async fn messages(&mut self, ids: &[MessageId]) -> Result<Vec<Message>, Fault> {
         static SELECT: Statement = Statement::new(select_messages!(" FROM messages m WHERE m.message_id = ANY($1)"))
             .mysql(select_messages!(
@@ -44,14 +43,12 @@ impl Session<'_> {
         messages_of(self.rows(&SELECT, values![after.0, limit_of(limit)]).await?)
     }
 
-    /// Those with the largest ids, largest first.
     pub(super) async fn newest(&mut self, limit: usize) -> Result<Vec<Message>, Fault> {
         static SELECT: Statement =
             Statement::new(select_messages!(" FROM messages m ORDER BY m.message_id DESC LIMIT $1"));
         messages_of(self.rows(&SELECT, values![limit_of(limit)]).await?)
     }
 
-    /// The newest seq of a conversation; 0: none.
     pub(super) async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
         static SELECT: Statement = Statement::new("SELECT last_seq FROM conversations WHERE conversation_id = $1");
         let row: Option<(i64,)> = self.row(&SELECT, values![&conversation.to_string()]).await?;
@@ -66,27 +63,28 @@ impl Session<'_> {
         first: Seq,
         limit: usize,
     ) -> Result<HistoryPage, Fault> {
-        let slice = match range {
-            HistoryRange::Newest => Slice::Below(Seq(i64::MAX)),
-            HistoryRange::Before(seq) => Slice::Below(seq),
-            HistoryRange::After(seq) => Slice::Above(seq),
+        let edge = match range {
+            HistoryRange::Newest => Edge::Below(Seq(i64::MAX)),
+            HistoryRange::Before(seq) => Edge::Below(seq),
+            HistoryRange::After(seq) => Edge::Above(seq),
         };
-        let mut page = self.pages().slice(conversation, first, slice, limit.saturating_add(1)).await?;
+        let slice = Slice { conversation, edge, first, limit: limit_of(limit.saturating_add(1)) };
+        let mut page = self.pages().slice(&slice).await?;
         let last = match page.last_seq {
             Some(last) => last,
             // The last seq before the page: what comes between both is in the page, never missing from it.
             None => {
                 let last = self.head(conversation).await?;
-                page = self.pages().slice(conversation, first, slice, limit.saturating_add(1)).await?;
+                page = self.pages().slice(&slice).await?;
                 page.last_seq.unwrap_or(last)
             }
         };
         let mut messages = page.messages;
         let has_more = messages.len() > limit;
         messages.truncate(limit);
-        match slice {
-            Slice::Below(_) => messages.reverse(),
-            Slice::Above(_) => {}
+        match edge {
+            Edge::Below(_) => messages.reverse(),
+            Edge::Above(_) => {}
         }
         let newest = messages.last().map_or(Seq(0), |message| message.seq_id);
         Ok(HistoryPage { messages, has_more, last_seq: newest.max(last) })

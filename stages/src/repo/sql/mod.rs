@@ -14,6 +14,7 @@ mod identity;
 mod members;
 mod messages;
 pub(super) mod migrations;
+pub mod open;
 mod outbox;
 pub mod pools;
 mod probe;

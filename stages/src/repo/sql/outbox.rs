@@ -25,7 +25,7 @@ impl Session<'_> {
         Ok(())
     }
 
-    pub(super) async fn oldest_events(&mut self, limit: usize) -> Result<Vec<OutboxRow>, Fault> {
+    pub(super) async fn outbox(&mut self, limit: usize) -> Result<Vec<OutboxRow>, Fault> {
         static SELECT: Statement = Statement::new(
             "SELECT outbox_id, conversation_id, actor_id, client_msg_id, kind, content, created_at FROM outbox \
              ORDER BY outbox_id LIMIT $1",
@@ -34,7 +34,7 @@ impl Session<'_> {
         rows.into_iter().map(outbox_row_of).collect()
     }
 
-    pub(super) async fn delete_events(&mut self, ids: &[i64]) -> Result<(), Fault> {
+    pub(super) async fn outbox_published(&mut self, ids: &[i64]) -> Result<(), Fault> {
         static DELETE: Statement = Statement::new("DELETE FROM outbox WHERE outbox_id = ANY($1)")
             .mysql("DELETE o FROM UNNEST($1::bigint[]) AS given (id) STRAIGHT_JOIN outbox o ON o.outbox_id = given.id");
         self.run(&DELETE, values![ids]).await?;

@@ -23,6 +23,23 @@ macro_rules! message_columns {
 }
 pub(in crate::repo) use message_columns;
 
+/// Selects a page of a conversation, whose id is this parameter and whose newest seq comes with each row.
+macro_rules! select_slice {
+    ($conversation:literal, $rest:literal) => {
+        concat!(
+            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ",
+            $conversation,
+            "), 0), ",
+            $crate::repo::sql::rows::message_columns!(),
+            " FROM messages m WHERE m.conversation_id = ",
+            $conversation,
+            " AND m.seq_id >= ",
+            $rest
+        )
+    };
+}
+pub(in crate::repo) use select_slice;
+
 /// A column of the question's own; then message_id, seq_id, sender_id, kind, content, client_msg_id, created_at,
 /// target_seq, remove, edited_at, recalled.
 pub type MessageRow<C, B = bool> = (C, i64, i64, i64, String, String, String, i64, Option<i64>, B, Option<i64>, B);

@@ -89,7 +89,6 @@ impl ServerConfig {
         Self { read_timeout_ms: self.call_timeout_ms, ..self.clone() }
     }
 
-    /// How long calls may take.
     pub fn call_times(&self) -> CallTimes {
         let (read, write) = (Duration::from_millis(self.read_timeout_ms), Duration::from_millis(self.call_timeout_ms));
         CallTimes { read, write }
@@ -130,7 +129,6 @@ impl ServerConfig {
 /// How long bringing the tables up to date may take, waiting for another process to do it included.
 pub const MIGRATION_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
-/// What a session may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Access {
     ReadWrite,
@@ -141,6 +139,6 @@ pub enum Access {
 #[derive(Debug, Clone, Copy)]
 pub struct CallTimes {
     pub read: Duration,
-    /// Of a transaction that writes.
+    /// For a transaction that writes.
     pub write: Duration,
 }

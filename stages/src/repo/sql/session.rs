@@ -14,7 +14,7 @@ use sqlx::{Arguments, FromRow};
 use super::statement::Statement;
 use super::tables::{Batches, Pages};
 
-/// A connection.
+/// A connection of any dialect.
 #[derive(Debug)]
 pub enum Session<'c> {
     Sqlite(&'c mut SqliteConnection),
@@ -89,20 +89,32 @@ impl<R> Row for R where
 {
 }
 
+/// Runs a query, made by the named function of sqlx from a statement and its values, in the session's dialect.
+macro_rules! in_dialect {
+    ($session:ident, $sql:ident, $values:ident, $make:ident, |$query:ident, $connection:ident| $run:expr) => {
+        match $session {
+            Self::Sqlite(connection) => {
+                let ($query, $connection) = (sqlx::$make($sql.in_sqlite(), in_sqlite($values)?), &mut **connection);
+                $run
+            }
+            Self::MySql(connection) => {
+                let (text, values) = in_mysql($sql, $values)?;
+                let ($query, $connection) = (sqlx::$make(text, values), &mut **connection);
+                $run
+            }
+            Self::Postgres(connection) => {
+                let ($query, $connection) = (sqlx::$make($sql.in_postgres(), in_postgres($values)?), &mut **connection);
+                $run
+            }
+        }
+    };
+}
+
 impl Session<'_> {
     /// Runs a statement, and says how many rows it changed.
     pub(super) async fn run(&mut self, sql: &'static Statement, values: &[Value<'_>]) -> Result<u64, sqlx::Error> {
-        Ok(match self {
-            Self::Sqlite(c) => {
-                sqlx::query_with(sql.in_sqlite(), in_sqlite(values)?).execute(&mut **c).await?.rows_affected()
-            }
-            Self::MySql(c) => {
-                let (text, values) = in_mysql(sql, values)?;
-                sqlx::query_with(text, values).execute(&mut **c).await?.rows_affected()
-            }
-            Self::Postgres(c) => {
-                sqlx::query_with(sql.in_postgres(), in_postgres(values)?).execute(&mut **c).await?.rows_affected()
-            }
+        in_dialect!(self, sql, values, query_with, |query, connection| {
+            query.execute(connection).await.map(|done| done.rows_affected())
         })
     }
 
@@ -115,38 +127,20 @@ impl Session<'_> {
         }
     }
 
-    /// The rows of an answer.
     pub(super) async fn rows<R: Row>(
         &mut self,
         sql: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Vec<R>, sqlx::Error> {
-        match self {
-            Self::Sqlite(c) => sqlx::query_as_with(sql.in_sqlite(), in_sqlite(values)?).fetch_all(&mut **c).await,
-            Self::MySql(c) => {
-                let (text, values) = in_mysql(sql, values)?;
-                sqlx::query_as_with(text, values).fetch_all(&mut **c).await
-            }
-            Self::Postgres(c) => sqlx::query_as_with(sql.in_postgres(), in_postgres(values)?).fetch_all(&mut **c).await,
-        }
+        in_dialect!(self, sql, values, query_as_with, |query, connection| query.fetch_all(connection).await)
     }
 
-    /// The first row of an answer.
     pub(super) async fn row<R: Row>(
         &mut self,
         sql: &'static Statement,
         values: &[Value<'_>],
     ) -> Result<Option<R>, sqlx::Error> {
-        match self {
-            Self::Sqlite(c) => sqlx::query_as_with(sql.in_sqlite(), in_sqlite(values)?).fetch_optional(&mut **c).await,
-            Self::MySql(c) => {
-                let (text, values) = in_mysql(sql, values)?;
-                sqlx::query_as_with(text, values).fetch_optional(&mut **c).await
-            }
-            Self::Postgres(c) => {
-                sqlx::query_as_with(sql.in_postgres(), in_postgres(values)?).fetch_optional(&mut **c).await
-            }
-        }
+        in_dialect!(self, sql, values, query_as_with, |query, connection| query.fetch_optional(connection).await)
     }
 
     /// The statements of a batch of messages.

@@ -15,7 +15,6 @@ pub struct Statement {
 /// The text of a dialect, made at the first use.
 #[derive(Debug)]
 struct Text {
-    /// What is translated.
     from: &'static str,
     made: OnceLock<(String, Vec<usize>)>,
 }

@@ -11,7 +11,6 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
-use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
 use sqlx::Connection;
@@ -21,7 +20,6 @@ use super::fault::Fault;
 use super::pools::Pools;
 use super::probe::Question;
 use super::server::CallTimes;
-use super::users::Created;
 use crate::repo::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
     Membership, Message, NewGroup, NewToken, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing, TokenHash,
@@ -59,24 +57,29 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 }
 
+/// Does some work on a connection of a pool, within a time limit that includes the wait for the connection.
+macro_rules! on_connection {
+    ($connections:expr, $time_max:expr, $connection:ident => $work:block) => {
+        async {
+            let time = TimeLeft::of($time_max);
+            let (mut $connection, in_use) = time.bound(async { Ok($connections.acquire().await?) }).await?;
+            let outcome = time.bound(async $work).await;
+            settle($connection, in_use, &outcome);
+            outcome
+        }
+    };
+}
+
 /// One transaction that writes. If it is dropped half-way, it is rolled back.
 macro_rules! writing {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
-        let run = async {
-            let time = TimeLeft::of($self.times.write);
-            let (mut connection, in_use) = time.bound(async { Ok($self.pools.writer.acquire().await?) }).await?;
-            let outcome = time
-                .bound(async {
-                    let mut transaction = connection.begin_with(DB::BEGIN).await?;
-                    let mut $session = DB::session(&mut transaction);
-                    let done = $work.await?;
-                    transaction.commit().await?;
-                    Ok(done)
-                })
-                .await;
-            settle(connection, in_use, &outcome);
-            outcome
-        };
+        let run = on_connection!($self.pools.writer, $self.times.write, connection => {
+            let mut transaction = connection.begin_with(DB::BEGIN).await?;
+            let mut $session = DB::session(&mut transaction);
+            let done = $work.await?;
+            transaction.commit().await?;
+            Ok(done)
+        });
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
     }};
 }
@@ -84,18 +87,10 @@ macro_rules! writing {
 /// Reads from the primary: each statement sees the newest commit.
 macro_rules! reading {
     ($self:ident, $doing:literal, $session:ident => $work:expr) => {{
-        let run = async {
-            let time = TimeLeft::of($self.times.read);
-            let (mut connection, in_use) = time.bound(async { Ok($self.pools.reader.acquire().await?) }).await?;
-            let outcome = time
-                .bound(async {
-                    let mut $session = DB::session(&mut connection);
-                    $work.await
-                })
-                .await;
-            settle(connection, in_use, &outcome);
-            outcome
-        };
+        let run = on_connection!($self.pools.reader, $self.times.read, connection => {
+            let mut $session = DB::session(&mut connection);
+            $work.await
+        });
         run.await.map_err(|fault: Fault| $self.explain($doing, fault))
     }};
 }
@@ -111,14 +106,9 @@ impl<DB: Dialect> SqlStore<DB> {
     ) -> Result<Option<HistoryPage>, StoreError> {
         let Some(replica) = self.pools.replica() else { return Ok(None) };
         let head = self.head(conversation).await?;
-        let read = async {
-            let time = TimeLeft::of(replica.time_max);
-            let (mut connection, in_use) = time.bound(async { Ok(replica.connections.acquire().await?) }).await?;
-            let page = async { DB::session(&mut connection).history(conversation, range, first, limit).await };
-            let outcome = time.bound(page).await;
-            settle(connection, in_use, &outcome);
-            outcome
-        };
+        let read = on_connection!(replica.connections, replica.time_max, connection => {
+            DB::session(&mut connection).history(conversation, range, first, limit).await
+        });
         let (page, answer) = match read.await {
             Ok(page) => {
                 replica.answered();
@@ -134,34 +124,60 @@ impl<DB: Dialect> SqlStore<DB> {
     }
 }
 
-#[async_trait]
-impl<DB: Dialect> MessageSink for SqlStore<DB> {
-    async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
-        writing!(self, "write a batch of messages", session => session.write_batch(batch))
+/// Implements a trait of the store: each method is the one of [`Session`](super::session::Session) of the same name, in
+/// a transaction, with what it does in words.
+macro_rules! sql_store {
+    (
+        $trait:ident
+        reads { $($read:ident($($r:ident: $rt:ty),*) -> $rout:ty = $reading:literal;)* }
+        writes { $($write:ident($($w:ident: $wt:ty),*) -> $wout:ty = $writing:literal;)* }
+        $($own:tt)*
+    ) => {
+        #[async_trait]
+        impl<DB: Dialect> $trait for SqlStore<DB> {
+            $(async fn $read(&self, $($r: $rt),*) -> Result<$rout, StoreError> {
+                reading!(self, $reading, session => session.$read($($r),*))
+            })*
+            $(async fn $write(&self, $($w: $wt),*) -> Result<$wout, StoreError> {
+                writing!(self, $writing, session => session.$write($($w),*))
+            })*
+            $($own)*
+        }
+    };
+}
+
+sql_store! {
+    MessageSink
+    reads {}
+    writes {
+        write_batch(batch: &[&Sequenced]) -> Vec<RaisedMark> = "write a batch of messages";
     }
 }
 
-#[async_trait]
-impl<DB: Dialect> Outbox for SqlStore<DB> {
-    async fn outbox(&self, limit: usize) -> Result<Vec<OutboxRow>, StoreError> {
-        reading!(self, "read the outbox", session => session.oldest_events(limit))
+sql_store! {
+    Outbox
+    reads {
+        outbox(limit: usize) -> Vec<OutboxRow> = "read the outbox";
     }
-
-    async fn outbox_published(&self, ids: &[i64]) -> Result<(), StoreError> {
-        writing!(self, "mark group events as published", session => session.delete_events(ids))
+    writes {
+        outbox_published(ids: &[i64]) -> () = "mark group events as published";
     }
 }
 
-#[async_trait]
-impl<DB: Dialect> Conversations for SqlStore<DB> {
-    async fn messages(&self, ids: &[MessageId]) -> Result<Vec<Message>, StoreError> {
-        reading!(self, "read messages", session => session.messages(ids))
+sql_store! {
+    Conversations
+    reads {
+        messages(ids: &[MessageId]) -> Vec<Message> = "read messages";
+        message_at(conversation: ConversationId, seq: Seq) -> Option<Message> = "read a message";
+        head(conversation: ConversationId) -> Seq = "read a conversation's newest seq";
+        conversations(user: UserId, after: Option<ConversationsAfter>, limit: usize) -> Vec<ConversationView>
+            = "list conversations";
+        heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)> = "list heads";
+        standing(conversation: ConversationId, user: UserId) -> Option<Standing> = "judge a user's rights";
+        read_marks(conversation: ConversationId) -> Vec<ReadMark> = "read read marks";
     }
-
-    async fn message_at(&self, conversation: ConversationId, seq: Seq) -> Result<Option<Message>, StoreError> {
-        reading!(self, "read a message", session => session.message_at(conversation, seq))
-    }
-
+    writes {}
+    /// From a replica, if one is shown to be current.
     async fn history(
         &self,
         conversation: ConversationId,
@@ -174,123 +190,48 @@ impl<DB: Dialect> Conversations for SqlStore<DB> {
         }
         reading!(self, "read a history", session => session.history(conversation, range, first, limit))
     }
+}
 
-    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError> {
-        reading!(self, "read a conversation's newest seq", session => session.head(conversation))
+sql_store! {
+    Users
+    reads {
+        newest_id(below: i64) -> i64 = "look for the newest id";
+        user(id: UserId) -> Option<User> = "read a user";
+        credentials(username: &str) -> Option<Credentials> = "read a user";
+        sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "look at a sign-in";
     }
-
-    async fn conversations(
-        &self,
-        user: UserId,
-        after: Option<ConversationsAfter>,
-        limit: usize,
-    ) -> Result<Vec<ConversationView>, StoreError> {
-        reading!(self, "list conversations", session => session.list_conversations(user, after, limit))
-    }
-
-    async fn heads(&self, user: UserId, since: i64, limit: usize) -> Result<Vec<(ConversationId, Seq)>, StoreError> {
-        reading!(self, "list heads", session => session.heads(user, since, limit))
-    }
-
-    async fn standing(&self, conversation: ConversationId, user: UserId) -> Result<Option<Standing>, StoreError> {
-        reading!(self, "judge a user's rights", session => session.standing(conversation, user))
-    }
-
-    async fn read_marks(&self, conversation: ConversationId) -> Result<Vec<ReadMark>, StoreError> {
-        reading!(self, "read read marks", session => session.read_marks(conversation))
+    writes {
+        create_user(user: &User, password_hash: Option<&str>) -> () = "create a user";
+        update_user(id: UserId, patch: &UserPatch) -> Option<User> = "update a user";
+        start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
+        rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
+        revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
     }
 }
 
-#[async_trait]
-impl<DB: Dialect> Users for SqlStore<DB> {
-    async fn newest_id(&self, below: i64) -> Result<i64, StoreError> {
-        reading!(self, "look for the newest id", session => session.newest_id(below))
+sql_store! {
+    Groups
+    reads {
+        group(id: GroupId) -> Option<Group> = "read a group";
+        members(group: GroupId, after: UserId, limit: usize) -> Vec<Member> = "list members";
+        members_among(group: GroupId, users: &[UserId]) -> Vec<Member> = "list members";
+        membership(group: GroupId) -> Option<Membership> = "read a membership";
     }
-
-    async fn create_user(&self, user: &User, password_hash: Option<&str>) -> Result<(), StoreError> {
-        let taken = match writing!(self, "create a user", session => session.create_user(user, password_hash))? {
-            Created::Yes => return Ok(()),
-            Created::NameTaken => format!("the name {} is taken", user.username),
-            Created::EmailTaken => format!("the email address {} is taken", user.email),
-        };
-        Err(Refusal::new(ErrorCode::UserExists, taken).into())
-    }
-
-    async fn user(&self, id: UserId) -> Result<Option<User>, StoreError> {
-        reading!(self, "read a user", session => session.user(id))
-    }
-
-    async fn credentials(&self, username: &str) -> Result<Option<Credentials>, StoreError> {
-        reading!(self, "read a user", session => session.credentials(username))
-    }
-
-    async fn update_user(&self, id: UserId, patch: &UserPatch) -> Result<Option<User>, StoreError> {
-        writing!(self, "update a user", session => async {
-            session.patch_user(id, patch).await?;
-            session.user(id).await
-        })
-    }
-
-    async fn start_family(&self, user: UserId, family: i64, token: NewToken, now: i64) -> Result<(), StoreError> {
-        writing!(self, "keep a refresh token", session => session.start_family(user, family, token, now))
-    }
-
-    async fn rotate_token(&self, used: TokenHash, next: NewToken, now: i64) -> Result<Rotation, StoreError> {
-        writing!(self, "rotate a refresh token", session => session.rotate_token(used, next, now))
-    }
-
-    async fn revoke_family(&self, user: UserId, family: i64) -> Result<(), StoreError> {
-        writing!(self, "end a sign-in", session => session.revoke_family(user, family))
-    }
-
-    async fn sign_in(&self, user: UserId, family: i64, now: i64) -> Result<Option<SignIn>, StoreError> {
-        reading!(self, "look at a sign-in", session => session.sign_in(user, family, now))
+    writes {
+        create_group(group: &NewGroup, act: &Act) -> Group = "create a group";
+        change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group = "change a group";
     }
 }
 
-#[async_trait]
-impl<DB: Dialect> Groups for SqlStore<DB> {
-    async fn create_group(&self, group: &NewGroup, act: &Act) -> Result<Group, StoreError> {
-        writing!(self, "create a group", session => session.create_group(group, act))
+sql_store! {
+    Archive
+    reads {
+        scan(after: MessageId, limit: usize) -> Vec<Message> = "read messages";
+        newest(limit: usize) -> Vec<Message> = "read the newest messages";
+        log_id() -> Option<String> = "read which log it belongs to";
     }
-
-    async fn change_group(&self, group: GroupId, change: &GroupChange, act: &Act) -> Result<Group, StoreError> {
-        writing!(self, "change a group", session => session.change_group(group, change, act))
-    }
-
-    async fn group(&self, id: GroupId) -> Result<Option<Group>, StoreError> {
-        reading!(self, "read a group", session => session.group(id))
-    }
-
-    async fn members(&self, group: GroupId, after: UserId, limit: usize) -> Result<Vec<Member>, StoreError> {
-        reading!(self, "list members", session => session.members(group, after, limit))
-    }
-
-    async fn members_among(&self, group: GroupId, users: &[UserId]) -> Result<Vec<Member>, StoreError> {
-        reading!(self, "list members", session => session.members_among(group, users))
-    }
-
-    async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError> {
-        reading!(self, "read a membership", session => session.membership(group))
-    }
-}
-
-#[async_trait]
-impl<DB: Dialect> Archive for SqlStore<DB> {
-    async fn scan(&self, after: MessageId, limit: usize) -> Result<Vec<Message>, StoreError> {
-        reading!(self, "read messages", session => session.scan(after, limit))
-    }
-
-    async fn newest(&self, limit: usize) -> Result<Vec<Message>, StoreError> {
-        reading!(self, "read the newest messages", session => session.newest(limit))
-    }
-
-    async fn log_id(&self) -> Result<Option<String>, StoreError> {
-        reading!(self, "read which log it belongs to", session => session.log_id())
-    }
-
-    async fn set_log_id(&self, id: &str) -> Result<(), StoreError> {
-        writing!(self, "note which log it belongs to", session => session.insert_log_id(id))
+    writes {
+        set_log_id(id: &str) -> () = "note which log it belongs to";
     }
 }
 

@@ -8,13 +8,32 @@ use super::rows::{RaisedRow, Sliced};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::model::Message;
 
-/// The rows of a page of a history.
+/// The rows of a page of a history: at most `limit` from `first` on.
 #[derive(Debug, Clone, Copy)]
-pub enum Slice {
+pub struct Slice {
+    pub conversation: ConversationId,
+    pub edge: Edge,
+    pub first: Seq,
+    pub limit: i64,
+}
+
+/// Where a slice begins, and in which direction it goes.
+#[derive(Debug, Clone, Copy)]
+pub enum Edge {
     /// The newest below this seq, newest first.
     Below(Seq),
     /// The oldest above this seq, oldest first.
     Above(Seq),
+}
+
+impl Slice {
+    /// The statement for the direction, of two, and the seq at the edge.
+    pub fn choose(&self, below: &'static str, above: &'static str) -> (&'static str, i64) {
+        match self.edge {
+            Edge::Below(seq) => (below, seq.0),
+            Edge::Above(seq) => (above, seq.0),
+        }
+    }
 }
 
 /// Messages as they are now: what an edit said is withheld as soon as its target is recalled.
@@ -22,14 +41,7 @@ pub enum Slice {
 pub trait Pages: Send {
     /// Those that exist, in any order.
     async fn messages_at(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<Message>, Fault>;
-    /// At most `limit` rows from `first` on.
-    async fn slice(
-        &mut self,
-        conversation: ConversationId,
-        first: Seq,
-        slice: Slice,
-        limit: usize,
-    ) -> Result<Sliced, Fault>;
+    async fn slice(&mut self, slice: &Slice) -> Result<Sliced, Fault>;
 }
 
 /// A seq of a user in a conversation.

@@ -1,5 +1,6 @@
 //! Users. A name and an email address are one user's, whatever the case of their letters.
 
+use schemas::error::{ErrorCode, Refusal};
 use schemas::ids::UserId;
 
 use super::fault::Fault;
@@ -17,24 +18,17 @@ macro_rules! select_users {
     };
 }
 
-/// What came of making a user.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Created {
-    Yes,
-    NameTaken,
-    EmailTaken,
-}
-
 impl Session<'_> {
-    pub(super) async fn create_user(&mut self, user: &User, password_hash: Option<&str>) -> Result<Created, Fault> {
+    pub(super) async fn create_user(&mut self, user: &User, password_hash: Option<&str>) -> Result<(), Fault> {
         if self.insert_user(user, password_hash).await? {
-            return Ok(Created::Yes);
+            return Ok(());
         }
+        let taken = |what, value| Refusal::new(ErrorCode::UserExists, format!("the {what} {value} is taken")).into();
         if self.credentials(&user.username).await?.is_some() {
-            return Ok(Created::NameTaken);
+            return Err(taken("name", &user.username));
         }
         if self.has_email(&user.email).await? {
-            return Ok(Created::EmailTaken);
+            return Err(taken("email address", &user.email));
         }
         Err(Fault::Unreadable(format!("user {}, whose id was to be given to {}", user.id, user.username)))
     }
@@ -109,14 +103,14 @@ impl Session<'_> {
         row.map(credentials_of).transpose()
     }
 
-    pub(super) async fn patch_user(&mut self, id: UserId, patch: &UserPatch) -> Result<(), Fault> {
+    pub(super) async fn update_user(&mut self, id: UserId, patch: &UserPatch) -> Result<Option<User>, Fault> {
         static UPDATE: Statement = Statement::new(
             "UPDATE users SET display_name = coalesce($1, display_name), avatar_url = coalesce($2, avatar_url), \
              status = coalesce($3, status) WHERE user_id = $4",
         );
         let status = patch.status.map(UserStatus::name);
         self.run(&UPDATE, values![patch.display_name.as_deref(), patch.avatar_url.as_deref(), status, id]).await?;
-        Ok(())
+        self.user(id).await
     }
 
     /// The largest id below this one, of a user or a group: both come from the same maker. 0: none.

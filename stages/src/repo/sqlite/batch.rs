@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use schemas::ids::MessageId;
 use sqlx::sqlite::SqliteConnection;
 
-use super::values::{Values, all, first, run};
+use super::values::{Values, all, run};
 use crate::repo::digest::{Digest, Row};
 use crate::repo::multirow::MultiRow;
 use crate::repo::sql::fault::Fault;
@@ -100,11 +100,11 @@ impl Batches for SqliteConnection {
             return Ok(None);
         }
         // Some rows were there already: each must be the very message.
-        let missing: Option<(i64,)> = first(&FIND_MISSING, self, rows, |values, row| {
+        let missing: Vec<(i64,)> = all(&FIND_MISSING, self, rows, |values, row| {
             values.add(row.message.message_id.0).add(text_of(digest, row)).add(row.message.seq_id.0);
         })
         .await?;
-        Ok(missing.map(|(id,)| MessageId(id)))
+        Ok(missing.first().map(|&(id,)| MessageId(id)))
     }
 
     async fn add_participants(&mut self, rows: &[UserSeq<'_>]) -> Result<(), Fault> {

@@ -1,14 +1,14 @@
 //! Pages of messages, as they are now.
 
 use async_trait::async_trait;
-use schemas::ids::{ConversationId, Seq};
+use schemas::ids::Seq;
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
 use crate::repo::model::Message;
 use crate::repo::sql::fault::Fault;
-use crate::repo::sql::rows::{MessageRow, Sliced, limit_of, message_columns, message_of, messages_of};
+use crate::repo::sql::rows::{MessageRow, Sliced, message_columns, message_of, messages_of};
 use crate::repo::sql::tables::{Pages, Slice};
 
 /// A page of conversation `?1` as one JSON value, and its newest seq: a row goes from SQLite's thread to the caller's
@@ -50,25 +50,16 @@ impl Pages for SqliteConnection {
         messages_of(sqlx::query_as(SQL).bind(places.to_string()).fetch_all(self).await?)
     }
 
-    async fn slice(
-        &mut self,
-        conversation: ConversationId,
-        first: Seq,
-        slice: Slice,
-        limit: usize,
-    ) -> Result<Sliced, Fault> {
+    async fn slice(&mut self, slice: &Slice) -> Result<Sliced, Fault> {
         const BELOW: &str = select_slice!("?2 AND m.seq_id < ?3 ORDER BY m.seq_id DESC LIMIT ?4");
         const ABOVE: &str = select_slice!("?2 AND m.seq_id > ?3 ORDER BY m.seq_id LIMIT ?4");
-        let (sql, edge) = match slice {
-            Slice::Below(edge) => (BELOW, edge),
-            Slice::Above(edge) => (ABOVE, edge),
-        };
-        let text = conversation.to_string();
-        let query = sqlx::query_as(sql).bind(text).bind(first.0).bind(edge.0).bind(limit_of(limit));
+        let (sql, edge) = slice.choose(BELOW, ABOVE);
+        let text = slice.conversation.to_string();
+        let query = sqlx::query_as(sql).bind(text).bind(slice.first.0).bind(edge).bind(slice.limit);
         let (last, rows): (i64, String) = query.fetch_one(self).await?;
         let rows: Vec<MessageRow<(), Flag>> =
             serde_json::from_str(&rows).map_err(|error| Fault::Unreadable(format!("messages ({error})")))?;
-        let messages = rows.into_iter().map(|row| message_of(conversation, row)).collect();
+        let messages = rows.into_iter().map(|row| message_of(slice.conversation, row)).collect();
         Ok(Sliced { messages, last_seq: Some(Seq(last)) })
     }
 }

@@ -20,7 +20,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Sqlite};
 
 use super::sql::SqlStore;
-use super::sql::dialect::{Dialect, Meaning, explain};
+use super::sql::dialect::{Dialect, ErrorClass, explain};
 use super::sql::fault::Fault;
 use super::sql::migrations::migrator;
 use super::sql::pools::Pools;
@@ -193,10 +193,10 @@ impl Dialect for Sqlite {
         Session::Sqlite(connection)
     }
 
-    fn meaning_of(error: &dyn DatabaseError) -> Meaning {
+    fn class_of(error: &dyn DatabaseError) -> ErrorClass {
         let extended: Option<i64> = error.code().and_then(|code| code.parse().ok());
         let passes = extended.is_some_and(|code| PASSING_RESULT_CODES.contains(&(code & 0xff)));
-        if passes { Meaning::PASSES } else { Meaning::Permanent }
+        if passes { ErrorClass::RETRY } else { ErrorClass::Fatal }
     }
 }
 

@@ -20,26 +20,6 @@ pub(super) async fn run<T>(
     Ok(changed)
 }
 
-/// Runs a query over all rows and returns the first row of the first answer, decoded.
-pub(super) async fn first<T, O>(
-    statement: &MultiRow,
-    conn: &mut SqliteConnection,
-    rows: &[T],
-    bind: impl Fn(&mut Values, &T),
-) -> Result<Option<O>, sqlx::Error>
-where
-    O: Send + Unpin + for<'r> sqlx::FromRow<'r, sqlx::sqlite::SqliteRow>,
-{
-    for (sql, rows) in statement.statements(rows) {
-        let values = values(statement, rows, &bind)?;
-        let answer = sqlx::query_as_with(AssertSqlSafe(sql), values).fetch_optional(&mut *conn).await?;
-        if answer.is_some() {
-            return Ok(answer);
-        }
-    }
-    Ok(None)
-}
-
 /// Runs a query over all rows and returns every row of its answers, decoded.
 pub(super) async fn all<T, O>(
     statement: &MultiRow,

@@ -14,11 +14,6 @@ use stages::repo::model::{Membership, User, UserStatus};
 
 use crate::fixtures::{ANN, BEN, DAN, GROUP, NOW, group, pair, text, user};
 
-/// A fresh cache.
-pub struct TestCache {
-    pub cache: Arc<dyn Cache>,
-}
-
 /// All tests of the contract over the caches that a factory makes.
 macro_rules! cache_contract {
     ($factory:ident) => {
@@ -46,15 +41,14 @@ macro_rules! cache_tests {
             $(
                 #[tokio::test]
                 async fn $test() {
-                    let test = super::$factory(stages::repo::cache::Lifetimes::default());
-                    $crate::cache::contract::$test(test.cache).await;
+                    $crate::cache::contract::$test(super::$factory(stages::repo::cache::Lifetimes::default())).await;
                 }
             )*
 
             #[tokio::test]
             async fn everything_is_gone_after_its_lifetime() {
-                let test = super::$factory($crate::cache::contract::SHORT);
-                $crate::cache::contract::everything_is_gone_after_its_lifetime(test.cache).await;
+                let cache = super::$factory($crate::cache::contract::SHORT);
+                $crate::cache::contract::everything_is_gone_after_its_lifetime(cache).await;
             }
         }
     };

@@ -6,12 +6,12 @@ use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use stages::repo::cache::local::{LocalCache, LocalConfig};
 use stages::repo::cache::{Cache, Lifetimes, Lookup};
 
-use super::contract::{TestCache, cache_contract, run_of};
+use super::contract::{cache_contract, run_of};
 use super::store::cached_store_contract;
 use crate::fixtures::user;
 
-fn in_process(lifetimes: Lifetimes) -> TestCache {
-    TestCache { cache: Arc::new(LocalCache::new(&LocalConfig::default(), lifetimes)) }
+fn in_process(lifetimes: Lifetimes) -> Arc<dyn Cache> {
+    Arc::new(LocalCache::new(&LocalConfig::default(), lifetimes))
 }
 
 cache_contract!(in_process);
@@ -40,7 +40,7 @@ async fn memory_stays_within_its_bounds() {
 
 #[tokio::test]
 async fn a_conversation_that_nobody_has_read_is_not_begun() {
-    let cache = in_process(Lifetimes::default()).cache;
+    let cache = in_process(Lifetimes::default());
     let conversation = ConversationId::Group(GroupId(1));
     let run = run_of(conversation, 1..=3, "hi");
     cache.append(&run.iter().map(|message| &**message).collect::<Vec<_>>()).await.unwrap();

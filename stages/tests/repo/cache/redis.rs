@@ -8,7 +8,7 @@ use stages::repo::cache::redis::upkeep::SERVER_SETTINGS;
 use stages::repo::cache::redis::{RedisCache, RedisConfig};
 use stages::repo::cache::{Cache, CacheError, KEPT_MESSAGES, Lifetimes, Lookup};
 
-use super::contract::{TestCache, cache_contract, run_of};
+use super::contract::{cache_contract, run_of};
 use super::server::{OwnServer, url_of_tests};
 use super::store::cached_store_contract;
 use crate::fixtures::{ANN, BEN, NOW, pair, user};
@@ -22,8 +22,8 @@ pub fn config() -> RedisConfig {
     RedisConfig { url: url_of_tests(), key_prefix, call_timeout_ms: 10_000, ..RedisConfig::default() }
 }
 
-fn redis(lifetimes: Lifetimes) -> TestCache {
-    TestCache { cache: Arc::new(RedisCache::open(&config(), lifetimes).unwrap()) }
+fn redis(lifetimes: Lifetimes) -> Arc<dyn Cache> {
+    Arc::new(RedisCache::open(&config(), lifetimes).unwrap())
 }
 
 cache_contract!(redis);

@@ -12,12 +12,13 @@ use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use stages::repo::cache::{Cache, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use stages::repo::cached::CachedStore;
-use stages::repo::model::{GroupChange, HistoryRange, NewGroup, UserPatch};
+use stages::repo::model::{GroupChange, HistoryRange, UserPatch};
 use stages::repo::store::{Conversations, Groups, Store, Users};
 use tempfile::TempDir;
 
 use crate::fixtures::{
-    ANN, BEN, CLEO, GROUP, TestStore, about, act, group, pair, sqlite_store, text, user, with_users, write,
+    ANN, BEN, CLEO, GROUP, TestStore, about, act, pair, sqlite_store, text, user, with_group, with_many_users,
+    with_users, write,
 };
 
 /// A store, and the same behind a cache.
@@ -83,8 +84,8 @@ macro_rules! cached_store_tests {
         $(
             #[tokio::test]
             async fn $test() {
-                let test = super::$factory(stages::repo::cache::Lifetimes::default());
-                let both = $crate::cache::store::Both::over(test.cache).await;
+                let cache = super::$factory(stages::repo::cache::Lifetimes::default());
+                let both = $crate::cache::store::Both::over(cache).await;
                 $crate::cache::store::$test(both).await;
             }
         )*
@@ -220,20 +221,8 @@ pub async fn a_user_who_comes_later_is_found(both: Both) {
 
 pub async fn members_are_those_of_the_newest_version(both: Both) {
     with_users(&both.store).await;
-    let mut many = Vec::new();
-    for n in 0..600 {
-        let id = UserId(1_000 + n);
-        both.store.create_user(&user(id, &format!("member{n}")), None).await.unwrap();
-        many.push(id);
-    }
-    let large = NewGroup {
-        id: GROUP,
-        name: "Tea".into(),
-        description: String::new(),
-        member_ids: many.clone(),
-        max_members: 1_000,
-    };
-    both.store.create_group(&large, &act(ANN)).await.unwrap();
+    let many = with_many_users(&both.store, 600).await;
+    with_group(&both.store, &many, 1_000).await;
     for _ in 0..2 {
         let membership = both.cached.membership(GROUP).await.unwrap().unwrap();
         assert_eq!((membership.version, membership.user_ids.len(), membership.large), (1, 601, true));
@@ -245,7 +234,6 @@ pub async fn members_are_those_of_the_newest_version(both: Both) {
     let membership = both.cached.membership(GROUP).await.unwrap().unwrap();
     assert_eq!((membership.version, membership.user_ids.contains(&CLEO)), (2, true));
     assert_eq!(both.cached.membership(schemas::ids::GroupId(1)).await.unwrap(), None);
-    assert!(group() == schemas::ids::ConversationId::Group(GROUP));
 }
 
 pub async fn readers_at_once_get_the_same_answer(both: Both) {

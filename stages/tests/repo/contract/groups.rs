@@ -6,11 +6,13 @@ use schemas::error::ErrorCode;
 use schemas::ids::{GroupId, Seq, UserId};
 use schemas::kind::Kind;
 use schemas::records::GroupEvent;
-use stages::repo::model::{GroupChange, NewGroup, OutboxRow, Role};
+use stages::repo::model::{GroupChange, OutboxRow, Role};
 use stages::repo::store::Store;
 
 use super::users::code_of;
-use crate::fixtures::{ANN, BEN, CLEO, DAN, GROUP, act, group, text, user, with_group, with_users, write};
+use crate::fixtures::{
+    ANN, BEN, CLEO, DAN, GROUP, act, group, new_group, text, user, with_group, with_many_users, write,
+};
 
 type Dyn = Arc<dyn Store>;
 
@@ -41,7 +43,6 @@ async fn events(store: &Dyn) -> Vec<(OutboxRow, GroupEvent)> {
 }
 
 pub async fn every_change_raises_the_version_and_leaves_one_event(store: Dyn) {
-    with_users(&store).await;
     let made = with_group(&store, &[BEN], 10).await;
     assert_eq!((made.version, made.member_count, made.owner_id, made.large), (1, 2, ANN, false));
     assert_eq!(change(&store, ANN, rename("Coffee")).await, Ok(2));
@@ -73,7 +74,6 @@ pub async fn every_change_raises_the_version_and_leaves_one_event(store: Dyn) {
 
 pub async fn each_actor_may_do_what_the_rules_say(store: Dyn) {
     use ErrorCode::{ConversationNotFound, InvalidInput, PermissionDenied, UserNotFound};
-    with_users(&store).await;
     let stranger = UserId(44);
     store.create_user(&user(stranger, "stranger"), None).await.unwrap();
     with_group(&store, &[BEN, CLEO, DAN], 10).await;
@@ -112,26 +112,18 @@ pub async fn each_actor_may_do_what_the_rules_say(store: Dyn) {
 }
 
 pub async fn a_full_group_takes_nobody(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 3).await;
     assert_eq!(change(&store, ANN, add(&[CLEO, DAN])).await, Err(ErrorCode::GroupFull));
     assert_eq!(store.membership(GROUP).await.unwrap().unwrap().user_ids, [ANN, BEN]);
     assert_eq!(change(&store, ANN, add(&[BEN, CLEO])).await, Ok(2));
     assert_eq!(change(&store, ANN, add(&[BEN, CLEO])).await, Ok(2), "members are passed over");
     assert_eq!(change(&store, ANN, add(&[DAN])).await, Err(ErrorCode::GroupFull));
-    let small = NewGroup {
-        id: GroupId(8),
-        name: "x".into(),
-        description: String::new(),
-        member_ids: vec![BEN, CLEO],
-        max_members: 2,
-    };
+    let small = new_group(GroupId(8), &[BEN, CLEO], 2);
     assert_eq!(code_of(&store.create_group(&small, &act(ANN)).await.unwrap_err()), ErrorCode::GroupFull);
     assert!(store.group(GroupId(8)).await.unwrap().is_none());
 }
 
 pub async fn what_changes_nothing_leaves_no_event(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 10).await;
     assert_eq!(change(&store, ANN, rename("Tea")).await, Ok(1));
     assert_eq!(change(&store, ANN, add(&[BEN])).await, Ok(1));
@@ -140,7 +132,6 @@ pub async fn what_changes_nothing_leaves_no_event(store: Dyn) {
 }
 
 pub async fn a_new_member_reads_from_where_they_joined(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 10).await;
     let batch: Vec<_> = (1..=5).map(|seq| text(group(), seq, BEN, "before")).collect();
     write(&store, &batch).await;
@@ -159,7 +150,6 @@ pub async fn a_new_member_reads_from_where_they_joined(store: Dyn) {
 }
 
 pub async fn who_left_has_nothing_any_more(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 10).await;
     write(&store, &[text(group(), 1, BEN, "a")]).await;
     change(&store, BEN, remove(BEN)).await.unwrap();
@@ -173,11 +163,7 @@ pub async fn who_left_has_nothing_any_more(store: Dyn) {
 }
 
 pub async fn a_group_once_large_stays_large(store: Dyn) {
-    with_users(&store).await;
-    let many: Vec<_> = (1_000..1_500).map(UserId).collect();
-    for (n, id) in many.iter().enumerate() {
-        store.create_user(&user(*id, &format!("user{n}")), None).await.unwrap();
-    }
+    let many = with_many_users(&store, 500).await;
     with_group(&store, &many[..499], 1_000).await;
     let membership = store.membership(GROUP).await.unwrap().unwrap();
     assert_eq!((membership.user_ids.len(), membership.large, membership.version), (500, false, 1));
@@ -191,7 +177,6 @@ pub async fn a_group_once_large_stays_large(store: Dyn) {
 }
 
 pub async fn an_unknown_user_is_named_and_nobody_is_added(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[], 10).await;
     let error = store.change_group(GROUP, &add(&[BEN, UserId(404)]), &act(ANN)).await.unwrap_err();
     assert_eq!(code_of(&error), ErrorCode::UserNotFound);
@@ -200,7 +185,6 @@ pub async fn an_unknown_user_is_named_and_nobody_is_added(store: Dyn) {
 }
 
 pub async fn a_dissolved_group_keeps_its_history_only(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 10).await;
     change(&store, ANN, GroupChange::Dissolve).await.unwrap();
     let standing = store.standing(group(), BEN).await.unwrap().unwrap();
@@ -212,7 +196,6 @@ pub async fn a_dissolved_group_keeps_its_history_only(store: Dyn) {
 }
 
 pub async fn published_events_are_gone(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 10).await;
     for name in ["a", "b", "c"] {
         change(&store, ANN, rename(name)).await.unwrap();
@@ -225,7 +208,6 @@ pub async fn published_events_are_gone(store: Dyn) {
 }
 
 pub async fn members_come_page_by_page(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[DAN, CLEO, BEN], 10).await;
     let first = store.members(GROUP, UserId(0), 3).await.unwrap();
     assert_eq!(
@@ -240,16 +222,9 @@ pub async fn members_come_page_by_page(store: Dyn) {
 }
 
 pub async fn a_group_made_twice_is_there_once(store: Dyn) {
-    with_users(&store).await;
     let make = |actor| {
         let store = Arc::clone(&store);
-        let group = NewGroup {
-            id: GROUP,
-            name: "Tea".into(),
-            description: String::new(),
-            member_ids: vec![ANN, BEN],
-            max_members: 10,
-        };
+        let group = new_group(GROUP, &[ANN, BEN], 10);
         tokio::spawn(async move { store.create_group(&group, &act(actor)).await })
     };
     let at_once: Vec<_> = (0..4).map(|_| make(ANN)).collect();

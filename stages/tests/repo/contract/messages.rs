@@ -8,7 +8,7 @@ use schemas::records::Sequenced;
 use stages::repo::model::{ConversationView, ConversationsAfter, HistoryRange, Message};
 use stages::repo::store::{Class, Store, StoreError};
 
-use crate::fixtures::{ANN, BEN, CLEO, DAN, NOW, about, group, pair, read_mark, text, with_group, with_users, write};
+use crate::fixtures::{ANN, BEN, CLEO, DAN, NOW, about, group, pair, read_mark, text, with_group, write};
 
 type Dyn = Arc<dyn Store>;
 
@@ -38,7 +38,6 @@ async fn refused(store: &Dyn, batch: &[Sequenced]) -> StoreError {
 }
 
 pub async fn a_batch_written_twice_is_written_once(store: Dyn) {
-    with_users(&store).await;
     let batch: Vec<_> = (1..=20).map(|seq| text(pair(), seq, ANN, "hi")).collect();
     write(&store, &batch).await;
     let before = (history(&store, HistoryRange::Newest, 100).await, view(&store, BEN, pair()).await);
@@ -67,7 +66,6 @@ pub async fn an_id_taken_by_another_place_is_fatal(store: Dyn) {
 }
 
 pub async fn a_batch_is_written_whole_or_not_at_all(store: Dyn) {
-    with_users(&store).await;
     write(&store, &[text(pair(), 1, ANN, "first")]).await;
     let before = view(&store, BEN, pair()).await;
     let mut batch: Vec<_> = (2..=600).map(|seq| text(pair(), seq, ANN, "hi")).collect();
@@ -108,7 +106,6 @@ pub async fn every_text_comes_back_as_it_was(store: Dyn) {
 }
 
 pub async fn ids_reach_to_the_edge_of_64_bits(store: Dyn) {
-    with_users(&store).await;
     let conversation = ConversationId::single(UserId(i64::MAX - 1), DAN);
     let edge = Sequenced {
         message_id: MessageId(i64::MAX),
@@ -162,7 +159,6 @@ pub async fn only_the_sender_changes_an_earlier_message(store: Dyn) {
 }
 
 pub async fn a_recall_blanks_the_message_and_its_edits_for_good(store: Dyn) {
-    with_users(&store).await;
     let edit = |seq| about(Kind::Edit, 1, 1, text(pair(), seq, ANN, "secret too"));
     let batch = [text(pair(), 1, ANN, "secret"), edit(2), about(Kind::Recall, 1, 1, text(pair(), 3, ANN, "")), edit(4)];
     write(&store, &batch).await;
@@ -175,7 +171,6 @@ pub async fn a_recall_blanks_the_message_and_its_edits_for_good(store: Dyn) {
 }
 
 pub async fn both_users_have_a_conversation_once_one_has_spoken(store: Dyn) {
-    with_users(&store).await;
     assert!(view(&store, BEN, pair()).await.is_none());
     write(&store, &[text(pair(), 1, ANN, "hello")]).await;
     let (anns, bens) = (view(&store, ANN, pair()).await.unwrap(), view(&store, BEN, pair()).await.unwrap());
@@ -187,7 +182,6 @@ pub async fn both_users_have_a_conversation_once_one_has_spoken(store: Dyn) {
 }
 
 pub async fn unread_counts_from_the_later_of_mark_and_own_message(store: Dyn) {
-    with_users(&store).await;
     let batch: Vec<_> = (1..=10).map(|seq| text(pair(), seq, ANN, "hi")).collect();
     write(&store, &batch).await;
     assert_eq!((unread(&store, ANN).await, unread(&store, BEN).await), (0, 10));
@@ -204,7 +198,6 @@ pub async fn unread_counts_from_the_later_of_mark_and_own_message(store: Dyn) {
 }
 
 pub async fn read_marks_never_move_back_nor_beyond_the_end(store: Dyn) {
-    with_users(&store).await;
     let batch: Vec<_> = (1..=10).map(|seq| text(pair(), seq, ANN, "hi")).collect();
     write(&store, &[read_mark(pair(), BEN, 3)]).await;
     write(&store, &batch).await;
@@ -221,7 +214,6 @@ pub async fn read_marks_never_move_back_nor_beyond_the_end(store: Dyn) {
 }
 
 pub async fn an_older_batch_does_not_move_a_conversation_back(store: Dyn) {
-    with_users(&store).await;
     let batch: Vec<_> = (1..=10).map(|seq| text(pair(), seq, ANN, "hi")).collect();
     write(&store, &batch).await;
     let before = view(&store, BEN, pair()).await.unwrap();
@@ -254,7 +246,6 @@ pub async fn history_pages_in_both_directions(store: Dyn) {
 }
 
 pub async fn conversations_come_newest_first_page_by_page(store: Dyn) {
-    with_users(&store).await;
     // Several at the same instant: the id decides.
     let peers: Vec<_> = (100..125).map(|id| ConversationId::single(ANN, UserId(id))).collect();
     let batch: Vec<_> = (1..)
@@ -277,7 +268,6 @@ pub async fn conversations_come_newest_first_page_by_page(store: Dyn) {
 }
 
 pub async fn heads_are_those_that_changed(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN], 10).await;
     write(&store, &[text(pair(), 1, ANN, "a"), text(group(), 5, ANN, "b"), text(ConversationId::World, 9, CLEO, "c")])
         .await;

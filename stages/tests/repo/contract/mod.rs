@@ -12,7 +12,7 @@ pub mod users;
 macro_rules! store_contract {
     ($name:ident, $factory:path) => {
         mod $name {
-            $crate::contract::store_tests!($factory, messages: [
+            $crate::contract::store_tests!($factory, messages given with_users: [
                 a_batch_written_twice_is_written_once,
                 a_place_taken_by_another_message_is_fatal,
                 an_id_taken_by_another_place_is_fatal,
@@ -33,7 +33,7 @@ macro_rules! store_contract {
                 heads_are_those_that_changed,
                 a_thousand_messages_of_many_conversations_are_all_there,
             ]);
-            $crate::contract::store_tests!($factory, users: [
+            $crate::contract::store_tests!($factory, users given nobody: [
                 a_name_is_taken_whatever_its_case,
                 an_email_address_is_one_users_whatever_its_case,
                 of_two_registrations_with_one_address_at_once_one_wins,
@@ -46,7 +46,7 @@ macro_rules! store_contract {
                 a_sign_in_goes_on_until_it_is_ended,
                 the_newest_id_is_of_users_and_groups,
             ]);
-            $crate::contract::store_tests!($factory, groups: [
+            $crate::contract::store_tests!($factory, groups given with_users: [
                 every_change_raises_the_version_and_leaves_one_event,
                 each_actor_may_do_what_the_rules_say,
                 a_full_group_takes_nobody,
@@ -60,13 +60,13 @@ macro_rules! store_contract {
                 members_come_page_by_page,
                 a_group_made_twice_is_there_once,
             ]);
-            $crate::contract::store_tests!($factory, read_marks: [
+            $crate::contract::store_tests!($factory, read_marks given with_users: [
                 both_marks_of_a_pair_are_shown,
                 marks_of_present_members_of_a_group_are_shown,
                 in_large_groups_and_the_world_no_marks_are_shown,
                 a_batch_tells_which_marks_it_raised,
             ]);
-            $crate::contract::store_tests!($factory, concurrent: [
+            $crate::contract::store_tests!($factory, concurrent given nobody: [
                 writers_of_the_same_conversations_lose_nothing,
                 members_come_and_go_while_messages_come,
                 of_two_uses_of_a_token_at_once_one_is_reuse,
@@ -76,13 +76,15 @@ macro_rules! store_contract {
 }
 pub(crate) use store_contract;
 
-/// One test function for each name, calling the one of that name in a module of the contract.
+/// One test function for each name, calling the one of that name in a module of the contract, on a store that the fixture
+/// has prepared.
 macro_rules! store_tests {
-    ($factory:path, $module:ident: [$($test:ident,)*]) => {
+    ($factory:path, $module:ident given $fixture:ident: [$($test:ident,)*]) => {
         $(
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $test() {
                 let test = $factory().await;
+                $crate::fixtures::$fixture(&test.store).await;
                 let checked = $crate::contract::$module::$test(std::sync::Arc::clone(&test.store));
                 let bound = std::time::Duration::from_secs(60);
                 tokio::time::timeout(bound, checked).await.expect("a test takes no minute");

@@ -8,7 +8,7 @@ use stages::repo::model::{GroupChange, RaisedMark, ReadMark};
 use stages::repo::store::Store;
 
 use crate::fixtures::{
-    ANN, BEN, CLEO, DAN, GROUP, act, group, pair, read_mark, text, user, with_group, with_users, write,
+    ANN, BEN, CLEO, DAN, GROUP, act, group, pair, read_mark, text, with_group, with_many_users, write,
 };
 
 type Dyn = Arc<dyn Store>;
@@ -19,7 +19,6 @@ async fn check(store: &Dyn, conversation: ConversationId, expected: &[(UserId, i
 }
 
 pub async fn both_marks_of_a_pair_are_shown(store: Dyn) {
-    with_users(&store).await;
     check(&store, pair(), &[]).await;
     write(&store, &(1..=5).map(|seq| text(pair(), seq, ANN, "hi")).collect::<Vec<_>>()).await;
     write(&store, &[read_mark(pair(), BEN, 3)]).await;
@@ -29,7 +28,6 @@ pub async fn both_marks_of_a_pair_are_shown(store: Dyn) {
 }
 
 pub async fn marks_of_present_members_of_a_group_are_shown(store: Dyn) {
-    with_users(&store).await;
     with_group(&store, &[BEN, CLEO, DAN], 1_000).await;
     write(&store, &(1..=5).map(|seq| text(group(), seq, ANN, "hi")).collect::<Vec<_>>()).await;
     let marks = [read_mark(group(), BEN, 3), read_mark(group(), CLEO, 4), read_mark(group(), DAN, 5)];
@@ -40,11 +38,7 @@ pub async fn marks_of_present_members_of_a_group_are_shown(store: Dyn) {
 }
 
 pub async fn in_large_groups_and_the_world_no_marks_are_shown(store: Dyn) {
-    with_users(&store).await;
-    let many: Vec<_> = (1_000..1_500).map(UserId).collect();
-    for (n, id) in many.iter().enumerate() {
-        store.create_user(&user(*id, &format!("user{n}")), None).await.unwrap();
-    }
+    let many = with_many_users(&store, 500).await;
     with_group(&store, &many, 1_000).await;
     let batch =
         [text(group(), 1, ANN, "hi"), text(ConversationId::World, 1, ANN, "hi"), read_mark(group(), many[0], 1)];
@@ -55,7 +49,6 @@ pub async fn in_large_groups_and_the_world_no_marks_are_shown(store: Dyn) {
 }
 
 pub async fn a_batch_tells_which_marks_it_raised(store: Dyn) {
-    with_users(&store).await;
     let raised = async |batch: &[Sequenced]| {
         let mut raised = store.write_batch(&batch.iter().collect::<Vec<_>>()).await.unwrap();
         raised.sort_by_key(|raised| (raised.conversation_id, raised.mark.user_id));

@@ -57,16 +57,14 @@ pub async fn an_email_address_is_one_users_whatever_its_case(store: Dyn) {
     }
 }
 
-pub async fn of_two_registrations_with_one_address_at_once_one_wins(store: Dyn) {
-    let tasks: Vec<_> = (1..=8)
-        .map(|id| {
-            let store = Arc::clone(&store);
-            let user = with_email(UserId(id), &format!("user{id}"), "a@example.org");
-            tokio::spawn(async move { store.create_user(&user, None).await })
-        })
-        .collect();
+/// Of users who register at once, who share something that is one user's, one is there afterwards.
+async fn check_one_wins(store: Dyn, user_of: impl Fn(i64) -> User) {
+    let registered = (1..=8).map(|id| {
+        let (store, user) = (Arc::clone(&store), user_of(id));
+        tokio::spawn(async move { store.create_user(&user, None).await })
+    });
     let mut won = 0;
-    for task in tasks {
+    for task in registered.collect::<Vec<_>>() {
         match task.await.unwrap() {
             Ok(()) => won += 1,
             Err(error) => assert_eq!(code_of(&error), ErrorCode::UserExists),
@@ -75,21 +73,12 @@ pub async fn of_two_registrations_with_one_address_at_once_one_wins(store: Dyn) 
     assert_eq!(won, 1);
 }
 
+pub async fn of_two_registrations_with_one_address_at_once_one_wins(store: Dyn) {
+    check_one_wins(store, |id| with_email(UserId(id), &format!("user{id}"), "a@example.org")).await;
+}
+
 pub async fn of_two_registrations_at_once_one_wins(store: Dyn) {
-    let tasks: Vec<_> = (1..=8)
-        .map(|id| {
-            let store = Arc::clone(&store);
-            tokio::spawn(async move { store.create_user(&user(UserId(id), "ann"), None).await })
-        })
-        .collect();
-    let mut won = 0;
-    for task in tasks {
-        match task.await.unwrap() {
-            Ok(()) => won += 1,
-            Err(error) => assert_eq!(code_of(&error), ErrorCode::UserExists),
-        }
-    }
-    assert_eq!(won, 1);
+    check_one_wins(store, |id| user(UserId(id), "ann")).await;
 }
 
 pub async fn a_profile_changes_where_it_is_told_to(store: Dyn) {

@@ -1,8 +1,8 @@
-//! The one connection to Redis, made anew when it breaks.
+//! The one connection to Redis; reconnects when it breaks.
 //!
-//! A connection leads to one run of one server, which tells its run id. What can't be held against the
-//! store is kept under keys that carry it: a server that was started again, perhaps from an old
-//! snapshot, or a replica that took over, has another, and its old values are never asked for again.
+//! Redis reports a run id, which changes with each start of a server. Entries that can't be compared with
+//! the store have it in their keys: a server that restarted, perhaps from an old snapshot, or a replica
+//! that took over, has another run id, so its old entries are never read.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -14,7 +14,7 @@ use redis::{AsyncConnectionConfig, Client, ErrorKind, RedisError};
 #[derive(Clone)]
 pub(super) struct Link {
     pub(super) connection: MultiplexedConnection,
-    /// Of which run of the server.
+    /// The run id of the server.
     pub(super) run: Arc<str>,
     /// Names the script of [`Connector::new`] on the server.
     pub(super) script: Arc<str>,
@@ -44,7 +44,7 @@ impl Connector {
         Arc::new(Self { client, connect_time_max, response_time_max, script, link, connecting })
     }
 
-    /// The connection. Making a new one goes on when the caller does not wait for it: the next finds it.
+    /// The connection, or a new one. Connecting goes on when the caller gives up: the next caller finds it.
     pub(super) async fn link(self: &Arc<Self>) -> Result<Link, RedisError> {
         if let Some(link) = self.present() {
             return Ok(link);
@@ -63,7 +63,7 @@ impl Connector {
         connecting.await.unwrap_or_else(|e| Err(RedisError::from((ErrorKind::Io, "connecting ended", e.to_string()))))
     }
 
-    /// What was asked over the connection failed: the next call makes a new one.
+    /// Drops the connection after a failed call: the next call makes a new one.
     pub(super) fn give_up(&self) {
         self.set(None);
     }

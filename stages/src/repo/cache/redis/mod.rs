@@ -60,7 +60,7 @@ impl RedisCache {
         Ok(Self { server: Arc::new(Server::new(client, config, lifetimes.forgotten_user)), lifetimes })
     }
 
-    /// What its breaker does now.
+    /// The state of the circuit breaker.
     pub fn breaker(&self) -> BreakerState {
         self.server.guard.state()
     }
@@ -94,7 +94,7 @@ impl RedisCache {
     }
 }
 
-/// A message's seq and bytes.
+/// The seq of a message, and its Avro encoding.
 type Part = (Seq, Vec<u8>);
 
 fn encoded(record: &Sequenced) -> Option<Part> {

@@ -21,7 +21,7 @@ const PENDING_MAX: usize = 100_000;
 /// Of them, how many go with one call.
 const SENT_A_CALL_MAX: usize = 1_000;
 
-/// A server, behind its guard.
+/// The Redis server behind a guard.
 pub(super) struct Server {
     pub(super) guard: Guard,
     pub(super) keys: Keys,

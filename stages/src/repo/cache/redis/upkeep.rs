@@ -1,4 +1,4 @@
-//! What is done to a whole server: emptying it, measuring it, bounding it.
+//! Operations on a whole Redis server: clear it, measure it, bound its memory.
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use super::RedisCache;
 use super::link::Link;
 use crate::repo::cache::{Cache as _, CacheError};
 
-/// What a server of ours is told beside its `maxmemory`; `deployment/infrastructure/redis/redis.sh` says
+/// The settings of a Redis server besides `maxmemory`; `deployment/infrastructure/redis/redis.sh` says
 /// the same. Up to 300 entries of a sorted set lie side by side, and a message takes a third less than in
 /// the skip list that they are by default (`MEMORY USAGE` of 64 of 128 B: 195 B each against 290 B).
 pub const SERVER_SETTINGS: [(&str, &str); 3] =
@@ -19,9 +19,9 @@ pub const SERVER_SETTINGS: [(&str, &str); 3] =
 /// Room in a server for a number of messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Room {
-    /// What a message takes there, with its part of the keys.
+    /// Memory of one message, with its share of the keys.
     pub message_bytes: u64,
-    /// What all of them take.
+    /// Memory of all entries together.
     pub bytes: u64,
 }
 
@@ -63,7 +63,7 @@ impl RedisCache {
         Ok(room)
     }
 
-    /// How many keys the server has in its database, of whatever prefix.
+    /// How many keys the server's database has, with any prefix.
     ///
     /// # Errors
     /// [`CacheError::Away`].
@@ -75,7 +75,7 @@ impl RedisCache {
         Ok(count)
     }
 
-    /// Removes everything under the prefix, and says how many keys that were. For rebuilding it.
+    /// Removes all keys with the prefix, and returns how many there were.
     ///
     /// # Errors
     /// [`CacheError::Away`].
@@ -103,7 +103,7 @@ impl RedisCache {
     }
 }
 
-/// Text that stands for itself in a glob pattern of Redis.
+/// Escapes a text for a glob pattern of Redis.
 fn glob_escaped(text: &str) -> String {
     text.chars()
         .flat_map(|c| matches!(c, '*' | '?' | '[' | ']' | '\\').then_some('\\').into_iter().chain([c]))

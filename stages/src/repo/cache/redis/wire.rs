@@ -1,5 +1,5 @@
-//! What lies under the keys of Redis: users and members as the protobuf messages of the services,
-//! messages as the Avro records of the topics. Both can be read by newer versions.
+//! The encoding of values in Redis: users and members as protobuf messages of the services. Messages are
+//! Avro records, as in the topics. Newer versions can read both.
 
 use prost::Message as _;
 use schemas::ids::{GroupId, UserId};
@@ -8,9 +8,9 @@ use schemas::pb;
 use crate::repo::cache::Lookup;
 use crate::repo::model::{Membership, User, UserStatus};
 
-/// Before the bytes of a user.
+/// The first byte of a cached user; the protobuf message follows.
 const USER: u8 = b'u';
-/// There is no such user.
+/// Stands for a user that does not exist.
 const ABSENT: &[u8] = b"-";
 /// The user has changed: see [`Cache::forget_user`](crate::repo::cache::Cache::forget_user).
 pub(super) const FORGOTTEN: &[u8] = b"x";
