@@ -138,6 +138,7 @@ enum How {
 }
 
 const CASES: &[(From, &str, How)] = &[
+    (From::Stopped, "log/synced.db", How::Cut(0.0)),
     (From::Stopped, "log/synced.db", How::Cut(0.5)),
     (From::Stopped, "log/synced.db", How::Cut(0.98)),
     (From::Stopped, "log/synced.db", How::Flip(0.0)),

@@ -1,8 +1,8 @@
 //! Takes over a log of version 1, which kept deliveries and presence in a second file, `unsynced.db`.
 //!
-//! Two files can't be committed at once, so `unsynced.db` went first. Rows of a commit to both bear the
-//! number of its transaction, which `synced.db` notes: rows with a later number are of a commit that never
-//! was. Of a position in both files the later one counts.
+//! A commit to both files went to `unsynced.db` first. Its rows there bear the number of its transaction,
+//! which `synced.db` notes as `last_txn`: rows with a later number are of a commit that never was. Of a
+//! position in both files the later one counts.
 //!
 //! All rows move in one transaction, which also changes the version; the second file goes after it. So after
 //! a crash the log is either of version 1 still, or the second file holds nothing that is needed.
@@ -11,39 +11,35 @@ use std::fs;
 use std::io;
 use std::path::Path;
 
-use rusqlite::types::Value;
-use rusqlite::{Connection, Transaction, TransactionBehavior, params_from_iter};
+use rusqlite::Connection;
 
 use super::failure;
-use super::rows;
-use super::storage;
-use crate::catalogue::{self, Cleanup};
+use super::rows::OFFSET_BITS;
+use super::storage::{self, FORMAT_VERSION};
 use crate::log::LogError;
-
-/// Setting: the last transaction that touched both files.
-const LAST_TXN: &str = "last_txn";
 
 /// Makes a log of version 1 one of this version, and removes what is left of the second file.
 ///
 /// # Errors
 /// [`LogError::Unusable`] when a file is damaged, or `synced.db` has lost what was committed to it.
 pub(super) fn take_over(dir: &Path, db: &mut Connection) -> Result<(), LogError> {
-    let (path, former_path) = (storage::path_of(dir), dir.join("unsynced.db"));
+    let (path, second) = (storage::path_of(dir), dir.join("unsynced.db"));
     let fail = |e| failure::of_opening(&path, e);
     if storage::is_former(db).map_err(fail)? {
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate).map_err(fail)?;
-        if former_path.exists()
-            && let Some(former) = storage::open_former(&former_path)?
-        {
-            let files = Files { path: &path, tx: &tx, former_path: &former_path, former: &former };
-            files.refuse_losses()?;
-            files.move_rows()?;
+        let last_txn = storage::setting(db, "last_txn").map_err(fail)?.unwrap_or(0);
+        let absolute = storage::beyond_doubt(&second)?;
+        let later = attach(db, &absolute, last_txn).map_err(|e| failure::of_opening(&second, e))?;
+        // A crash leaves the rows of one transaction.
+        if later.is_some_and(|later| later > 1) {
+            let reason = format!(
+                "it lacks transactions from {} on that unsynced.db was part of: synced.db-wal was damaged or removed. \
+                 Restore the data directory from a backup",
+                last_txn + 1
+            );
+            return Err(LogError::Unusable { path: path.display().to_string(), reason });
         }
-        tx.execute_batch("ALTER TABLE positions DROP COLUMN txn").map_err(fail)?;
-        tx.execute("DELETE FROM settings WHERE name = ?1", [LAST_TXN]).map_err(fail)?;
-        storage::mark_current(&tx).map_err(fail)?;
-        tx.commit().map_err(fail)?;
-        tracing::info!(dir = %dir.display(), "the log of an earlier version was taken over");
+        convert(db, later.map(|_| last_txn)).map_err(|e| failure::of_opening(dir, e))?;
+        tracing::info!(dir = %dir.display(), "took over the log of an earlier version");
     }
     for name in ["unsynced.db", "unsynced.db-wal", "unsynced.db-shm"] {
         match fs::remove_file(dir.join(name)) {
@@ -54,91 +50,43 @@ pub(super) fn take_over(dir: &Path, db: &mut Connection) -> Result<(), LogError>
     Ok(())
 }
 
-/// Both files of a log of version 1.
-struct Files<'a> {
-    path: &'a Path,
-    tx: &'a Transaction<'a>,
-    former_path: &'a Path,
-    former: &'a Connection,
+/// Attaches the second file as `former`, and counts its transactions after the last one that both files
+/// have. `None`: nothing was ever written to it.
+fn attach(db: &Connection, second: &Path, last_txn: i64) -> rusqlite::Result<Option<i64>> {
+    db.execute("ATTACH CAST(?1 AS TEXT) AS former", [second.as_os_str().as_encoded_bytes()])?;
+    let tables: i64 = db.query_row("SELECT count(*) FROM former.sqlite_schema", [], |row| row.get(0))?;
+    if tables == 0 {
+        return Ok(None);
+    }
+    let later = "SELECT count(DISTINCT txn) FROM former.batches WHERE txn > ?1";
+    db.query_row(later, [last_txn], |row| row.get(0)).map(Some)
 }
 
-impl Files<'_> {
-    fn writing(&self, e: rusqlite::Error) -> LogError {
-        failure::of_opening(self.path, e)
+/// Moves the rows of the second file up to `last_txn`, if it has any, and detaches it.
+fn convert(db: &mut Connection, last_txn: Option<i64>) -> rusqlite::Result<()> {
+    let tx = db.transaction()?;
+    if let Some(last_txn) = last_txn {
+        // A power loss may have taken records that a group had worked on. Their offsets are not given out
+        // again, or the group would miss what comes in their place; so below the end offsets may be missing.
+        tx.execute_batch(&format!(
+            "INSERT INTO partitions SELECT * FROM former.partitions;
+             INSERT INTO batches SELECT id, span, records, first_time, last_time, 0, checksum, body
+                 FROM former.batches WHERE txn <= {last_txn};
+             INSERT INTO positions SELECT * FROM former.positions WHERE true ON CONFLICT (consumers, partition)
+                 DO UPDATE SET position = excluded.position, txn = excluded.txn WHERE excluded.txn > txn;
+             UPDATE partitions AS p SET compacted = max(compacted,
+                 coalesce((SELECT max(position) FROM positions WHERE positions.partition = p.id), 0),
+                 coalesce((SELECT b.id + b.span - (p.id << {OFFSET_BITS}) FROM batches AS b
+                     WHERE b.id BETWEEN p.id << {OFFSET_BITS} AND ((p.id + 1) << {OFFSET_BITS}) - 1
+                     ORDER BY b.id DESC LIMIT 1), 0))
+                 WHERE id IN (SELECT id FROM former.partitions);"
+        ))?;
     }
-
-    fn reading(&self, e: rusqlite::Error) -> LogError {
-        failure::of_opening(self.former_path, e)
-    }
-
-    fn last_txn(&self) -> Result<i64, LogError> {
-        Ok(storage::setting(self.tx, LAST_TXN).map_err(|e| self.writing(e))?.unwrap_or(0))
-    }
-
-    /// A crash leaves rows of one transaction that did not reach `synced.db`. Rows of several show that it
-    /// has lost some.
-    fn refuse_losses(&self) -> Result<(), LogError> {
-        let last_txn = self.last_txn()?;
-        let later = "SELECT count(DISTINCT txn) FROM batches WHERE txn > ?1";
-        let later: i64 = self.former.query_row(later, [last_txn], |row| row.get(0)).map_err(|e| self.reading(e))?;
-        if later <= 1 {
-            return Ok(());
-        }
-        Err(LogError::Unusable {
-            path: self.path.display().to_string(),
-            reason: format!(
-                "it lacks transactions from {} on that unsynced.db was part of: synced.db-wal was damaged or removed. \
-                 Restore the data directory from a backup",
-                last_txn + 1
-            ),
-        })
-    }
-
-    fn move_rows(&self) -> Result<(), LogError> {
-        self.copy(
-            "SELECT id, topic, partition, start, last_time, compacted FROM partitions",
-            "INSERT INTO partitions VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
-        )?;
-        let committed = format!(
-            "SELECT id, span, records, first_time, last_time, 0, checksum, body FROM batches WHERE txn <= {}",
-            self.last_txn()?
-        );
-        self.copy(&committed, "INSERT INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?;
-        self.copy(
-            "SELECT consumers, partition, position, txn FROM positions",
-            "INSERT INTO positions VALUES (?1, ?2, ?3, ?4) ON CONFLICT (consumers, partition)
-             DO UPDATE SET position = excluded.position, txn = excluded.txn WHERE excluded.txn > txn",
-        )?;
-        for (id, topic, _) in storage::partitions(self.former).map_err(|e| self.reading(e))? {
-            self.keep_end(id, &topic).map_err(|e| self.writing(e))?;
-        }
-        Ok(())
-    }
-
-    fn copy(&self, select: &str, insert: &str) -> Result<(), LogError> {
-        let mut select = self.former.prepare(select).map_err(|e| self.reading(e))?;
-        let mut insert = self.tx.prepare(insert).map_err(|e| self.writing(e))?;
-        let columns = select.column_count();
-        let mut rows = select.query([]).map_err(|e| self.reading(e))?;
-        while let Some(row) = rows.next().map_err(|e| self.reading(e))? {
-            let values: Result<Vec<Value>, _> = (0..columns).map(|column| row.get(column)).collect();
-            let values = values.map_err(|e| self.reading(e))?;
-            insert.execute(params_from_iter(values)).map_err(|e| self.writing(e))?;
-        }
-        Ok(())
-    }
-
-    /// A power loss may have taken records that a group had worked on. Their offsets are not given out again,
-    /// or the group would miss what comes in their place; so below the end offsets may be missing.
-    fn keep_end(&self, partition: u32, topic: &str) -> rusqlite::Result<()> {
-        let end = rows::stored(self.tx, partition)?.bounds.end;
-        let worked_on = "SELECT coalesce(max(position), 0) FROM positions WHERE partition = ?1";
-        let worked_on: i64 = self.tx.query_row(worked_on, [partition], |row| row.get(0))?;
-        let worked_on = worked_on.cast_unsigned();
-        let compacts = catalogue::by_name(topic).is_some_and(|topic| topic.cleanup == Cleanup::Compact);
-        if !compacts || worked_on > end {
-            storage::set_compacted(self.tx, partition, end.max(worked_on))?;
-        }
-        Ok(())
-    }
+    tx.execute_batch(&format!(
+        "ALTER TABLE main.positions DROP COLUMN txn;
+         DELETE FROM main.settings WHERE name = 'last_txn';
+         PRAGMA main.user_version={FORMAT_VERSION};"
+    ))?;
+    tx.commit()?;
+    db.execute_batch("DETACH former")
 }

@@ -84,7 +84,7 @@ impl EmbeddedLog {
         open::prepare(&mut db, config.layout).map_err(damaged)?;
         open::keep_window(&db, config.dedupe_window).map_err(damaged)?;
         let Opened { topics, groups } = open::load(&db, config.tail_bytes_max_per_partition).map_err(damaged)?;
-        let witness = Witness::ask(dir, &topics)?;
+        let witness = Witness::ask(dir, &db).map_err(damaged)?;
         let topics = Arc::new(topics);
         let queue = Arc::new(Queue::new(config.write_queue_bytes_max));
         let shared = Arc::new(Shared {

@@ -1,6 +1,7 @@
 //! Opening a directory as a log: whose it is, and what it holds.
 
 use std::collections::HashMap;
+use std::ffi::OsStr;
 use std::fs::{self, File, TryLockError};
 use std::path::Path;
 use std::sync::Arc;
@@ -38,12 +39,13 @@ pub(super) struct Opened {
 pub(super) fn lock(dir: &Path) -> Result<File, LogError> {
     let fail = |e| failure::of_directory(dir, &e);
     fs::create_dir_all(dir).map_err(fail)?;
-    if !storage::path_of(dir).exists() {
+    // One that was cut to nothing is no log; a start that is interrupted leaves one too, alone.
+    if fs::metadata(storage::path_of(dir)).map_or(0, |file| file.len()) == 0 {
         for entry in fs::read_dir(dir).map_err(fail)? {
             let name = entry.map_err(fail)?.file_name();
-            if name != LOCK_FILE {
+            if ![LOCK_FILE, "synced.db", "synced.db-journal"].map(OsStr::new).contains(&&*name) {
                 let reason = format!(
-                    "it is not empty and holds no log (there is {}): choose an empty directory",
+                    "it is not empty and holds no log (there is {}): choose an empty directory, or restore this one from a backup",
                     name.to_string_lossy()
                 );
                 return Err(LogError::Unusable { path: dir.display().to_string(), reason });

@@ -1,7 +1,9 @@
 //! One group commit: which batches and positions it writes, and who is answered.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Transaction;
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,6 +12,7 @@ use super::batch::Batch;
 use super::call::{BATCH_BYTES_TARGET, Chunk, sealed};
 use super::failure::WriteFailure;
 use super::group::Outcome;
+use super::partition::Partition;
 use super::rows;
 use super::storage;
 use super::topics::Topics;
@@ -79,25 +82,7 @@ impl Planned {
     }
 }
 
-/// A batch to be written.
-struct PlannedRow {
-    /// The partition, as [`Topics`] counts them.
-    partition: usize,
-    /// Its number in the database.
-    id: u32,
-    topic: &'static TopicSpec,
-    batch: Batch,
-}
-
-struct PlannedPosition {
-    group: String,
-    partition: u32,
-    position: u64,
-}
-
-/// Batches that still grow, by partition.
-type Open = HashMap<usize, Growing>;
-
+/// A batch that still grows.
 struct Growing {
     base: u64,
     time: i64,
@@ -109,106 +94,78 @@ struct Growing {
 pub(super) struct Plan {
     /// With the first offset of each chunk.
     callers: Vec<(Planned, Vec<u64>)>,
-    rows: Vec<PlannedRow>,
-    positions: Vec<PlannedPosition>,
+    /// Those of a partition in the order of their offsets.
+    batches: Vec<(Arc<Partition>, Batch)>,
 }
 
 impl Plan {
     /// Gives every record its place and time.
     pub fn new(group: Vec<Planned>, topics: &Topics, clock: &Clock) -> Self {
-        let mut plan = Self { callers: Vec::new(), rows: Vec::new(), positions: Vec::new() };
-        let mut open = Open::new();
-        let mut ends = HashMap::new();
+        let mut plan = Self { callers: Vec::new(), batches: Vec::new() };
+        let mut open = BTreeMap::new();
         let now = clock.now_ms();
         for mut planned in group {
             let chunks = planned.chunks.drain(..);
-            let bases = chunks.map(|chunk| plan.place(chunk, now, topics, &mut open, &mut ends)).collect();
-            if let Caller::Commit(commit, _) = &planned.caller {
-                plan.take_positions(commit, topics);
-            }
+            let bases = chunks.map(|chunk| plan.place(chunk, now, topics, &mut open)).collect();
             plan.callers.push((planned, bases));
         }
-        for (partition, open) in open {
-            plan.close(partition, open, topics);
-        }
-        // Batches of a partition become visible in the order of their offsets.
-        plan.rows.sort_by_key(|row| (row.partition, row.batch.base));
+        plan.batches.extend(open.into_iter().map(|(number, grown)| (Arc::clone(topics.at(number)), grown.finish())));
         plan
     }
 
-    fn place(
-        &mut self,
-        chunk: Chunk,
-        now: i64,
-        topics: &Topics,
-        open: &mut Open,
-        ends: &mut HashMap<usize, (u64, i64)>,
-    ) -> u64 {
-        let (end, time) = ends.entry(chunk.partition).or_insert_with(|| {
-            let (end, last_time) = topics.at(chunk.partition).end();
-            (end, last_time.max(now))
+    fn place(&mut self, chunk: Chunk, now: i64, topics: &Topics, open: &mut BTreeMap<usize, Growing>) -> u64 {
+        let partition = topics.at(chunk.partition);
+        let growing = open.entry(chunk.partition).or_insert_with(|| {
+            let (end, last_time) = partition.end();
+            Growing { base: end, time: last_time.max(now), records: 0, body: Vec::new() }
         });
-        let base = *end;
-        *end += chunk.records;
-        if let Some(growing) = open.get_mut(&chunk.partition)
-            && growing.body.len() + chunk.body.len() <= BATCH_BYTES_TARGET
-        {
+        let base = growing.base + growing.records;
+        if growing.records > 0 && growing.body.len() + chunk.body.len() > BATCH_BYTES_TARGET {
+            let next = Growing { base, time: growing.time, records: 0, body: Vec::new() };
+            self.batches.push((Arc::clone(partition), mem::replace(growing, next).finish()));
+        }
+        if growing.body.is_empty() {
+            growing.body = chunk.body;
+        } else {
             growing.body.extend_from_slice(&chunk.body);
-            growing.records += chunk.records;
-            return base;
         }
-        let opened = Growing { base, time: *time, records: chunk.records, body: chunk.body };
-        if let Some(full) = open.insert(chunk.partition, opened) {
-            self.close(chunk.partition, full, topics);
-        }
+        growing.records += chunk.records;
         base
-    }
-
-    fn close(&mut self, partition: usize, grown: Growing, topics: &Topics) {
-        let Growing { base, time, records, body } = grown;
-        let (id, topic) = (topics.at(partition).id, topics.at(partition).topic);
-        let batch = Batch { base, span: records, records, first_time: time, last_time: time, body: sealed(body) };
-        self.rows.push(PlannedRow { partition, id, topic, batch });
-    }
-
-    fn take_positions(&mut self, commit: &Committing, topics: &Topics) {
-        for &(partition, position) in &commit.positions {
-            // A member owns only partitions that exist.
-            let Ok(partition) = topics.partition(commit.group.topic(), partition) else { continue };
-            let group = commit.group.name().to_owned();
-            self.positions.push(PlannedPosition { group, partition: partition.id, position });
-        }
     }
 
     /// How many records there are.
     pub fn records(&self) -> u64 {
-        self.rows.iter().map(|row| row.batch.records).sum()
+        self.batches.iter().map(|(_, batch)| batch.records).sum()
     }
 
     /// Writes it. Returns about how many bytes that is.
-    pub fn write(&self, tx: &Transaction<'_>) -> rusqlite::Result<usize> {
+    pub fn write(&self, tx: &Transaction<'_>, topics: &Topics) -> rusqlite::Result<usize> {
         let mut bytes = 0;
-        for row in &self.rows {
-            rows::insert_batch(tx, row.id, &row.batch)?;
-            bytes += row.batch.body.len() + ROW_OVERHEAD_BYTES;
+        for (partition, batch) in &self.batches {
+            rows::insert_batch(tx, partition.id, batch)?;
+            bytes += batch.body.len() + ROW_OVERHEAD_BYTES;
         }
-        for position in &self.positions {
-            storage::set_position(tx, &position.group, position.partition, position.position)?;
-            bytes += ROW_OVERHEAD_BYTES;
+        for (planned, _) in &self.callers {
+            let Caller::Commit(commit, _) = &planned.caller else { continue };
+            for &(partition, position) in &commit.positions {
+                // A member owns only partitions that exist.
+                let Ok(partition) = topics.partition(commit.group.topic(), partition) else { continue };
+                storage::set_position(tx, commit.group.name(), partition.id, position)?;
+                bytes += ROW_OVERHEAD_BYTES;
+            }
         }
         Ok(bytes)
     }
 
     /// It is committed: shows it, and answers.
     pub fn publish(self, topics: &Topics) {
-        let mut woken: Vec<&'static TopicSpec> = Vec::new();
-        for row in self.rows {
-            topics.at(row.partition).publish(row.batch);
-            if !woken.iter().any(|topic| std::ptr::eq(*topic, row.topic)) {
-                woken.push(row.topic);
-            }
+        let mut grown: Vec<&'static TopicSpec> = Vec::with_capacity(self.batches.len());
+        for (partition, batch) in self.batches {
+            grown.push(partition.topic);
+            partition.publish(batch);
         }
-        woken.into_iter().for_each(|topic| topics.wake(topic));
+        grown.dedup_by_key(|topic| topic.name);
+        grown.into_iter().for_each(|topic| topics.wake(topic));
         for (planned, bases) in self.callers {
             planned.succeed(bases);
         }
@@ -219,5 +176,12 @@ impl Plan {
         for (planned, _) in self.callers {
             planned.fail(failure, dir);
         }
+    }
+}
+
+impl Growing {
+    fn finish(self) -> Batch {
+        let Self { base, time, records, body } = self;
+        Batch { base, span: records, records, first_time: time, last_time: time, body: sealed(body) }
     }
 }

@@ -13,7 +13,7 @@ use super::partition::Stored;
 use crate::log::Bounds;
 
 /// Bits of a row's id that hold the offset; the rest holds the partition's number.
-const OFFSET_BITS: u32 = 44;
+pub(super) const OFFSET_BITS: u32 = 44;
 const OFFSET_MAX: u64 = (1 << OFFSET_BITS) - 1;
 
 /// The row id of an offset.

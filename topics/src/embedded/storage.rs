@@ -15,7 +15,7 @@ use crate::log::LogError;
 /// Marks a database as a log of GoChat ("GoCl"); SQLite keeps it in the file's header.
 const APPLICATION_ID: i32 = 0x476f_436c;
 /// Version of everything below. A newer one is refused.
-const FORMAT_VERSION: i32 = 2;
+pub(super) const FORMAT_VERSION: i32 = 2;
 /// The version that `former` takes over.
 const FORMER_VERSION: i32 = 1;
 const PAGE_BYTES: u32 = 8_192;
@@ -75,7 +75,8 @@ pub(super) fn open_writer(dir: &Path, bytes_max: Option<u64>) -> Result<Connecti
 pub(super) fn open_reader(dir: &Path) -> Result<Connection, LogError> {
     let path = path_of(dir);
     let fail = |e| failure::of_opening(&path, e);
-    let db = read_only(&path)?;
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(beyond_doubt(&path)?, flags).map_err(fail)?;
     let version = version_of(&db).map_err(fail)?;
     check_version(&path, version)?;
     let unready = match version {
@@ -92,35 +93,14 @@ pub(super) fn open_reader(dir: &Path) -> Result<Connection, LogError> {
     Ok(db)
 }
 
-/// Opens the second file that the former version had. `None`: nothing was ever written to it.
-///
-/// # Errors
-/// [`LogError::Unusable`] when it is something else.
-pub(super) fn open_former(path: &Path) -> Result<Option<Connection>, LogError> {
-    let db = read_only(path)?;
-    let version = version_of(&db).map_err(|e| failure::of_opening(path, e))?;
-    check_version(path, version)?;
-    Ok((version != Version::Empty).then_some(db))
-}
-
-fn read_only(path: &Path) -> Result<Connection, LogError> {
-    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
-    Connection::open_with_flags(beyond_doubt(path)?, flags).map_err(|e| failure::of_opening(path, e))
-}
-
 /// Whether the file is of the former version.
 pub(super) fn is_former(db: &Connection) -> rusqlite::Result<bool> {
     Ok(version_of(db)? == Version::Numbered(FORMER_VERSION))
 }
 
-/// Marks a file of the former version as one of this version.
-pub(super) fn mark_current(tx: &Transaction<'_>) -> rusqlite::Result<()> {
-    tx.pragma_update(None, "user_version", FORMAT_VERSION)
-}
-
 /// The same path from the root: SQLite takes a name that begins with `file:` for a URI, and `:memory:` for no file.
 /// <https://www.sqlite.org/uri.html>
-fn beyond_doubt(path: &Path) -> Result<PathBuf, LogError> {
+pub(super) fn beyond_doubt(path: &Path) -> Result<PathBuf, LogError> {
     std::path::absolute(path).map_err(|e| failure::of_directory(path, &e))
 }
 

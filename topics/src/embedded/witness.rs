@@ -8,12 +8,12 @@ use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 
-use super::failure;
-use super::storage;
-use super::topics::Topics;
-use crate::log::LogError;
+use rusqlite::Connection;
 
-const WITNESS_FILE: &str = "records-written";
+use super::failure;
+use super::rows;
+use super::storage;
+use crate::log::LogError;
 
 pub(super) struct Witness {
     file: File,
@@ -25,10 +25,11 @@ impl Witness {
     ///
     /// # Errors
     /// [`LogError::Unusable`] when there were more.
-    pub fn ask(dir: &Path, topics: &Topics) -> Result<Self, LogError> {
-        let open = File::options().create(true).truncate(false).read(true).write(true).open(dir.join(WITNESS_FILE));
+    pub fn ask(dir: &Path, db: &Connection) -> Result<Self, LogError> {
+        let open =
+            File::options().create(true).truncate(false).read(true).write(true).open(dir.join("records-written"));
         let file = open.map_err(|e| failure::of_directory(dir, &e))?;
-        let records = topics.partitions().iter().map(|partition| partition.bounds().end).sum();
+        let records = ever_written(db).map_err(|e| failure::of_reading("counting records", e))?;
         let mut count = [0; 8];
         let written = file.read_exact_at(&mut count, 0).map_or(0, |()| u64::from_le_bytes(count));
         if written > records {
@@ -52,4 +53,9 @@ impl Witness {
             tracing::debug!(error = %e, "how many records were written could not be noted");
         }
     }
+}
+
+/// Of topics that the catalogue no longer has too: the count never falls.
+fn ever_written(db: &Connection) -> rusqlite::Result<u64> {
+    storage::partitions(db)?.iter().map(|(id, ..)| Ok(rows::stored(db, *id)?.bounds.end)).sum()
 }

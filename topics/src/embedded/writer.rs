@@ -93,7 +93,7 @@ impl Writer {
 
     fn commit(&mut self, plan: &Plan) -> Result<(), WriteFailure> {
         let tx = begin(&mut self.db)?;
-        let bytes = plan.write(&tx)?;
+        let bytes = plan.write(&tx, &self.topics)?;
         tx.commit()?;
         self.checkpoints.wrote(bytes);
         Ok(())

@@ -143,9 +143,30 @@ async fn a_log_that_lost_what_was_committed_is_refused() {
     fs::copy(dir.path().join("synced.db-wal"), damaged.path().join("synced.db-wal")).unwrap();
     let _ = fs::remove_file(damaged.path().join("synced.db-shm"));
     open(damaged.path()).close().await;
+    fs::write(damaged.path().join("synced.db"), "").unwrap();
+    let error = refused(damaged.path());
+    assert!(error.to_string().contains("holds no log (there is "), "{error}");
     fs::remove_file(damaged.path().join("synced.db")).unwrap();
     let error = refused(damaged.path());
     assert!(error.to_string().contains("holds no log (there is "), "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_given_up_is_no_loss() {
+    let dir = TempDir::new().unwrap();
+    let log: std::sync::Arc<dyn Log> = open(dir.path());
+    append(&log, &ACCEPTED.spec, 0, &["a", "b"]).await;
+    drop(log);
+    tamper(dir.path(), "UPDATE partitions SET topic = 'given-up' WHERE topic = 'accepted-messages'");
+    open(dir.path()).close().await;
+}
+
+#[test]
+fn a_start_that_was_interrupted_at_the_first_file_is_no_hindrance() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("lock"), "").unwrap();
+    fs::write(dir.path().join("synced.db"), "").unwrap();
+    drop(open(dir.path()));
 }
 
 #[test]

@@ -20,45 +20,27 @@ async fn version_1() -> TempDir {
     for partition in [0, 1] {
         append(&log, &UPSTREAM.spec, partition, &["u", "v", "w"]).await;
     }
-    append(&log, &DELIVERIES.spec, 0, &["first"]).await;
-    append(&log, &DELIVERIES.spec, 0, &["second"]).await;
-    append(&log, &DELIVERIES.spec, 0, &["third"]).await;
+    for value in ["first", "second", "third"] {
+        append(&log, &DELIVERIES.spec, 0, &[value]).await;
+    }
     append(&log, &DELIVERIES.spec, 1, &["a", "b"]).await;
     append(&log, &PRESENCE.spec, 0, &["here"]).await;
     drop(log);
     fs::remove_file(dir.path().join("records-written")).unwrap();
-    let schema = |file: &str, positions: &str| {
-        format!(
-            "CREATE TABLE {file}.{positions} (
-                 consumers TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, txn INTEGER NOT NULL,
-                 PRIMARY KEY (consumers, partition)) STRICT, WITHOUT ROWID;
-             PRAGMA {file}.application_id={}; PRAGMA {file}.user_version=1;",
-            0x476f_436c
-        )
-    };
     let split = format!(
         "ATTACH '{}' AS former;
          PRAGMA former.journal_mode=WAL;
-         DROP TABLE main.positions;
-         {} {}
-         CREATE TABLE former.settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
-         CREATE TABLE former.partitions (
-             id INTEGER PRIMARY KEY, topic TEXT NOT NULL, partition INTEGER NOT NULL,
-             start INTEGER NOT NULL, last_time INTEGER NOT NULL, compacted INTEGER NOT NULL,
-             UNIQUE (topic, partition)) STRICT;
-         CREATE TABLE former.batches (
-             id INTEGER PRIMARY KEY, span INTEGER NOT NULL, records INTEGER NOT NULL, first_time INTEGER NOT NULL,
-             last_time INTEGER NOT NULL, txn INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
-         INSERT INTO former.partitions
+         CREATE TABLE former.partitions AS
              SELECT * FROM main.partitions WHERE topic IN ('downstream-deliveries', 'presence');
-         INSERT INTO former.batches
+         CREATE TABLE former.batches AS
              SELECT * FROM main.batches WHERE id >> 44 IN (SELECT id FROM former.partitions);
-         DELETE FROM main.batches WHERE id >> 44 IN (SELECT id FROM former.partitions);
+         CREATE TABLE former.positions (consumers, partition, position, txn);
+         DELETE FROM main.batches WHERE id IN (SELECT id FROM former.batches);
          DELETE FROM main.partitions WHERE id IN (SELECT id FROM former.partitions);
-         INSERT INTO main.settings VALUES ('last_txn', 4);",
+         ALTER TABLE main.positions ADD COLUMN txn INTEGER NOT NULL DEFAULT 0;
+         INSERT INTO main.settings VALUES ('last_txn', 4);
+         PRAGMA main.user_version=1;",
         dir.path().join("unsynced.db").display(),
-        schema("main", "positions"),
-        schema("former", "positions"),
     );
     tamper(dir.path(), &split);
     dir
