@@ -35,7 +35,7 @@ impl BenchedLog<'_> {
 
     pub fn described(&self) -> &'static str {
         match self.kind {
-            LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement of a durable topic",
+            LogKind::Embedded => "embedded, SQLite, WAL, an fsync before each acknowledgement",
             LogKind::Kafka => "Kafka, one replica, acks=all, transactions; the broker flushes as it is set to",
         }
     }

@@ -15,8 +15,6 @@ pub struct TopicSpec {
     pub partitions: Partitions,
     /// What is dropped, and when.
     pub cleanup: Cleanup,
-    /// Whether an append is on disk before it is acknowledged.
-    pub durability: Durability,
     /// The record it carries, for tools.
     pub record: &'static str,
     /// What its key is, for tools.
@@ -40,15 +38,6 @@ pub enum Cleanup {
     Delete(Duration),
     /// All but the newest record of each key.
     Compact,
-}
-
-/// Whether an acknowledged append survives a power loss.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Durability {
-    /// Flushed to disk before the acknowledgement.
-    Synced,
-    /// Not flushed: what a crash of the machine takes is fetched again by `sync`.
-    Unsynced,
 }
 
 /// How many partitions there are, where the catalogue leaves it to the installation. Fixed when the
@@ -108,14 +97,13 @@ pub fn dedupe_memory(window: Duration) -> Duration {
 }
 
 macro_rules! topics {
-    ($($(#[$doc:meta])* $name:ident: $key:ty, $value:ty = $text:literal, $partitions:expr, $cleanup:expr, $durability:ident;)*) => {
+    ($($(#[$doc:meta])* $name:ident: $key:ty, $value:ty = $text:literal, $partitions:expr, $cleanup:expr;)*) => {
         $(
             $(#[$doc])*
             pub static $name: Topic<$key, $value> = Topic::new(TopicSpec {
                 name: $text,
                 partitions: $partitions,
                 cleanup: $cleanup,
-                durability: Durability::$durability,
                 record: <$value as Record>::NAME,
                 key: stringify!($key),
             });
@@ -129,37 +117,37 @@ macro_rules! topics {
 topics! {
     /// What clients and the repo want said. Gateway, SaveMessage and outbox → dedupe.
     UPSTREAM: ConversationId, Upstream =
-        "upstream-messages", Partitions::Chain, Cleanup::Delete(Duration::from_secs(7 * 24 * 3_600)), Synced;
+        "upstream-messages", Partitions::Chain, Cleanup::Delete(Duration::from_secs(7 * 24 * 3_600));
     /// Each message once. dedupe → id-assign.
     ACCEPTED: ConversationId, Upstream =
-        "accepted-messages", Partitions::Chain, Cleanup::Delete(DAY), Synced;
+        "accepted-messages", Partitions::Chain, Cleanup::Delete(DAY);
     /// Each message with its identity. id-assign → persist, and anyone.
     SEQUENCED: ConversationId, Sequenced =
-        "sequenced-messages", Partitions::Chain, Cleanup::Delete(Duration::from_secs(7 * 24 * 3_600)), Synced;
+        "sequenced-messages", Partitions::Chain, Cleanup::Delete(Duration::from_secs(7 * 24 * 3_600));
     /// Each message that the repo has. persist → fan-out.
     PERSISTED: ConversationId, Sequenced =
-        "persisted-messages", Partitions::Chain, Cleanup::Delete(DAY), Synced;
+        "persisted-messages", Partitions::Chain, Cleanup::Delete(DAY);
     /// What a gateway shall send; the partition is its slot. fan-out, large-group → gateways.
     DELIVERIES: ConversationId, Delivery =
-        "downstream-deliveries", Partitions::Slots, Cleanup::Delete(HOUR), Unsynced;
+        "downstream-deliveries", Partitions::Slots, Cleanup::Delete(HOUR);
     /// Pages of the fan-out to large groups. fan-out, large-group → large-group.
     GROUP_TASKS: GroupId, GroupTask =
-        "group-tasks", Partitions::Chain, Cleanup::Delete(DAY), Synced;
+        "group-tasks", Partitions::Chain, Cleanup::Delete(DAY);
     /// Who is online where, and which slots are alive. gateways → fan-out, large-group, repo.
     PRESENCE: PresenceKey, PresenceEvent =
-        "presence", Partitions::Fixed(1), Cleanup::Compact, Unsynced;
+        "presence", Partitions::Fixed(1), Cleanup::Compact;
     /// Changelog of id-assign; partition as the chain's.
     HEADS: ConversationId, Head =
-        "conversation-heads", Partitions::Chain, Cleanup::Compact, Synced;
+        "conversation-heads", Partitions::Chain, Cleanup::Compact;
     /// Changelog of dedupe; partition as the chain's.
     DEDUPE_WINDOW: PartitionKey, DedupeWindow =
-        "dedupe-window", Partitions::Chain, Cleanup::Delete(DEDUPE_WINDOW_MAX.saturating_mul(2)), Synced;
+        "dedupe-window", Partitions::Chain, Cleanup::Delete(DEDUPE_WINDOW_MAX.saturating_mul(2));
     /// Which log this is. The first record counts; two are there when two processes began at once.
     LOG_IDENTITY: LogIdentityKey, LogIdentity =
-        "log-identity", Partitions::Fixed(1), Cleanup::Compact, Synced;
+        "log-identity", Partitions::Fixed(1), Cleanup::Compact;
     /// Bytes that are no record, as they came; error and source are in the headers.
     DEAD_LETTERS: RawKey, Raw =
-        "dead-letters", Partitions::Fixed(1), Cleanup::Delete(Duration::from_secs(30 * 24 * 3_600)), Synced;
+        "dead-letters", Partitions::Fixed(1), Cleanup::Delete(Duration::from_secs(30 * 24 * 3_600));
 }
 
 pub fn by_name(name: &str) -> Option<&'static TopicSpec> {

@@ -138,6 +138,7 @@ enum How {
 }
 
 const CASES: &[(From, &str, How)] = &[
+    (From::Stopped, "log/synced.db", How::Cut(0.0)),
     (From::Stopped, "log/synced.db", How::Cut(0.5)),
     (From::Stopped, "log/synced.db", How::Cut(0.98)),
     (From::Stopped, "log/synced.db", How::Flip(0.0)),
@@ -147,8 +148,8 @@ const CASES: &[(From, &str, How)] = &[
     (From::Killed, "log/synced.db-wal", How::Cut(0.5)),
     (From::Killed, "log/synced.db-wal", How::Flip(0.5)),
     (From::Killed, "log/synced.db-wal", How::Remove),
-    (From::Stopped, "log/unsynced.db", How::Cut(0.5)),
-    (From::Stopped, "log/unsynced.db", How::Remove),
+    (From::Stopped, "log/records-written", How::Cut(0.5)),
+    (From::Stopped, "log/records-written", How::Remove),
     (From::Stopped, "repo.db", How::Cut(0.5)),
     (From::Stopped, "repo.db", How::Cut(0.98)),
     (From::Stopped, "repo.db", How::Flip(0.0)),
@@ -202,7 +203,7 @@ pub async fn files(dir: &Path, number: usize, seed: u64) -> Aside {
     scene.stand.start(0).await;
     let (stand, shared) = scene.end().await;
     copy(stand.data(), &dir.join("stopped"));
-    for file in ["log/synced.db", "log/unsynced.db", "repo.db"] {
+    for file in ["log/synced.db", "repo.db"] {
         settle(&dir.join("stopped").join(file));
     }
     let mut books = shared.books.lock().await.clone();

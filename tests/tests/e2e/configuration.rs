@@ -121,7 +121,7 @@ async fn everything_is_kept_in_the_directory_that_was_named() {
         api.group(&ann, "group", &[]).await;
         assert!(server.stop().await.success());
         let kept = dir.path().join(name);
-        for file in ["repo.db", "log/synced.db", "log/unsynced.db", "signing.key"] {
+        for file in ["repo.db", "log/synced.db", "signing.key"] {
             assert!(kept.join(file).is_file(), "{name}: {file}");
         }
         let checked = run_in(dir.path(), &["check", "--data", name]).await;

@@ -87,7 +87,7 @@ async fn topics_are_looked_at_beside_the_running_process_and_the_check_holds() {
     assert_eq!(lines(&ok(data, &["topics", "tail", "sequenced-messages", "--key", conversation]).await).len(), 1);
     assert_eq!(ok(data, &["topics", "tail", "sequenced-messages", "--from", "latest"]).await, "");
     let described = ok(data, &["topics", "describe", "sequenced-messages"]).await;
-    assert!(described.contains("persist") && described.contains("synced"), "{described}");
+    assert!(described.contains("persist") && described.contains("Sequenced"), "{described}");
 
     let found: Value = serde_json::from_str(&ok(data, &["check", "--json"]).await).unwrap();
     let gapless = found["invariants"].as_array().unwrap().iter().find(|one| one["invariant"] == "GAPLESS").unwrap();

@@ -4,18 +4,19 @@ use std::fs::File;
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 
+use rusqlite::Connection;
+
 use super::checkpoint::{self, Checkpoints};
 use super::config::EmbeddedConfig;
 use super::follow::Follower;
 use super::lock::locked;
-use super::open::Files;
 use super::queue::Queue;
 use super::shared::Shared;
 use super::storage;
 use super::upkeep::Upkeep;
+use super::witness::Witness;
 use super::work::Work;
 use super::writer::Writer;
-use crate::catalogue::Durability;
 use crate::clock::Clock;
 use crate::log::LogError;
 
@@ -45,11 +46,11 @@ impl Background {
     /// Starts the threads of the process that writes.
     ///
     /// # Errors
-    /// When files can't be opened or threads not be started.
+    /// When the file can't be opened or threads not be started.
     pub fn write(
         config: &EmbeddedConfig,
-        files: Files,
-        txn: i64,
+        db: Connection,
+        witness: Witness,
         shared: &Arc<Shared>,
         queue: Arc<Queue<Work>>,
         clock: Clock,
@@ -58,20 +59,17 @@ impl Background {
         let topics = Arc::clone(&shared.topics);
         let checkpoints = Arc::new(Checkpoints::new(config.wal_bytes_target));
         let checkpointing = checkpoint::prepare(dir, Arc::clone(&checkpoints), Arc::clone(&queue))?;
-        let read = |durability| storage::open_reader(dir, durability);
-        let read = (read(Durability::Synced)?, read(Durability::Unsynced)?);
+        let read = storage::open_reader(dir)?;
         let (dirty_min, interval) = (config.compact_dirty_records_min, config.upkeep_interval);
         let upkeep = Arc::new(Upkeep::new(read, Arc::clone(&topics), Arc::clone(&queue), clock.clone(), dirty_min));
         let writer = Writer {
             dir: dir.to_owned(),
-            synced: files.synced,
-            unsynced: files.unsynced,
+            db,
+            witness,
             queue,
             topics,
             clock,
             checkpoints: Arc::clone(&checkpoints),
-            txn,
-            leftovers: Vec::new(),
             failing: Arc::clone(&shared.failing),
             broken: None,
         };
@@ -87,11 +85,11 @@ impl Background {
     ///
     /// # Errors
     /// When the thread can't be started.
-    pub fn follow(files: Files, shared: &Arc<Shared>) -> Result<Self, LogError> {
+    pub fn follow(db: Connection, shared: &Arc<Shared>) -> Result<Self, LogError> {
         let (follower, shared) = (Arc::new(Follower::default()), Arc::clone(shared));
         let following = Arc::clone(&follower);
         let background = Self { duties: Duties::Follow(follower), running: Mutex::default() };
-        background.spawn("log-follow", move || following.run(&files, &shared))?;
+        background.spawn("log-follow", move || following.run(&db, &shared))?;
         Ok(background)
     }
 

@@ -22,9 +22,9 @@ pub struct EmbeddedConfig {
     pub write_queue_bytes_max: usize,
     /// Bytes of newest records kept in memory, for each partition.
     pub tail_bytes_max_per_partition: usize,
-    /// Connections for readers that are behind, for each of the two files.
+    /// Connections for readers that are behind.
     pub read_connections_max: usize,
-    /// Size that each of the two files may grow to; over it [`LogError::DiskFull`](crate::log::LogError::DiskFull). `None`: the disk's.
+    /// Size that the file may grow to; over it [`LogError::DiskFull`](crate::log::LogError::DiskFull). `None`: the disk's.
     pub file_bytes_max: Option<u64>,
     /// The write-ahead log is copied into the database after about so many bytes.
     pub wal_bytes_target: usize,

@@ -11,20 +11,16 @@ use super::failure;
 use super::lock::locked;
 use super::rows::{self, FetchError, Span};
 use super::storage;
-use crate::catalogue::{Durability, TopicSpec};
+use crate::catalogue::TopicSpec;
 use crate::log::LogError;
 use crate::queue_metrics::Bound;
 
 #[derive(Debug, Clone)]
-pub(super) struct Fetches {
-    synced: Arc<Pool>,
-    unsynced: Arc<Pool>,
-}
+pub(super) struct Fetches(Arc<Pool>);
 
 #[derive(Debug)]
 struct Pool {
     dir: PathBuf,
-    durability: Durability,
     idle: Mutex<Vec<Connection>>,
     free: Arc<Semaphore>,
     /// Those that read, as a metric.
@@ -32,14 +28,12 @@ struct Pool {
 }
 
 impl Fetches {
-    /// Up to so many connections to each file; they are opened when they are needed.
+    /// Up to so many connections; they are opened when they are needed.
     pub fn new(dir: &Path, connections_max: usize) -> Self {
-        let pool = |durability| {
-            let (dir, idle, connections_max) = (dir.to_owned(), Mutex::default(), connections_max.max(1));
-            let reads = Bound::new("log-read-connections", connections_max);
-            Arc::new(Pool { dir, durability, idle, free: Arc::new(Semaphore::new(connections_max)), reads })
-        };
-        Self { synced: pool(Durability::Synced), unsynced: pool(Durability::Unsynced) }
+        let connections_max = connections_max.max(1);
+        let reads = Bound::new("log-read-connections", connections_max);
+        let free = Arc::new(Semaphore::new(connections_max));
+        Self(Arc::new(Pool { dir: dir.to_owned(), idle: Mutex::default(), free, reads }))
     }
 
     /// Reads batches of a topic's partition.
@@ -47,48 +41,42 @@ impl Fetches {
     /// # Errors
     /// [`LogError::Corrupt`] or [`LogError::Storage`].
     pub async fn fetch(&self, topic: &TopicSpec, partition: u32, span: Span) -> Result<Vec<Batch>, LogError> {
-        let fetched = self.run(topic.durability, move |db| rows::fetch(db, span)).await?;
-        fetched.map_err(|e| self.naming(topic.durability, failure::of_fetching(topic.name, partition, e)))
+        let fetched = self.run(move |db| rows::fetch(db, span)).await?;
+        fetched.map_err(|e| self.naming(failure::of_fetching(topic.name, partition, e)))
     }
 
-    /// Asks something of the file of this durability.
+    /// Asks something of the database.
     ///
     /// # Errors
     /// [`LogError::Storage`].
     pub async fn ask<T: Send + 'static>(
         &self,
-        durability: Durability,
         doing: &'static str,
         question: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, LogError> {
-        let answer = self.run(durability, move |db| question(db).map_err(FetchError::from)).await?;
+        let answer = self.run(move |db| question(db).map_err(FetchError::from)).await?;
         answer.map_err(|e| match e {
-            FetchError::Storage(e) => self.naming(durability, failure::of_reading(doing, e)),
+            FetchError::Storage(e) => self.naming(failure::of_reading(doing, e)),
             FetchError::Damaged { .. } | FetchError::Missing { .. } => unreachable!("only a fetch checks batches"),
         })
     }
 
-    fn naming(&self, durability: Durability, e: LogError) -> LogError {
-        failure::naming_damage(&storage::path_of(&self.synced.dir, durability), e)
+    fn naming(&self, e: LogError) -> LogError {
+        failure::naming_damage(&storage::path_of(&self.0.dir), e)
     }
 
     async fn run<T: Send + 'static>(
         &self,
-        durability: Durability,
         question: impl FnOnce(&Connection) -> Result<T, FetchError> + Send + 'static,
     ) -> Result<Result<T, FetchError>, LogError> {
-        let pool = match durability {
-            Durability::Synced => &self.synced,
-            Durability::Unsynced => &self.unsynced,
-        };
-        let (pool, free) = (Arc::clone(pool), Arc::clone(&pool.free));
+        let (pool, free) = (Arc::clone(&self.0), Arc::clone(&self.0.free));
         let blocking = move |permit| {
             // In this order: whoever gets the permit next is not counted beside this one.
             let _held = (pool.reads.entered(1), permit);
             let idle = locked(&pool.idle).pop();
             let db = match idle {
                 Some(db) => db,
-                None => storage::open_reader(&pool.dir, pool.durability)?,
+                None => storage::open_reader(&pool.dir)?,
             };
             let answer = question(&db);
             locked(&pool.idle).push(db);

@@ -1,8 +1,8 @@
 //! Reading a log that another process writes, for tools.
 //!
 //! SQLite lets processes read beside the writer, but tells nobody that there is something new; so a
-//! thread looks at the files' change counters (`PRAGMA data_version`) every [`LOOK_INTERVAL`]. It
-//! reads no data while they stand still.
+//! thread looks at the file's change counter (`PRAGMA data_version`) every [`LOOK_INTERVAL`]. It
+//! reads no data while it stands still.
 
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -10,11 +10,11 @@ use std::time::Duration;
 use rusqlite::Connection;
 
 use super::lock::locked;
-use super::open::{self, Files};
+use super::open;
 use super::shared::Shared;
 use crate::log::LogError;
 
-/// How often the files are looked at: how late a tool sees what was written.
+/// How often the file is looked at: how late a tool sees what was written.
 const LOOK_INTERVAL: Duration = Duration::from_millis(50);
 
 /// Follows what the writing process does.
@@ -26,18 +26,18 @@ pub(super) struct Follower {
 
 impl Follower {
     /// The body of the thread.
-    pub fn run(&self, files: &Files, shared: &Shared) {
+    pub fn run(&self, db: &Connection, shared: &Shared) {
         let mut seen = None;
         while self.pause() {
-            let look = || -> Result<(i64, i64), LogError> {
-                let versions = (version(&files.synced)?, version(&files.unsynced)?);
-                if seen != Some(versions) {
-                    refresh(files, shared)?;
+            let look = || -> Result<i64, LogError> {
+                let version = version(db)?;
+                if seen != Some(version) {
+                    refresh(db, shared)?;
                 }
-                Ok(versions)
+                Ok(version)
             };
             match look() {
-                Ok(versions) => seen = Some(versions),
+                Ok(version) => seen = Some(version),
                 Err(e) => tracing::warn!(error = %e, "the log could not be looked at; it is tried again"),
             }
         }
@@ -60,8 +60,8 @@ fn version(db: &Connection) -> Result<i64, LogError> {
     version.map_err(|e| super::failure::of_reading("looking for changes", e))
 }
 
-fn refresh(files: &Files, shared: &Shared) -> Result<(), LogError> {
-    let now = open::load(files, 0)?;
+fn refresh(db: &Connection, shared: &Shared) -> Result<(), LogError> {
+    let now = open::load(db, 0)?;
     *locked(&shared.groups) = now.groups;
     for new in now.topics.partitions() {
         shared.topics.partition(new.topic, new.index)?.refresh(new);

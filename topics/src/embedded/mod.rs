@@ -4,8 +4,9 @@
 //! one transaction, answers, and shows it to readers (`writer`, `plan`); readers at the end of a
 //! partition are served from memory (`partition`), others from the database (`fetch`, `cursor`).
 //! Groups are coordinated in the process (`group`, `member`). Threads of their own keep the
-//! write-ahead logs small (`checkpoint`) and drop or compact what is old (`upkeep`). The files and
-//! what survives what are described in `storage`, rows in `rows`, records in them in `batch`.
+//! write-ahead log small (`checkpoint`) and drop or compact what is old (`upkeep`). The file is
+//! described in `storage`, rows in `rows`, records in them in `batch`; `witness` notices that the file
+//! has lost records, and `former` takes over a log of an earlier version.
 
 mod background;
 mod batch;
@@ -16,6 +17,7 @@ mod cursor;
 mod failure;
 mod fetch;
 mod follow;
+mod former;
 mod group;
 mod lock;
 mod member;
@@ -30,6 +32,7 @@ mod storage;
 mod thin;
 mod topics;
 mod upkeep;
+mod witness;
 mod work;
 mod writer;
 
@@ -45,11 +48,12 @@ use self::background::{Background, Duties};
 use self::call::{Limits, encode_call};
 use self::fetch::Fetches;
 use self::lock::locked;
-use self::open::{Files, Opened};
+use self::open::Opened;
 use self::queue::Queue;
 use self::shared::{Access, Shared};
+use self::witness::Witness;
 use self::work::Work;
-use crate::catalogue::{Durability, Layout, TopicSpec};
+use crate::catalogue::{Layout, TopicSpec};
 use crate::clock::Clock;
 use crate::log::{Bounds, Log, LogError, Member, MemberSpec, Outgoing, PartitionLag, Place, Reader, StartAt};
 
@@ -64,7 +68,7 @@ pub struct EmbeddedLog {
 
 impl EmbeddedLog {
     /// Opens the log in a directory, or makes one there, with every topic of the catalogue. Blocks
-    /// for some milliseconds, however large the log is.
+    /// for some milliseconds, however large the log is; longer once, for one of an earlier version.
     ///
     /// # Errors
     /// [`LogError::InUse`] when another process has it open, [`LogError::TopicDiffers`] or
@@ -74,15 +78,13 @@ impl EmbeddedLog {
     pub fn open(config: EmbeddedConfig, clock: Clock) -> Result<Arc<Self>, LogError> {
         let dir = config.dir.as_path();
         let lock = open::lock(dir)?;
-        let mut files = Files {
-            synced: storage::open_writer(dir, Durability::Synced, config.file_bytes_max)?,
-            unsynced: storage::open_writer(dir, Durability::Unsynced, config.file_bytes_max)?,
-        };
-        let damaged = |e| failure::naming_damage(dir, e);
-        open::prepare(dir, &mut files, config.layout).map_err(damaged)?;
-        open::keep_window(&files, config.dedupe_window).map_err(damaged)?;
-        let Opened { topics, groups, last_txn } =
-            open::load(&files, config.tail_bytes_max_per_partition).map_err(damaged)?;
+        let mut db = storage::open_writer(dir, config.file_bytes_max)?;
+        former::take_over(dir, &mut db)?;
+        let damaged = |e| failure::naming_damage(&storage::path_of(dir), e);
+        open::prepare(&mut db, config.layout).map_err(damaged)?;
+        open::keep_window(&db, config.dedupe_window).map_err(damaged)?;
+        let Opened { topics, groups } = open::load(&db, config.tail_bytes_max_per_partition).map_err(damaged)?;
+        let witness = Witness::ask(dir, &db).map_err(damaged)?;
         let topics = Arc::new(topics);
         let queue = Arc::new(Queue::new(config.write_queue_bytes_max));
         let shared = Arc::new(Shared {
@@ -96,14 +98,14 @@ impl EmbeddedLog {
             failing: Arc::default(),
             closed: AtomicBool::new(false),
         });
-        let background = Background::write(&config, files, last_txn, &shared, queue, clock)?;
+        let background = Background::write(&config, db, witness, &shared, queue, clock)?;
         background.keep(lock);
         Ok(Arc::new(Self { shared, background }))
     }
 
     /// Whether there is a log in a directory. Makes nothing.
     pub fn is_in(dir: &Path) -> bool {
-        storage::path_of(dir, Durability::Synced).exists()
+        storage::path_of(dir).exists()
     }
 
     /// Opens the log in a directory for reading, beside the process that writes it or without one.
@@ -113,14 +115,12 @@ impl EmbeddedLog {
     /// [`LogError::Unusable`] when there is no log.
     pub fn open_read_only(dir: impl Into<PathBuf>) -> Result<Arc<Self>, LogError> {
         let dir = dir.into();
-        let files = Files {
-            synced: storage::open_reader(&dir, Durability::Synced)?,
-            unsynced: storage::open_reader(&dir, Durability::Unsynced)?,
-        };
-        let Opened { topics, groups, .. } = open::load(&files, 0).map_err(|e| failure::naming_damage(&dir, e))?;
+        let db = storage::open_reader(&dir)?;
+        let damaged = |e| failure::naming_damage(&storage::path_of(&dir), e);
+        let Opened { topics, groups } = open::load(&db, 0).map_err(damaged)?;
         let shared = Arc::new(Shared {
-            layout: open::layout(&files)?,
-            dedupe_window: open::window(&files)?,
+            layout: open::layout(&db)?,
+            dedupe_window: open::window(&db)?,
             limits: Limits { record_bytes_max: 0, call_bytes_max: 0 },
             topics: Arc::new(topics),
             fetches: Fetches::new(&dir, 1),
@@ -129,7 +129,7 @@ impl EmbeddedLog {
             failing: Arc::default(),
             closed: AtomicBool::new(false),
         });
-        let background = Background::follow(files, &shared)?;
+        let background = Background::follow(db, &shared)?;
         Ok(Arc::new(Self { shared, background }))
     }
 

@@ -8,7 +8,7 @@ use std::sync::Mutex;
 
 use super::batch::Batch;
 use super::lock::locked;
-use crate::catalogue::{Cleanup, Durability, TopicSpec};
+use crate::catalogue::{Cleanup, TopicSpec};
 use crate::log::{Bounds, LogError};
 
 /// Bytes of batches that one look into the tail takes along.
@@ -30,7 +30,7 @@ pub(super) struct Partition {
 struct State {
     bounds: Bounds,
     last_time: i64,
-    /// Up to here the partition was compacted.
+    /// Up to here the partition was compacted, and offsets may be missing.
     compacted: u64,
     tail: VecDeque<Batch>,
     tail_bytes: usize,
@@ -56,12 +56,11 @@ impl Partition {
         Self { id, topic, index, tail_bytes_max, state: Mutex::new(state) }
     }
 
-    /// Whether it has every offset from its start on. Compaction leaves gaps; and a power loss may take the
-    /// newest of what is not on disk yet, whose offsets are then not given out again.
+    /// Whether offsets are missing only below what was compacted.
     pub fn is_gapless(&self) -> bool {
-        match (self.topic.cleanup, self.topic.durability) {
-            (Cleanup::Delete(_), Durability::Synced) => true,
-            (Cleanup::Delete(_), Durability::Unsynced) | (Cleanup::Compact, _) => false,
+        match self.topic.cleanup {
+            Cleanup::Delete(_) => true,
+            Cleanup::Compact => false,
         }
     }
 

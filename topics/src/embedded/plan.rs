@@ -1,7 +1,9 @@
-//! One group commit: which batches and positions go into which file, and who is answered when.
+//! One group commit: which batches and positions it writes, and who is answered.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
+use std::mem;
 use std::path::Path;
+use std::sync::Arc;
 
 use rusqlite::Transaction;
 use tokio::sync::OwnedSemaphorePermit;
@@ -10,11 +12,12 @@ use super::batch::Batch;
 use super::call::{BATCH_BYTES_TARGET, Chunk, sealed};
 use super::failure::WriteFailure;
 use super::group::Outcome;
+use super::partition::Partition;
 use super::rows;
 use super::storage;
 use super::topics::Topics;
 use super::work::{Committing, Reply};
-use crate::catalogue::{Durability, TopicSpec};
+use crate::catalogue::TopicSpec;
 use crate::clock::Clock;
 
 /// Bytes that a row or position costs beside its records, for the size of the write-ahead log.
@@ -30,17 +33,6 @@ pub(super) struct Planned {
 enum Caller {
     Append(Reply<Vec<u64>>),
     Commit(Committing, Reply<()>),
-}
-
-/// Which files a call needs.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Needs {
-    /// Only `unsynced.db`.
-    Unsynced,
-    /// `synced.db`, and the other for records that need not be atomic with it.
-    Synced,
-    /// Both at once.
-    Both,
 }
 
 impl Planned {
@@ -61,16 +53,6 @@ impl Planned {
                 let _gone_caller_needs_no_answer = reply.send(Err(fenced));
                 None
             }
-        }
-    }
-
-    fn needs(&self, topics: &Topics) -> Needs {
-        let is = |durability| self.chunks.iter().any(|c| topics.at(c.partition).topic.durability == durability);
-        match (is(Durability::Synced), is(Durability::Unsynced), &self.caller) {
-            // Positions may be lost with the outputs that they stand for, never without them.
-            (false, true, _) => Needs::Unsynced,
-            (true, true, Caller::Commit(..)) => Needs::Both,
-            (true | false, false, _) | (true, true, Caller::Append(_)) => Needs::Synced,
         }
     }
 
@@ -100,30 +82,8 @@ impl Planned {
     }
 }
 
-/// A batch to be written.
-struct PlannedRow {
-    /// The partition, as [`Topics`] counts them.
-    partition: usize,
-    /// Its number in the database.
-    id: u32,
-    topic: &'static TopicSpec,
-    /// The transaction that it stands or falls with; 0: this file's own.
-    txn: i64,
-    batch: Batch,
-}
-
-struct PlannedPosition {
-    group: String,
-    partition: u32,
-    position: u64,
-    needs: Needs,
-}
-
-/// Batches that still grow, by partition.
-type Open = HashMap<usize, Growing>;
-
+/// A batch that still grows.
 struct Growing {
-    txn: i64,
     base: u64,
     time: i64,
     records: u64,
@@ -132,167 +92,96 @@ struct Growing {
 
 /// What one group commit writes.
 pub(super) struct Plan {
-    callers: Vec<(Needs, Planned, Vec<u64>)>,
-    rows: Vec<PlannedRow>,
-    positions: Vec<PlannedPosition>,
-    txn: i64,
-}
-
-#[derive(Debug, Clone, Copy)]
-pub(super) struct Written {
-    pub records: u64,
+    /// With the first offset of each chunk.
+    callers: Vec<(Planned, Vec<u64>)>,
+    /// Those of a partition in the order of their offsets.
+    batches: Vec<(Arc<Partition>, Batch)>,
 }
 
 impl Plan {
     /// Gives every record its place and time.
-    pub fn new(group: Vec<Planned>, topics: &Topics, clock: &Clock, txn: i64) -> Self {
-        let mut callers: Vec<_> = group.into_iter().map(|p| (p.needs(topics), p, Vec::new())).collect();
-        // Commits to both files last: what may have to go again must be the newest of its partition.
-        callers.sort_by_key(|(needs, ..)| *needs);
-        let mut plan = Self { callers: Vec::new(), rows: Vec::new(), positions: Vec::new(), txn };
-        let mut open = Open::new();
-        let mut ends = HashMap::new();
+    pub fn new(group: Vec<Planned>, topics: &Topics, clock: &Clock) -> Self {
+        let mut plan = Self { callers: Vec::new(), batches: Vec::new() };
+        let mut open = BTreeMap::new();
         let now = clock.now_ms();
-        for (needs, planned, bases) in &mut callers {
-            let commit_txn = if *needs == Needs::Both { txn } else { 0 };
-            for chunk in planned.chunks.drain(..) {
-                bases.push(plan.place(chunk, commit_txn, now, topics, &mut open, &mut ends));
-            }
-            if let Caller::Commit(commit, _) = &planned.caller {
-                plan.take_positions(commit, *needs, topics);
-            }
+        for mut planned in group {
+            let chunks = planned.chunks.drain(..);
+            let bases = chunks.map(|chunk| plan.place(chunk, now, topics, &mut open)).collect();
+            plan.callers.push((planned, bases));
         }
-        for (partition, open) in open {
-            plan.close(partition, open, topics);
-        }
-        // Batches of a partition become visible in the order of their offsets.
-        plan.rows.sort_by_key(|row| (row.partition, row.batch.base));
-        plan.callers = callers;
+        plan.batches.extend(open.into_iter().map(|(number, grown)| (Arc::clone(topics.at(number)), grown.finish())));
         plan
     }
 
-    fn place(
-        &mut self,
-        chunk: Chunk,
-        txn: i64,
-        now: i64,
-        topics: &Topics,
-        open: &mut Open,
-        ends: &mut HashMap<usize, (u64, i64)>,
-    ) -> u64 {
-        let (end, time) = ends.entry(chunk.partition).or_insert_with(|| {
-            let (end, last_time) = topics.at(chunk.partition).end();
-            (end, last_time.max(now))
+    fn place(&mut self, chunk: Chunk, now: i64, topics: &Topics, open: &mut BTreeMap<usize, Growing>) -> u64 {
+        let partition = topics.at(chunk.partition);
+        let growing = open.entry(chunk.partition).or_insert_with(|| {
+            let (end, last_time) = partition.end();
+            Growing { base: end, time: last_time.max(now), records: 0, body: Vec::new() }
         });
-        let base = *end;
-        *end += chunk.records;
-        if let Some(growing) = open.get_mut(&chunk.partition)
-            && growing.txn == txn
-            && growing.body.len() + chunk.body.len() <= BATCH_BYTES_TARGET
-        {
+        let base = growing.base + growing.records;
+        if growing.records > 0 && growing.body.len() + chunk.body.len() > BATCH_BYTES_TARGET {
+            let next = Growing { base, time: growing.time, records: 0, body: Vec::new() };
+            self.batches.push((Arc::clone(partition), mem::replace(growing, next).finish()));
+        }
+        if growing.body.is_empty() {
+            growing.body = chunk.body;
+        } else {
             growing.body.extend_from_slice(&chunk.body);
-            growing.records += chunk.records;
-            return base;
         }
-        let opened = Growing { txn, base, time: *time, records: chunk.records, body: chunk.body };
-        if let Some(full) = open.insert(chunk.partition, opened) {
-            self.close(chunk.partition, full, topics);
-        }
+        growing.records += chunk.records;
         base
     }
 
-    fn close(&mut self, partition: usize, grown: Growing, topics: &Topics) {
-        let Growing { txn, base, time, records, body } = grown;
-        let (id, topic) = (topics.at(partition).id, topics.at(partition).topic);
-        let batch = Batch { base, span: records, records, first_time: time, last_time: time, body: sealed(body) };
-        self.rows.push(PlannedRow { partition, id, topic, txn, batch });
+    /// How many records there are.
+    pub fn records(&self) -> u64 {
+        self.batches.iter().map(|(_, batch)| batch.records).sum()
     }
 
-    fn take_positions(&mut self, commit: &Committing, needs: Needs, topics: &Topics) {
-        for &(partition, position) in &commit.positions {
-            // A member owns only partitions that exist.
-            let Ok(partition) = topics.partition(commit.group.topic(), partition) else { continue };
-            let group = commit.group.name().to_owned();
-            self.positions.push(PlannedPosition { group, partition: partition.id, position, needs });
-        }
-    }
-
-    /// Whether anything goes into this file.
-    pub fn touches(&self, durability: Durability) -> bool {
-        self.rows.iter().any(|row| row.topic.durability == durability)
-            || self.positions.iter().any(|position| position.durability() == durability)
-    }
-
-    /// Whether a commit needs both files at once.
-    pub fn touches_both(&self) -> bool {
-        self.callers.last().is_some_and(|(needs, ..)| *needs == Needs::Both)
-    }
-
-    /// Writes what goes into this file. Returns about how many bytes that is.
-    pub fn write(&self, durability: Durability, tx: &Transaction<'_>) -> rusqlite::Result<usize> {
+    /// Writes it. Returns about how many bytes that is.
+    pub fn write(&self, tx: &Transaction<'_>, topics: &Topics) -> rusqlite::Result<usize> {
         let mut bytes = 0;
-        for row in self.rows.iter().filter(|row| row.topic.durability == durability) {
-            rows::insert_batch(tx, row.id, &row.batch, row.txn)?;
-            bytes += row.batch.body.len() + ROW_OVERHEAD_BYTES;
+        for (partition, batch) in &self.batches {
+            rows::insert_batch(tx, partition.id, batch)?;
+            bytes += batch.body.len() + ROW_OVERHEAD_BYTES;
         }
-        for position in self.positions.iter().filter(|position| position.durability() == durability) {
-            storage::set_position(tx, &position.group, position.partition, position.position, self.txn)?;
-            bytes += ROW_OVERHEAD_BYTES;
+        for (planned, _) in &self.callers {
+            let Caller::Commit(commit, _) = &planned.caller else { continue };
+            for &(partition, position) in &commit.positions {
+                // A member owns only partitions that exist.
+                let Ok(partition) = topics.partition(commit.group.topic(), partition) else { continue };
+                storage::set_position(tx, commit.group.name(), partition.id, position)?;
+                bytes += ROW_OVERHEAD_BYTES;
+            }
         }
         Ok(bytes)
     }
 
-    /// `unsynced.db` is committed: shows what stands without the other file, and answers for it.
-    pub fn publish_unsynced(&mut self, topics: &Topics) {
-        let stands = |row: &PlannedRow| row.topic.durability == Durability::Unsynced && row.txn == 0;
-        self.publish(topics, stands);
-        self.answer(|needs| needs == Needs::Unsynced);
-    }
-
-    /// Both files are committed: shows the rest, and answers for it.
-    pub fn publish_synced(mut self, topics: &Topics) -> Written {
-        let records = self.rows.iter().map(|row| row.batch.records).sum();
-        self.publish(topics, |row| row.topic.durability == Durability::Synced || row.txn != 0);
-        self.answer(|_| true);
-        Written { records }
-    }
-
-    fn publish(&self, topics: &Topics, which: impl Fn(&PlannedRow) -> bool) {
-        let mut woken: Vec<&'static TopicSpec> = Vec::new();
-        for row in self.rows.iter().filter(|row| which(row)) {
-            topics.at(row.partition).publish(row.batch.clone());
-            if !woken.iter().any(|topic| std::ptr::eq(*topic, row.topic)) {
-                woken.push(row.topic);
-            }
+    /// It is committed: shows it, and answers.
+    pub fn publish(self, topics: &Topics) {
+        let mut grown: Vec<&'static TopicSpec> = Vec::with_capacity(self.batches.len());
+        for (partition, batch) in self.batches {
+            grown.push(partition.topic);
+            partition.publish(batch);
         }
-        woken.into_iter().for_each(|topic| topics.wake(topic));
-    }
-
-    fn answer(&mut self, which: impl Fn(Needs) -> bool) {
-        for (_, planned, bases) in self.callers.extract_if(.., |(needs, ..)| which(*needs)) {
+        grown.dedup_by_key(|topic| topic.name);
+        grown.into_iter().for_each(|topic| topics.wake(topic));
+        for (planned, bases) in self.callers {
             planned.succeed(bases);
         }
     }
 
-    /// Rows that are in `unsynced.db` though their commit failed.
-    pub fn rows_in_both(&self) -> impl Iterator<Item = (u32, u64)> {
-        let in_both = |row: &&PlannedRow| row.topic.durability == Durability::Unsynced && row.txn != 0;
-        self.rows.iter().filter(in_both).map(|row| (row.id, row.batch.base))
-    }
-
-    /// Tells everyone who was not answered yet that nothing was written.
-    pub fn fail_all(self, failure: &WriteFailure, dir: &Path) {
-        for (_, planned, _) in self.callers {
+    /// Tells everyone that nothing was written.
+    pub fn fail(self, failure: &WriteFailure, dir: &Path) {
+        for (planned, _) in self.callers {
             planned.fail(failure, dir);
         }
     }
 }
 
-impl PlannedPosition {
-    fn durability(&self) -> Durability {
-        match self.needs {
-            Needs::Unsynced => Durability::Unsynced,
-            Needs::Synced | Needs::Both => Durability::Synced,
-        }
+impl Growing {
+    fn finish(self) -> Batch {
+        let Self { base, time, records, body } = self;
+        Batch { base, span: records, records, first_time: time, last_time: time, body: sealed(body) }
     }
 }

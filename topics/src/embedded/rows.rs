@@ -13,91 +13,46 @@ use super::partition::Stored;
 use crate::log::Bounds;
 
 /// Bits of a row's id that hold the offset; the rest holds the partition's number.
-const OFFSET_BITS: u32 = 44;
+pub(super) const OFFSET_BITS: u32 = 44;
+const OFFSET_MAX: u64 = (1 << OFFSET_BITS) - 1;
 
 /// The row id of an offset.
 pub(super) fn row_id(partition: u32, offset: u64) -> i64 {
-    debug_assert!(offset < 1 << OFFSET_BITS);
+    debug_assert!(offset <= OFFSET_MAX);
     (i64::from(partition) << OFFSET_BITS) | offset.cast_signed()
 }
 
 fn offset_of(row_id: i64) -> u64 {
-    row_id.cast_unsigned() & ((1 << OFFSET_BITS) - 1)
+    row_id.cast_unsigned() & OFFSET_MAX
 }
 
-/// Adds a batch. A row of a transaction that failed in the other file is overwritten.
-pub(super) fn insert_batch(tx: &Transaction<'_>, partition: u32, batch: &Batch, txn: i64) -> rusqlite::Result<()> {
+/// Adds a batch.
+pub(super) fn insert_batch(tx: &Transaction<'_>, partition: u32, batch: &Batch) -> rusqlite::Result<()> {
     let id = row_id(partition, batch.base);
-    tx.prepare_cached("INSERT OR REPLACE INTO batches VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)")?.execute(params![
+    tx.prepare_cached("INSERT INTO batches VALUES (?1, ?2, ?3, ?4, ?5, 0, ?6, ?7)")?.execute(params![
         id,
         batch.span.cast_signed(),
         batch.records.cast_signed(),
         batch.first_time,
         batch.last_time,
-        txn,
         checksum(id, batch),
         &batch.body[..],
     ])?;
     Ok(())
 }
 
-/// What a partition holds, without what belongs to transactions later than `last_txn`.
-pub(super) fn stored(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<Stored> {
+/// What a partition holds.
+pub(super) fn stored(db: &Connection, partition: u32) -> rusqlite::Result<Stored> {
     let mut of_partition = db.prepare_cached("SELECT start, last_time, compacted FROM partitions WHERE id = ?1")?;
     let (start, last_time, compacted): (i64, i64, i64) =
         of_partition.query_row([partition], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    let start = start.cast_unsigned();
-    let bounds = Bounds { start, end: start };
-    let empty = Stored { bounds, last_time, compacted: compacted.cast_unsigned() };
-    let Some(newest) = newest(db, partition, last_txn)? else { return Ok(empty) };
-    let bounds = Bounds { start, end: newest.end };
-    Ok(Stored { bounds, last_time: last_time.max(newest.last_time), ..empty })
-}
-
-struct Newest {
-    id: i64,
-    end: u64,
-    last_time: i64,
-    txn: i64,
-}
-
-fn newest(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<Option<Newest>> {
-    db.prepare_cached(
-        "SELECT id, span, last_time, txn FROM batches WHERE id >= ?1 AND id < ?2 AND txn <= ?3 ORDER BY id DESC LIMIT 1",
-    )?
-    .query_row(params![row_id(partition, 0), row_id(partition + 1, 0), last_txn], |row| {
-        let (id, span): (i64, i64) = (row.get(0)?, row.get(1)?);
-        let end = offset_of(id) + span.cast_unsigned();
-        Ok(Newest { id, end, last_time: row.get(2)?, txn: row.get(3)? })
+    let (start, compacted) = (start.cast_unsigned(), compacted.cast_unsigned());
+    let newest = at_or_below(db, partition, OFFSET_MAX)?;
+    Ok(Stored {
+        bounds: Bounds { start, end: newest.map_or(start, |newest| newest.end).max(compacted) },
+        last_time: newest.map_or(last_time, |newest| newest.last_time.max(last_time)),
+        compacted,
     })
-    .optional()
-}
-
-/// Removes what a group commit left in this file when it died before it committed the other one.
-/// Such rows are the newest of their partition.
-pub(super) fn roll_back(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<()> {
-    while let Some(newest) = newest(db, partition, i64::MAX)?.filter(|newest| newest.txn > last_txn) {
-        db.execute("DELETE FROM batches WHERE id = ?1", [newest.id])?;
-    }
-    Ok(())
-}
-
-/// Transactions behind this one that wrote the newest rows of a partition: two at most, which are
-/// enough to tell that there are several.
-pub(super) fn later_txns(db: &Connection, partition: u32, last_txn: i64) -> rusqlite::Result<Vec<i64>> {
-    let mut statement = db.prepare_cached("SELECT txn FROM batches WHERE id >= ?1 AND id < ?2 ORDER BY id DESC")?;
-    let mut rows = statement.query([row_id(partition, 0), row_id(partition + 1, 0)])?;
-    let mut found = Vec::new();
-    while let Some(row) = rows.next()? {
-        let txn = row.get(0)?;
-        if txn <= last_txn || found.len() > 1 {
-            break;
-        }
-        if !found.contains(&txn) {
-            found.push(txn);
-        }
-    }
-    Ok(found)
 }
 
 /// Which rows to fetch.
@@ -111,7 +66,7 @@ pub(super) struct Span {
     pub until: u64,
     /// Stop when so many bytes are there.
     pub bytes_max: usize,
-    /// Whether every offset is there from the partition's start on: nothing was ever compacted away.
+    /// Whether every offset is there that was not compacted away.
     pub gapless: bool,
 }
 
@@ -144,15 +99,15 @@ pub(super) fn fetch(db: &Connection, span: Span) -> Result<Vec<Batch>, FetchErro
     let view = db.unchecked_transaction()?;
     let batches = batches(&view, span)?;
     if span.gapless {
-        let start = view
-            .prepare_cached("SELECT start FROM partitions WHERE id = ?1")?
+        let gapless_from = view
+            .prepare_cached("SELECT max(start, compacted) FROM partitions WHERE id = ?1")?
             .query_row([span.partition], |row| row.get::<_, i64>(0))?;
-        let mut next = span.from.max(start.cast_unsigned());
+        let mut next = span.from.max(gapless_from.cast_unsigned());
         for batch in &batches {
             if batch.base > next {
                 return Err(FetchError::Missing { from: next, until: batch.base });
             }
-            next = batch.end();
+            next = next.max(batch.end());
         }
         if batches.is_empty() && next < span.until {
             return Err(FetchError::Missing { from: next, until: span.until });

@@ -84,7 +84,7 @@ impl Shared {
             }
             Ok(low)
         };
-        let low = self.fetches.ask(partition.topic.durability, "looking for a time", find).await?;
+        let low = self.fetches.ask("looking for a time", find).await?;
         self.first_at(partition, low, end, time_ms).await
     }
 

@@ -1,29 +1,29 @@
-//! The two SQLite files of a log, and what is written to and read from them.
+//! The SQLite file of a log, and what is written to and read from it.
 //!
-//! `synced.db` holds the topics that are on disk before an append is acknowledged (WAL,
-//! `synchronous=FULL`: one fsync a transaction). `unsynced.db` holds the others (WAL,
-//! `synchronous=NORMAL`: an fsync at checkpoints only, so a power loss may take its newest
-//! transactions but never its integrity; the death of the process takes nothing, since the
-//! operating system has every write). See <https://sqlite.org/pragma.html#pragma_synchronous>.
+//! Every append is on disk before it is acknowledged (WAL, `synchronous=FULL`: one fsync a
+//! transaction). See <https://sqlite.org/pragma.html#pragma_synchronous>.
 //!
-//! This module opens the files and keeps what describes the log; batches are in `rows`.
+//! This module opens the file and keeps what describes the log; batches are in `rows`.
 
 use std::path::{Path, PathBuf};
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, Row, Transaction, params};
+use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction, params};
 
 use super::failure;
-use crate::catalogue::Durability;
 use crate::log::LogError;
 
 /// Marks a database as a log of GoChat ("GoCl"); SQLite keeps it in the file's header.
 const APPLICATION_ID: i32 = 0x476f_436c;
 /// Version of everything below. A newer one is refused.
-const FORMAT_VERSION: i32 = 1;
+pub(super) const FORMAT_VERSION: i32 = 2;
+/// The version that `former` takes over.
+const FORMER_VERSION: i32 = 1;
 const PAGE_BYTES: u32 = 8_192;
 /// Memory of one connection's page cache.
 const PAGE_CACHE_KIB: i32 = 4_096;
 
+/// Below `compacted` offsets may be missing. `batches.txn` is 0: version 1 used it, and removing a column
+/// rewrites every batch.
 const SCHEMA: &str = "
     CREATE TABLE settings (name TEXT PRIMARY KEY, value INTEGER NOT NULL) STRICT, WITHOUT ROWID;
     CREATE TABLE partitions (
@@ -34,37 +34,27 @@ const SCHEMA: &str = "
         id INTEGER PRIMARY KEY, span INTEGER NOT NULL, records INTEGER NOT NULL, first_time INTEGER NOT NULL,
         last_time INTEGER NOT NULL, txn INTEGER NOT NULL, checksum INTEGER NOT NULL, body BLOB NOT NULL) STRICT;
     CREATE TABLE positions (
-        consumers TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL, txn INTEGER NOT NULL,
+        consumers TEXT NOT NULL, partition INTEGER NOT NULL, position INTEGER NOT NULL,
         PRIMARY KEY (consumers, partition)) STRICT, WITHOUT ROWID;";
 
-/// Setting: the last transaction that touched both files.
-pub(super) const LAST_TXN: &str = "last_txn";
-
-/// The file that topics of this durability live in.
-pub(super) fn path_of(dir: &Path, durability: Durability) -> PathBuf {
-    dir.join(match durability {
-        Durability::Synced => "synced.db",
-        Durability::Unsynced => "unsynced.db",
-    })
+/// The file of the log in a directory.
+pub(super) fn path_of(dir: &Path) -> PathBuf {
+    dir.join("synced.db")
 }
 
-/// Opens a file for writing; makes it when it is not there.
+/// Opens the file for writing; makes it when it is not there. It may be of the former version.
 ///
 /// # Errors
 /// [`LogError::Unusable`] when it is something else.
-pub(super) fn open_writer(dir: &Path, durability: Durability, bytes_max: Option<u64>) -> Result<Connection, LogError> {
-    let path = path_of(dir, durability);
+pub(super) fn open_writer(dir: &Path, bytes_max: Option<u64>) -> Result<Connection, LogError> {
+    let path = path_of(dir);
     let fail = |e| failure::of_opening(&path, e);
     let db = Connection::open(beyond_doubt(&path)?).map_err(fail)?;
     let version = version_of(&db).map_err(fail)?;
     check_version(&path, version)?;
-    let synchronous = match durability {
-        Durability::Synced => "FULL",
-        Durability::Unsynced => "NORMAL",
-    };
     let pages_max = bytes_max.map_or(i64::from(u32::MAX) - 1, |bytes| (bytes / u64::from(PAGE_BYTES)).cast_signed());
     db.execute_batch(&format!(
-        "PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous={synchronous};
+        "PRAGMA page_size={PAGE_BYTES}; PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;
          PRAGMA wal_autocheckpoint=0; PRAGMA cache_size=-{PAGE_CACHE_KIB}; PRAGMA temp_store=MEMORY;
          PRAGMA busy_timeout=5000; PRAGMA max_page_count={pages_max};"
     ))
@@ -78,28 +68,39 @@ pub(super) fn open_writer(dir: &Path, durability: Durability, bytes_max: Option<
     Ok(db)
 }
 
-/// Opens a file for reading.
+/// Opens the file for reading.
 ///
 /// # Errors
-/// [`LogError::Unusable`] when it is not there or something else.
-pub(super) fn open_reader(dir: &Path, durability: Durability) -> Result<Connection, LogError> {
-    let path = path_of(dir, durability);
+/// [`LogError::Unusable`] when it is not there, of the former version, or something else.
+pub(super) fn open_reader(dir: &Path) -> Result<Connection, LogError> {
+    let path = path_of(dir);
     let fail = |e| failure::of_opening(&path, e);
     let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let db = Connection::open_with_flags(beyond_doubt(&path)?, flags).map_err(fail)?;
     let version = version_of(&db).map_err(fail)?;
     check_version(&path, version)?;
-    if version == Version::Empty {
-        let reason = "it is empty: start the process that writes the log first".into();
-        return Err(LogError::Unusable { path: path.display().to_string(), reason });
+    let unready = match version {
+        Version::Empty => Some("it is empty: start the process that writes the log first"),
+        Version::Numbered(FORMER_VERSION) => {
+            Some("an earlier version wrote it: start the process that writes the log first, which takes it over")
+        }
+        Version::Numbered(_) | Version::Foreign => None,
+    };
+    if let Some(reason) = unready {
+        return Err(LogError::Unusable { path: path.display().to_string(), reason: reason.into() });
     }
     db.execute_batch(&format!("PRAGMA busy_timeout=5000; PRAGMA cache_size=-{PAGE_CACHE_KIB};")).map_err(fail)?;
     Ok(db)
 }
 
+/// Whether the file is of the former version.
+pub(super) fn is_former(db: &Connection) -> rusqlite::Result<bool> {
+    Ok(version_of(db)? == Version::Numbered(FORMER_VERSION))
+}
+
 /// The same path from the root: SQLite takes a name that begins with `file:` for a URI, and `:memory:` for no file.
 /// <https://www.sqlite.org/uri.html>
-fn beyond_doubt(path: &Path) -> Result<PathBuf, LogError> {
+pub(super) fn beyond_doubt(path: &Path) -> Result<PathBuf, LogError> {
     std::path::absolute(path).map_err(|e| failure::of_directory(path, &e))
 }
 
@@ -123,7 +124,7 @@ fn version_of(db: &Connection) -> rusqlite::Result<Version> {
 
 fn check_version(path: &Path, version: Version) -> Result<(), LogError> {
     let reason = match version {
-        Version::Empty | Version::Numbered(FORMAT_VERSION) => return Ok(()),
+        Version::Empty | Version::Numbered(FORMER_VERSION | FORMAT_VERSION) => return Ok(()),
         Version::Foreign => "it is a database of another program: choose another data directory".into(),
         Version::Numbered(newer) => format!(
             "its format is version {newer}, and this program knows version {FORMAT_VERSION}: use the version of the program that wrote it"
@@ -144,45 +145,22 @@ pub(super) fn set_setting(db: &Connection, name: &str, value: i64) -> rusqlite::
 }
 
 /// Sets a group's position in a partition.
-pub(super) fn set_position(
-    tx: &Transaction<'_>,
-    group: &str,
-    partition: u32,
-    position: u64,
-    txn: i64,
-) -> rusqlite::Result<()> {
-    tx.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3, ?4)")?.execute(params![
+pub(super) fn set_position(tx: &Transaction<'_>, group: &str, partition: u32, position: u64) -> rusqlite::Result<()> {
+    tx.prepare_cached("INSERT OR REPLACE INTO positions VALUES (?1, ?2, ?3)")?.execute(params![
         group,
         partition,
-        position.cast_signed(),
-        txn
+        position.cast_signed()
     ])?;
     Ok(())
 }
 
-/// A group's position, as one of the files has it.
-#[derive(Debug)]
-pub(super) struct Position {
-    pub group: String,
-    /// Number of the partition.
-    pub partition: u32,
-    /// The next offset to work on.
-    pub offset: u64,
-    /// Which group commit wrote it; the newer one of both files counts.
-    pub txn: i64,
+/// Every position, as (group, number of the partition, next offset to work on).
+pub(super) fn positions(db: &Connection) -> rusqlite::Result<Vec<(String, u32, u64)>> {
+    let mut statement = db.prepare_cached("SELECT consumers, partition, position FROM positions")?;
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get::<_, i64>(2)?.cast_unsigned())))?.collect()
 }
 
-/// Every position in a file.
-pub(super) fn positions(db: &Connection) -> rusqlite::Result<Vec<Position>> {
-    let mut statement = db.prepare_cached("SELECT consumers, partition, position, txn FROM positions")?;
-    let row = |row: &Row<'_>| {
-        let offset: i64 = row.get(2)?;
-        Ok(Position { group: row.get(0)?, partition: row.get(1)?, offset: offset.cast_unsigned(), txn: row.get(3)? })
-    };
-    statement.query_map([], row)?.collect()
-}
-
-/// The partitions that a file has, as (number, topic, partition of the topic).
+/// The partitions, as (number, topic, partition of the topic).
 pub(super) fn partitions(db: &Connection) -> rusqlite::Result<Vec<(u32, String, u32)>> {
     let mut statement = db.prepare("SELECT id, topic, partition FROM partitions ORDER BY id")?;
     statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()

@@ -21,7 +21,7 @@ use super::rows::{self, Span};
 use super::thin::thin;
 use super::topics::Topics;
 use super::work::{Change, Work};
-use crate::catalogue::{Cleanup, Durability};
+use crate::catalogue::Cleanup;
 use crate::clock::Clock;
 use crate::log::LogError;
 
@@ -39,38 +39,22 @@ pub(super) struct Upkeep {
     queue: Arc<Queue<Work>>,
     clock: Clock,
     compact_dirty_records_min: u64,
-    files: Mutex<Files>,
+    db: Mutex<Connection>,
     closed: Mutex<bool>,
     closing: Condvar,
 }
 
-#[derive(Debug)]
-struct Files {
-    synced: Connection,
-    unsynced: Connection,
-}
-
-impl Files {
-    fn of(&self, partition: &Partition) -> &Connection {
-        match partition.topic.durability {
-            Durability::Synced => &self.synced,
-            Durability::Unsynced => &self.unsynced,
-        }
-    }
-}
-
 impl Upkeep {
-    /// Upkeep that reads through these connections and changes through the writer.
+    /// Upkeep that reads through this connection and changes through the writer.
     pub fn new(
-        (synced, unsynced): (Connection, Connection),
+        db: Connection,
         topics: Arc<Topics>,
         queue: Arc<Queue<Work>>,
         clock: Clock,
         compact_dirty_records_min: u64,
     ) -> Self {
-        let files = Mutex::new(Files { synced, unsynced });
         let (closed, closing) = (Mutex::new(false), Condvar::new());
-        Self { topics, queue, clock, compact_dirty_records_min, files, closed, closing }
+        Self { topics, queue, clock, compact_dirty_records_min, db: Mutex::new(db), closed, closing }
     }
 
     /// The body of the thread: does what is due, again and again.
@@ -103,12 +87,11 @@ impl Upkeep {
     /// # Errors
     /// Those of reading and writing.
     pub fn do_due(&self) -> Result<(), LogError> {
-        let files = locked(&self.files);
+        let db = locked(&self.db);
         for (number, partition) in self.topics.partitions().iter().enumerate() {
-            let db = files.of(partition);
             match partition.topic.cleanup {
-                Cleanup::Delete(retention) => self.drop_old(db, number, partition, retention)?,
-                Cleanup::Compact => self.compact(db, number, partition)?,
+                Cleanup::Delete(retention) => self.drop_old(&db, number, partition, retention)?,
+                Cleanup::Compact => self.compact(&db, number, partition)?,
             }
         }
         Ok(())
@@ -124,15 +107,13 @@ impl Upkeep {
         let retention_ms = i64::try_from(retention.as_millis()).unwrap_or(i64::MAX);
         let too_old = self.clock.now_ms().saturating_sub(retention_ms);
         loop {
-            // What is on disk beyond the end is not committed yet.
-            let end = partition.bounds().end;
             let oldest = rows::oldest(db, partition.id, DROP_BATCHES_MAX)
                 .map_err(|e| failure::of_reading("looking for old batches", e))?;
             let mut bytes = 0;
             let dropped = oldest.iter().take_while(|batch| {
                 let within = bytes < STEP_BYTES;
                 bytes += batch.bytes;
-                within && batch.last_time < too_old && batch.end <= end
+                within && batch.last_time < too_old
             });
             let Some(last) = dropped.last() else { return Ok(()) };
             self.change(number, Change::DropBelow { offset: last.end, last_time: last.last_time })?;

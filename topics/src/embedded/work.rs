@@ -7,7 +7,6 @@ use tokio::sync::oneshot;
 use super::batch::Batch;
 use super::call::Chunk;
 use super::group::{Group, MemberId, Outcome};
-use crate::catalogue::Durability;
 use crate::log::LogError;
 
 /// What the writer is asked for.
@@ -18,8 +17,8 @@ pub(super) enum Work {
     Commit(Vec<Chunk>, Committing, Reply<()>),
     /// A change to old batches.
     Upkeep(usize, Change, Reply<()>),
-    /// Copy the rest of a file's write-ahead log, so that it restarts from empty.
-    FinishCheckpoint(Durability),
+    /// Copy the rest of the write-ahead log, so that it restarts from empty.
+    FinishCheckpoint,
 }
 
 /// Where an answer goes.

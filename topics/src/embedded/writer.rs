@@ -1,12 +1,8 @@
 //! The one thread that writes: group commit.
 //!
-//! It takes everything that waits, writes it in one transaction of each file, and only then answers
-//! the callers and shows the records to readers. While one transaction is flushed to disk the next
-//! group gathers, so that many callers share one fsync.
-//!
-//! Two files can't be committed at once. `unsynced.db` goes first. Rows of a commit that touches both
-//! bear the number of the transaction, which `synced.db` notes in its own: rows with a later number
-//! are of a commit that never was, and go when the log is opened.
+//! It takes everything that waits, writes it in one transaction, and only then answers the callers
+//! and shows the records to readers. While one transaction is flushed to disk the next group gathers,
+//! so that many callers share one fsync.
 
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -20,10 +16,9 @@ use super::plan::{Plan, Planned};
 use super::queue::{Queue, Waiting};
 use super::rows;
 use super::storage;
-use super::storage::LAST_TXN;
 use super::topics::Topics;
+use super::witness::Witness;
 use super::work::{Change, Work};
-use crate::catalogue::Durability;
 use crate::clock::Clock;
 use crate::queue_metrics;
 
@@ -33,10 +28,9 @@ const GROUP_BYTES_MAX: usize = 16 << 20;
 pub(super) struct Writer {
     /// The directory, for errors.
     pub dir: PathBuf,
-    /// `synced.db`.
-    pub synced: Connection,
-    /// `unsynced.db`.
-    pub unsynced: Connection,
+    pub db: Connection,
+    /// Told how many records were written.
+    pub witness: Witness,
     /// Where work comes from.
     pub queue: Arc<Queue<Work>>,
     /// Where records become visible.
@@ -45,10 +39,6 @@ pub(super) struct Writer {
     pub clock: Clock,
     /// Told how much was written.
     pub checkpoints: Arc<Checkpoints>,
-    /// Number of the last transaction.
-    pub txn: i64,
-    /// Rows in `unsynced.db` whose transaction failed in the other file.
-    pub leftovers: Vec<(u32, u64)>,
     /// Why the last transaction was not written, if it was not.
     pub failing: Arc<Mutex<Option<WriteFailure>>>,
     /// Set once the disk failed.
@@ -68,7 +58,7 @@ impl Writer {
                     Work::Commit(chunks, committing, reply) => {
                         group.extend(Planned::admitted(chunks, committing, reply, room));
                     }
-                    Work::Upkeep(..) | Work::FinishCheckpoint(_) => own.push(work),
+                    Work::Upkeep(..) | Work::FinishCheckpoint => own.push(work),
                 }
             }
             if !group.is_empty() {
@@ -87,53 +77,25 @@ impl Writer {
             return;
         }
         let started = tokio::time::Instant::now();
-        self.txn += 1;
-        let mut plan = Plan::new(group, &self.topics, &self.clock, self.txn);
-        if let Err(failure) = self.write_unsynced(&plan) {
+        let plan = Plan::new(group, &self.topics, &self.clock);
+        if let Err(failure) = self.commit(&plan) {
             self.note(&failure);
-            plan.fail_all(&failure, &self.dir);
+            plan.fail(&failure, &self.dir);
             return;
         }
-        plan.publish_unsynced(&self.topics);
-        if let Err(failure) = self.write_synced(&plan) {
-            self.note(&failure);
-            self.leftovers.extend(plan.rows_in_both());
-            plan.fail_all(&failure, &self.dir);
-            return;
-        }
-        let written = plan.publish_synced(&self.topics);
         *locked(&self.failing) = None;
+        self.witness.saw(plan.records());
         metrics::counter!("gochat_log_commits_total").increment(1);
-        metrics::counter!("gochat_log_records_total").increment(written.records);
+        metrics::counter!("gochat_log_records_total").increment(plan.records());
+        plan.publish(&self.topics);
         metrics::histogram!("gochat_log_commit_seconds").record(started.elapsed().as_secs_f64());
     }
 
-    fn write_unsynced(&mut self, plan: &Plan) -> Result<(), WriteFailure> {
-        if !plan.touches(Durability::Unsynced) && self.leftovers.is_empty() {
-            return Ok(());
-        }
-        let tx = begin(&mut self.unsynced)?;
-        for &(partition, offset) in &self.leftovers {
-            rows::delete_batches(&tx, partition, offset, offset + 1)?;
-        }
-        let bytes = plan.write(Durability::Unsynced, &tx)?;
+    fn commit(&mut self, plan: &Plan) -> Result<(), WriteFailure> {
+        let tx = begin(&mut self.db)?;
+        let bytes = plan.write(&tx, &self.topics)?;
         tx.commit()?;
-        self.leftovers.clear();
-        self.checkpoints.wrote(Durability::Unsynced, bytes);
-        Ok(())
-    }
-
-    fn write_synced(&mut self, plan: &Plan) -> Result<(), WriteFailure> {
-        if !plan.touches(Durability::Synced) {
-            return Ok(());
-        }
-        let tx = begin(&mut self.synced)?;
-        let bytes = plan.write(Durability::Synced, &tx)?;
-        if plan.touches_both() {
-            storage::set_setting(&tx, LAST_TXN, self.txn)?;
-        }
-        tx.commit()?;
-        self.checkpoints.wrote(Durability::Synced, bytes);
+        self.checkpoints.wrote(bytes);
         Ok(())
     }
 
@@ -150,31 +112,21 @@ impl Writer {
                 });
                 let _gone_caller_needs_no_answer = reply.send(outcome);
             }
-            Work::FinishCheckpoint(durability) => {
-                let db = match durability {
-                    Durability::Synced => &self.synced,
-                    Durability::Unsynced => &self.unsynced,
-                };
-                match storage::checkpoint(db) {
-                    Ok(true) => self.checkpoints.finished(durability),
-                    // A reader or the thread blocks it; the next checkpoint continues.
-                    Ok(false) => {}
-                    Err(e) => {
-                        tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
-                    }
+            Work::FinishCheckpoint => match storage::checkpoint(&self.db) {
+                Ok(true) => self.checkpoints.finished(),
+                // A reader or the thread blocks it; the next checkpoint continues.
+                Ok(false) => {}
+                Err(e) => {
+                    tracing::warn!(error = %e, "the write-ahead log could not be copied; it grows until that succeeds");
                 }
-            }
+            },
             Work::Append(..) | Work::Commit(..) => unreachable!("sorted out before"),
         }
     }
 
     fn change(&mut self, partition: usize, change: &Change) -> Result<(), WriteFailure> {
         let partition = self.topics.at(partition);
-        let durability = partition.topic.durability;
-        let tx = begin(match durability {
-            Durability::Synced => &mut self.synced,
-            Durability::Unsynced => &mut self.unsynced,
-        })?;
+        let tx = begin(&mut self.db)?;
         let mut bytes = 0;
         match change {
             Change::DropBelow { offset, last_time } => {
@@ -184,7 +136,7 @@ impl Writer {
             Change::Replace { from, until, batches } => {
                 rows::delete_batches(&tx, partition.id, *from, *until)?;
                 for batch in batches {
-                    rows::insert_batch(&tx, partition.id, batch, 0)?;
+                    rows::insert_batch(&tx, partition.id, batch)?;
                     bytes += batch.body.len();
                 }
             }
@@ -196,7 +148,7 @@ impl Writer {
             Change::Replace { .. } => {}
             Change::CompactedBelow(offset) => partition.compacted_below(*offset),
         }
-        self.checkpoints.wrote(durability, bytes);
+        self.checkpoints.wrote(bytes);
         Ok(())
     }
 

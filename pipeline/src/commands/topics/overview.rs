@@ -1,7 +1,7 @@
 //! `gochat topics list` and `describe`.
 
 use serde_json::{Value, json};
-use topics::catalogue::{self, Cleanup, Durability, TopicSpec};
+use topics::catalogue::{self, Cleanup, TopicSpec};
 use topics::log::{Log, LogError};
 use topics::tools::overview::{PartitionOverview, Times, TopicOverview};
 
@@ -34,12 +34,11 @@ pub async fn list(log: &dyn Log, args: &ListArgs) -> Result<(), CommandError> {
             overview.partitions.len().to_string(),
             overview.offsets().to_string(),
             kept(overview.topic),
-            durability(overview.topic).to_owned(),
             lags.join(", "),
         ]
     };
     let rows: Vec<_> = overviews.iter().map(row).collect();
-    let heading = ["TOPIC", "RECORD", "PARTITIONS", "OFFSETS", "KEPT", "DURABILITY", "LAG OF GROUPS"];
+    let heading = ["TOPIC", "RECORD", "PARTITIONS", "OFFSETS", "KEPT", "LAG OF GROUPS"];
     Ok(output::table(heading, &rows)?)
 }
 
@@ -53,8 +52,7 @@ pub async fn describe(log: &dyn Log, args: &DescribeArgs) -> Result<(), CommandE
     output::line(format_args!("topic       {}", topic.name))?;
     output::line(format_args!("key, record {}, {}", topic.key, topic.record))?;
     output::line(format_args!("partitions  {}", overview.partitions.len()))?;
-    output::line(format_args!("kept        {}", kept(topic)))?;
-    output::line(format_args!("durability  {}\n", durability(topic)))?;
+    output::line(format_args!("kept        {}\n", kept(topic)))?;
     let mut rows = Vec::new();
     for partition in &overview.partitions {
         let (oldest, newest) = partition
@@ -101,7 +99,7 @@ fn topic_json(overview: &TopicOverview, detail: Detail) -> Value {
     json!({
         "topic": topic.name, "key": topic.key, "record": topic.record, "partitions": partitions,
         "offsets": overview.offsets(), "cleanup": cleanup, "retention_ms": retention_ms,
-        "durability": durability(topic), "groups": groups,
+        "groups": groups,
     })
 }
 
@@ -122,12 +120,5 @@ fn kept(topic: &TopicSpec) -> String {
     match topic.cleanup {
         Cleanup::Delete(after) => output::span(after),
         Cleanup::Compact => "newest of a key".into(),
-    }
-}
-
-fn durability(topic: &TopicSpec) -> &'static str {
-    match topic.durability {
-        Durability::Synced => "synced",
-        Durability::Unsynced => "unsynced",
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use topics::catalogue::{ACCEPTED, Cleanup, DELIVERIES, Durability, HEADS, Partitions, TopicSpec, UPSTREAM};
+use topics::catalogue::{ACCEPTED, Cleanup, DELIVERIES, HEADS, Partitions, TopicSpec, UPSTREAM};
 use topics::headers::{Headers, Hop, HopTimes, Origin, TraceParent};
 use topics::log::LogError;
 use topics::partition::partition_of;
@@ -91,7 +91,6 @@ static UNKNOWN: TopicSpec = TopicSpec {
     name: "no-such-topic",
     partitions: Partitions::Fixed(1),
     cleanup: Cleanup::Compact,
-    durability: Durability::Synced,
     record: "bytes",
     key: "bytes",
 };

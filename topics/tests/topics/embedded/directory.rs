@@ -14,12 +14,12 @@ use super::{LAYOUT, config, open};
 use crate::contract::CHAIN_PARTITIONS;
 use crate::contract::drive::{WAIT_MAX, append, join_and_start, member_spec, placed, values};
 
-fn refused(dir: &Path) -> LogError {
+pub fn refused(dir: &Path) -> LogError {
     EmbeddedLog::open(config(dir), Clock::system()).expect_err("the directory was taken")
 }
 
 /// Changes a database as no log would.
-fn tamper(dir: &Path, sql: &str) {
+pub fn tamper(dir: &Path, sql: &str) {
     rusqlite::Connection::open(dir.join("synced.db")).unwrap().execute_batch(sql).unwrap();
 }
 
@@ -70,7 +70,7 @@ async fn a_directory_of_whatever_name_is_the_one_that_is_used() {
         let dir = tempfile::Builder::new().prefix(begin).suffix(end).tempdir_in(".").unwrap();
         let relative = Path::new(dir.path().file_name().unwrap());
         open(relative).close().await;
-        assert!(dir.path().join("synced.db").is_file() && dir.path().join("unsynced.db").is_file(), "{relative:?}");
+        assert!(dir.path().join("synced.db").is_file(), "{relative:?}");
         EmbeddedLog::open_read_only(relative).unwrap().close().await;
     }
 }
@@ -114,32 +114,59 @@ fn a_database_of_another_program_is_refused() {
 async fn a_log_of_a_newer_version_is_refused() {
     let dir = TempDir::new().unwrap();
     open(dir.path()).close().await;
-    tamper(dir.path(), "PRAGMA user_version=2");
+    tamper(dir.path(), "PRAGMA user_version=3");
     let error = refused(dir.path());
-    assert!(error.to_string().contains("version 2"), "{error}");
+    assert!(error.to_string().contains("version 3"), "{error}");
 }
 
 #[tokio::test]
 async fn a_log_that_lost_what_was_committed_is_refused() {
     let (dir, damaged) = (TempDir::new().unwrap(), TempDir::new().unwrap());
-    open(dir.path()).close().await;
     let log: std::sync::Arc<dyn Log> = open(dir.path());
     let mut member =
         join_and_start(&log, member_spec(&UPSTREAM.spec, "one"), usize::try_from(CHAIN_PARTITIONS).unwrap()).await;
-    // The first of them reaches both files in the copy; of a commit under way one file may have a part.
-    for (value, name) in [("a", "synced.db-wal"), ("b", ""), ("c", "unsynced.db-wal")] {
+    for value in ["a", "b"] {
         let outputs = vec![placed(&ACCEPTED.spec, 1, value), placed(&DELIVERIES.spec, 0, value)];
         member.commit(Commit { outputs, positions: Vec::new() }).await.unwrap();
-        if !name.is_empty() {
-            fs::copy(dir.path().join(name), damaged.path().join(name)).unwrap();
+        if value == "a" {
+            fs::copy(dir.path().join("synced.db-wal"), damaged.path().join("synced.db-wal")).unwrap();
         }
     }
-    for name in ["synced.db", "unsynced.db"] {
+    for name in ["synced.db", "records-written"] {
         fs::copy(dir.path().join(name), damaged.path().join(name)).unwrap();
     }
     let error = refused(damaged.path());
     assert!(matches!(error, LogError::Unusable { .. }), "{error}");
-    assert!(error.to_string().contains("synced.db-wal was damaged or removed"), "{error}");
+    assert!(error.to_string().contains("it has 2 of 4 records"), "{error}");
+    assert!(error.to_string().contains("synced.db-wal, was damaged or removed"), "{error}");
+
+    fs::copy(dir.path().join("synced.db-wal"), damaged.path().join("synced.db-wal")).unwrap();
+    let _ = fs::remove_file(damaged.path().join("synced.db-shm"));
+    open(damaged.path()).close().await;
+    fs::write(damaged.path().join("synced.db"), "").unwrap();
+    let error = refused(damaged.path());
+    assert!(error.to_string().contains("holds no log (there is "), "{error}");
+    fs::remove_file(damaged.path().join("synced.db")).unwrap();
+    let error = refused(damaged.path());
+    assert!(error.to_string().contains("holds no log (there is "), "{error}");
+}
+
+#[tokio::test]
+async fn a_topic_that_is_given_up_is_no_loss() {
+    let dir = TempDir::new().unwrap();
+    let log: std::sync::Arc<dyn Log> = open(dir.path());
+    append(&log, &ACCEPTED.spec, 0, &["a", "b"]).await;
+    drop(log);
+    tamper(dir.path(), "UPDATE partitions SET topic = 'given-up' WHERE topic = 'accepted-messages'");
+    open(dir.path()).close().await;
+}
+
+#[test]
+fn a_start_that_was_interrupted_at_the_first_file_is_no_hindrance() {
+    let dir = TempDir::new().unwrap();
+    fs::write(dir.path().join("lock"), "").unwrap();
+    fs::write(dir.path().join("synced.db"), "").unwrap();
+    drop(open(dir.path()));
 }
 
 #[test]

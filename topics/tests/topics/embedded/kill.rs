@@ -93,9 +93,9 @@ async fn check(dir: &Path, acknowledged: &Acknowledged, context: &str) {
         let heads = values(&log, &HEADS.spec, partition).await;
         assert_eq!(heads.last().map_or(0, |last| last.parse().unwrap()), committed, "{context}: changelog");
     }
-    let unsynced = values(&log, &DELIVERIES.spec, 1).await;
-    assert_eq!(unsynced, numbers(unsynced.len()), "{context}: unsynced appends");
-    assert!(unsynced.len() as u64 >= at_least(&format!("{}/1", DELIVERIES.spec.name)), "{context}");
+    let appended = values(&log, &DELIVERIES.spec, 1).await;
+    assert_eq!(appended, numbers(appended.len()), "{context}: appended deliveries");
+    assert!(appended.len() as u64 >= at_least(&format!("{}/1", DELIVERIES.spec.name)), "{context}");
 }
 
 /// Appends and commits until it is killed.

@@ -47,7 +47,7 @@ async fn a_full_disk_refuses_whole_commits_and_goes_on_by_itself() {
 }
 
 #[tokio::test]
-async fn what_a_failed_commit_left_in_one_file_never_shows() {
+async fn what_a_failed_commit_wrote_never_shows() {
     let dir = TempDir::new().unwrap();
     let small = || EmbeddedConfig { file_bytes_max: Some(2 << 20), ..config(dir.path()) };
     let log: Arc<dyn Log> = EmbeddedLog::open(small(), Clock::system()).unwrap();
@@ -63,7 +63,7 @@ async fn what_a_failed_commit_left_in_one_file_never_shows() {
     let log: Arc<dyn Log> = EmbeddedLog::open(small(), Clock::system()).unwrap();
     assert!(values(&log, &DELIVERIES.spec, 0).await.is_empty());
     assert_eq!(append(&log, &DELIVERIES.spec, 0, &["first"]).await, 0);
-    // Commits to both files that succeed must not bring the failed one back.
+    // Commits that succeed must not bring the failed one back.
     let mut member = join_and_start(&log, member_spec(&UPSTREAM.spec, "one"), 4).await;
     for _ in 0..5 {
         let outputs = vec![placed(&DELIVERIES.spec, 1, "later"), placed(&ACCEPTED.spec, 0, "later")];
@@ -121,8 +121,6 @@ async fn the_write_ahead_log_does_not_grow_without_end() {
     while let Some(appended) = futures::StreamExt::next(&mut appends).await {
         appended.unwrap();
     }
-    for file in ["synced.db-wal", "unsynced.db-wal"] {
-        let bytes = std::fs::metadata(dir.path().join(file)).unwrap().len();
-        assert!(bytes < 8 << 20, "{file} has {bytes} bytes after 10 MB were written");
-    }
+    let bytes = std::fs::metadata(dir.path().join("synced.db-wal")).unwrap().len();
+    assert!(bytes < 8 << 20, "it has {bytes} bytes after 20 MB were written");
 }

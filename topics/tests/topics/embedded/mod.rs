@@ -1,6 +1,7 @@
 //! The embedded log: the contract, and what is its own.
 
 mod directory;
+mod former;
 mod kill;
 mod limits;
 
