@@ -4,12 +4,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard::{CallFailed, Guard, Limits};
 use schemas::error::{ErrorCode, GRPC_CODE_METADATA, Refusal};
 use schemas::ids::UserId;
 use schemas::pb;
 use tonic::transport::Channel;
 use tonic::{Code, Request, Response, Status};
-use topics::guard::{CallFailed, Guard, Limits};
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::repo_share::Shares;

@@ -2,9 +2,8 @@
 //!
 //! [`catalogue`] declares every topic once, as a typed constant. [`log`] is the seam behind which
 //! records are kept: [`embedded`] on the local disk, or Apache Kafka (feature `kafka`). [`codec`]
-//! turns typed records into what a log takes. [`tools`] is what people look at topics with; [`guard`]
-//! stands in front of services that may be away, [`backlog`] in front of a chain that is behind, and
-//! [`queue_metrics`] tells metrics of every queue.
+//! turns typed records into what a log takes. [`tools`] is what people look at topics with; [`backlog`]
+//! stands in front of a chain that is behind, and [`queue_metrics`] tells metrics of every queue.
 
 pub mod backlog;
 pub mod catalogue;
@@ -13,7 +12,6 @@ pub mod codec;
 pub mod dead_letter;
 pub mod embedded;
 pub mod error;
-pub mod guard;
 pub mod headers;
 #[cfg(feature = "kafka")]
 pub mod kafka;

@@ -8,9 +8,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use guard::{CallFailed, Guard, Limits};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::setting::{Misfit, Section};
-use topics::guard::{CallFailed, Guard, Limits};
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,

@@ -14,10 +14,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use guard::CallFailed;
 use schemas::causes::causes;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
-use topics::guard::CallFailed;
 
 pub use self::config::{CacheConfig, CacheKind, open};
 pub use self::hot::{HOT_MESSAGES_MAX, KEPT_MESSAGES};

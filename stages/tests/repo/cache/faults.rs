@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use guard::BreakerState;
 use schemas::ids::Seq;
 use stages::repo::cache::redis::{RedisCache, RedisConfig};
 use stages::repo::cache::{Cache, Lifetimes, Lookup};
 use stages::repo::model::HistoryRange;
 use tokio::time::Instant;
-use topics::guard::BreakerState;
 
 use super::server::{OwnServer, SOON};
 use super::store::Both;

@@ -24,11 +24,11 @@ mod wire;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use guard::BreakerState;
 use redis::{Client, IntoConnectionInfo, Pipeline};
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
-use topics::guard::BreakerState;
 
 pub use self::config::RedisConfig;
 use self::link::Link;

@@ -5,9 +5,9 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
+use guard::{CallFailed, Guard, Limits};
 use redis::{Client, FromRedisValue, Pipeline, RedisError};
 use schemas::ids::{ConversationId, GroupId, UserId};
-use topics::guard::{CallFailed, Guard, Limits};
 
 use super::config::RedisConfig;
 use super::link::{Connector, Link};
