@@ -36,19 +36,14 @@ pub async fn serve(mut listener: Listener, router: Router, closing: Cancellation
     }
 }
 
-async fn connection(
-    stream: TcpStream,
-    peer: SocketAddr,
-    seat: Arc<Seat>,
-    router: Router,
-    closing: CancellationToken,
-) {
+async fn connection(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, router: Router, closing: CancellationToken) {
     let body = BodyLength::default();
     let stream = Heads::new(stream, body.clone(), seat.clone());
     let lost = seat.when_lost();
     let service = service_fn(move |request: Request<Incoming>| {
         seat.begins();
-        let ends = if request.headers().contains_key(header::UPGRADE) { None } else { request.body().size_hint().exact() };
+        let ends =
+            if request.headers().contains_key(header::UPGRADE) { None } else { request.body().size_hint().exact() };
         body.set(ends);
         let (answer, seat) = (answer(request, peer, seat.clone(), router.clone()), seat.clone());
         async move {

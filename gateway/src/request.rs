@@ -114,7 +114,8 @@ fn check_content_type(headers: &HeaderMap) -> Result<(), Failure> {
     if json {
         return Ok(());
     }
-    let refusal = Refusal::invalid("the body does not say that it is JSON: send it with Content-Type: application/json");
+    let refusal =
+        Refusal::invalid("the body does not say that it is JSON: send it with Content-Type: application/json");
     Err(Failure::with_status(StatusCode::UNSUPPORTED_MEDIA_TYPE, refusal))
 }
 

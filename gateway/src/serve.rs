@@ -70,11 +70,7 @@ pub enum GatewayError {
 ///
 /// # Errors
 /// [`GatewayError`], after the same shutdown.
-pub async fn serve(
-    parts: GatewayParts,
-    listener: Listener,
-    shutdown: CancellationToken,
-) -> Result<(), GatewayError> {
+pub async fn serve(parts: GatewayParts, listener: Listener, shutdown: CancellationToken) -> Result<(), GatewayError> {
     let (log, slot, grace) = (parts.log.clone(), parts.slot.slot, parts.shutdown_grace);
     // Before the first presence: what is addressed to this epoch lies behind this position.
     let reader =

@@ -13,6 +13,8 @@ use crate::{Limits, customer};
 /// Of each bound, one part in so many is for connections that are not [kept](Seat::keep), up to [`NOT_KEPT_MAX`].
 const NOT_KEPT_SHARE: usize = 8;
 const NOT_KEPT_MAX: usize = 1_024;
+/// Connections that have lost their seat and are not closed yet; at the limit newcomers wait.
+const LEAVING_MAX: usize = 32;
 
 /// A kept connection would be one too many: of its address, or in all.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,6 +41,8 @@ pub struct Seats {
 struct Table {
     /// The last id and turn that was given.
     last: u64,
+    /// Connections that have lost their seat and are not closed yet.
+    leaving: usize,
     seats: HashMap<u64, Taken>,
     all: Group,
     addresses: HashMap<IpAddr, Group>,
@@ -65,7 +69,11 @@ struct Taken {
 #[derive(Debug, Clone, Copy)]
 enum State {
     /// Loses its seat when nothing is finished, or begun, until then.
-    Waits { turn: u64, until: Instant, for_what: Reason },
+    Waits {
+        turn: u64,
+        until: Instant,
+        for_what: Reason,
+    },
     Kept,
 }
 
@@ -126,14 +134,20 @@ impl Seats {
         ended.into_iter().for_each(|(reason, peer)| self.refusals.tell(reason, peer));
     }
 
-    /// Ends the connection that has gone longest without finishing a request, after a failed accept.
+    /// Ends the connection that has gone longest without finishing a request, after a failed accept, unless others are
+    /// leaving.
     pub fn make_room(&self, error: &std::io::Error) {
         let mut table = self.table();
-        if let Some(first) = table.all.first() {
+        if let Some(first) = table.all.first().filter(|_| table.leaving == 0) {
             table.end(first);
         }
         self.show(table);
         self.refusals.tell_of_error(error);
+    }
+
+    /// Whether so many connections are leaving that another one waits: they still have their descriptors.
+    pub fn many_are_leaving(&self) -> bool {
+        self.table().leaving >= LEAVING_MAX
     }
 
     /// Waits until a connection is closed.
@@ -179,6 +193,7 @@ impl Table {
         {
             self.addresses.remove(&address);
         }
+        self.leaving += 1;
         lost.notify_one();
         Some(peer)
     }
@@ -270,6 +285,7 @@ impl Drop for Seat {
     fn drop(&mut self) {
         let mut table = self.seats.table();
         table.end(self.id);
+        table.leaving -= 1;
         self.seats.show(table);
         self.seats.left.notify_one();
     }
@@ -308,8 +324,9 @@ mod tests {
         assert!(stays(&other));
         let staying: Vec<_> = (0..50).filter(|&n| stays(&held[n])).collect();
         assert_eq!(staying, [47, 48, 49], "the oldest lost their seats");
+        assert!(seats.many_are_leaving());
         drop(held);
-        assert_eq!(seats.table().all.taken, 1, "each seat is freed once");
+        assert_eq!((seats.table().all.taken, seats.table().leaving), (1, 0), "each seat is freed once");
         assert_eq!(seats.table().addresses.len(), 1);
     }
 
@@ -368,7 +385,8 @@ mod tests {
         let first = seats.enter(at("2001:db8:1:2:3::4"), now).unwrap();
         let _second = seats.enter(at("2001:db8:1:2:ffff::1"), now).unwrap();
         assert!(!stays(&first));
-        let [_mapped, _next] = ["::ffff:203.0.113.9", "2001:db8:1:3::1"].map(|peer| seats.enter(at(peer), now).unwrap());
+        let [_mapped, _next] =
+            ["::ffff:203.0.113.9", "2001:db8:1:3::1"].map(|peer| seats.enter(at(peer), now).unwrap());
         assert_eq!(seats.table().all.taken, 3);
     }
 }

@@ -46,7 +46,9 @@ async fn status(stream: &mut TcpStream) -> u16 {
 
 #[tokio::test]
 async fn what_never_finishes_a_request_is_closed_and_a_socket_is_not() {
-    let gateway = gateway_with(GatewayConfig { request_ms: 1_000, repo_timeout_ms: 1_000, idle_ms: 1_000, ..Default::default() }).await;
+    let gateway =
+        gateway_with(GatewayConfig { request_ms: 1_000, repo_timeout_ms: 1_000, idle_ms: 1_000, ..Default::default() })
+            .await;
     let mut client = gateway.connect(1).await;
     let upgrade = "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Version: 13\r\n\
                    Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n";

@@ -90,9 +90,7 @@ async fn a_body_says_that_it_is_json() {
             .body(json!({"username": "ann", "password": "12345678"}).to_string());
         answer(content_type.into_iter().fold(request, |request, kind| request.header("content-type", kind)))
     };
-    for taken in
-        ["application/json", "Application/JSON; charset=utf-8", "application/vnd.example+json"]
-    {
+    for taken in ["application/json", "Application/JSON; charset=utf-8", "application/vnd.example+json"] {
         assert_eq!(register(Some(taken)).await.status(), 201, "{taken}");
     }
     let others = ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "json", ""];

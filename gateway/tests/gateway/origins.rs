@@ -36,10 +36,13 @@ async fn allowing() -> Gateway {
 #[tokio::test]
 async fn a_page_of_another_site_writes_nothing() {
     let gateway = allowing().await;
-    for origin in [OTHER, "null", "https://chat.example.evil.example", "http://chat.example", "https://chat.example:8443"] {
+    for origin in
+        [OTHER, "null", "https://chat.example.evil.example", "http://chat.example", "https://chat.example:8443"]
+    {
         let (status, response) = answer(register(&gateway, origin)).await;
         assert_eq!((status, header(&response, "access-control-allow-origin")), (403, ""), "{origin}");
-        let (status, _) = answer(call(&gateway, Method::DELETE, "/api/groups/5", origin).bearer_auth(gateway.token(1))).await;
+        let (status, _) =
+            answer(call(&gateway, Method::DELETE, "/api/groups/5", origin).bearer_auth(gateway.token(1))).await;
         assert_eq!(status, 403, "{origin}");
     }
     let own = format!("http://{}", gateway.address);
@@ -47,7 +50,8 @@ async fn a_page_of_another_site_writes_nothing() {
         assert_eq!(answer(register(&gateway, origin)).await.0, 201, "{origin}");
     }
     // What is only read, the browser keeps from the page.
-    let (status, read) = answer(call(&gateway, Method::GET, "/api/users/me", OTHER).bearer_auth(gateway.token(1))).await;
+    let (status, read) =
+        answer(call(&gateway, Method::GET, "/api/users/me", OTHER).bearer_auth(gateway.token(1))).await;
     assert_eq!((status, header(&read, "access-control-allow-origin")), (200, ""));
 }
 
@@ -62,7 +66,8 @@ async fn a_page_of_an_allowed_origin_may_ask_first_and_read_the_answer() {
     };
     let (status, asked) = ask(ALLOWED).await;
     assert_eq!((status, header(&asked, "access-control-allow-origin")), (200, ALLOWED));
-    for (name, needed) in [("access-control-allow-methods", "PATCH"), ("access-control-allow-headers", "authorization")] {
+    for (name, needed) in [("access-control-allow-methods", "PATCH"), ("access-control-allow-headers", "authorization")]
+    {
         assert!(header(&asked, name).contains(needed), "{name}: {}", header(&asked, name));
     }
     assert_eq!(header(&ask(OTHER).await.1, "access-control-allow-origin"), "");

@@ -55,7 +55,20 @@ impl<'c> Base<'c> {
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let (log, presence) = (open.log(), SharedPresence::default());
         let backlog = Arc::new(Backlog::new(config.gateway.limits.busy_lag_records_max));
-        Ok(Self { config, roles, clock, open_files, health, supervisor, operations, metrics, open, log, presence, backlog })
+        Ok(Self {
+            config,
+            roles,
+            clock,
+            open_files,
+            health,
+            supervisor,
+            operations,
+            metrics,
+            open,
+            log,
+            presence,
+            backlog,
+        })
     }
 
     /// Whether this process has a role.

@@ -84,7 +84,8 @@ impl Stand {
         );
         std::fs::write(&config, text).expect("the directory can be written");
         let args = vec!["--config".to_owned(), config.display().to_string()];
-        let launch = Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")), ..Launch::default() };
+        let launch =
+            Launch { args, env: environment(settings), log: Some(dir.join("gochat.log")), ..Launch::default() };
         let part = Part { role: Role::Everything, launch, http: any_port(), grpc: any_port(), server: None };
         let mut stand = Self { log: LogKind::Embedded, fused, data, config, parts: vec![part], brokers: None, store };
         stand.start(0).await;
@@ -125,7 +126,12 @@ impl Stand {
             let roles = role.roles(fused);
             let args = ["--config", &config, "--roles", roles, "--instance", &instance_arg, "--slot", &slot];
             let log = dir.join(format!("{instance}-{roles}.log"));
-            let launch = Launch { args: args.map(str::to_owned).into(), env: environment(settings), log: Some(log), ..Launch::default() };
+            let launch = Launch {
+                args: args.map(str::to_owned).into(),
+                env: environment(settings),
+                log: Some(log),
+                ..Launch::default()
+            };
             stand.parts.push(Part { role, launch, http: any_port(), grpc, server: None });
             stand.start(instance).await;
             grpc = stand.parts[0].grpc;

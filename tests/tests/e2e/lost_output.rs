@@ -29,7 +29,9 @@ const GONE: i32 = 141;
 /// metrics.
 async fn talkative(data: &Path, stderr: Stdio) -> (Child, Lines<BufReader<ChildStdout>>, SocketAddr, SocketAddr) {
     let mut command = Command::new(binary());
-    command.args(["run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data"]).arg(data);
+    command
+        .args(["run", "--http", "127.0.0.1:0", "--grpc", "127.0.0.1:0", "--metrics", "127.0.0.1:0", "--data"])
+        .arg(data);
     command.env("GOCHAT__TELEMETRY__FILTER", "trace").env("GOCHAT__TELEMETRY__FORMAT", "json");
     let mut child = command.stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
