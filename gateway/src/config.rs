@@ -45,7 +45,8 @@ pub struct GatewayConfig {
     /// Milliseconds from the opening of a connection to its first answer, and from the head of a further request to its
     /// answer; then the connection is closed.
     pub request_ms: u64,
-    /// Milliseconds from an answer to the head of the connection's next request; then the connection is closed.
+    /// Milliseconds for the client to take an answer and to send the head of its next request; then the connection is
+    /// closed.
     pub idle_ms: u64,
     /// Sockets of one user; one more closes the oldest with 4009.
     pub sockets_a_user_max: usize,

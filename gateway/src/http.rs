@@ -50,7 +50,7 @@ async fn connection(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, router
             let mut response = answer.await?;
             if ends.is_none() && response.status() != StatusCode::SWITCHING_PROTOCOLS {
                 // It is not known here where the next head begins.
-                response.headers_mut().insert(header::CONNECTION, HeaderValue::from_static("close"));
+                response.headers_mut().append(header::CONNECTION, HeaderValue::from_static("close"));
             }
             seat.finishes();
             Ok::<_, Infallible>(response)

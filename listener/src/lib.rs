@@ -25,7 +25,7 @@ pub use seldom::Seldom;
 
 /// How often connections are looked at for those that are too slow.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
-/// How long a failed accept waits for a connection to close.
+/// How long an accept waits at most for a connection to close.
 const PAUSE: Duration = Duration::from_secs(1);
 /// Bits of an IPv6 address that the customer chooses.
 const IPV6_CHOSEN_BITS: u32 = 64;
@@ -77,6 +77,9 @@ impl Listener {
     /// again. Dropping the future loses no connection. Slow connections lose their seats only while it runs.
     pub async fn accept(&mut self) -> (TcpStream, SocketAddr, Seat) {
         loop {
+            if self.seats.many_are_leaving() {
+                self.pause().await;
+            }
             let accepted = tokio::select! {
                 accepted = self.tcp.accept() => accepted,
                 now = self.looks.tick() => {
@@ -96,12 +99,17 @@ impl Listener {
                 Err(error) if of_the_connection(&error) => {}
                 Err(error) => {
                     self.seats.make_room(&error);
-                    tokio::select! {
-                        () = self.seats.left() => {}
-                        () = sleep(PAUSE) => {}
-                    }
+                    self.pause().await;
                 }
             }
+        }
+    }
+
+    /// Waits until a connection is closed, or a while.
+    async fn pause(&self) {
+        tokio::select! {
+            () = self.seats.left() => {}
+            () = sleep(PAUSE) => {}
         }
     }
 }

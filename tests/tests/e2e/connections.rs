@@ -9,7 +9,7 @@ use serde_json::Value;
 use tests::api::{Account, Api};
 use tests::server::{Launch, Server, any_port};
 use tests::users::{Talker, quiet_users};
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::{Instant, timeout};
 
@@ -60,6 +60,11 @@ async fn with_few_open_files_connections_that_say_nothing_keep_nobody_out() {
                 held.push(hold(at, "").await);
             }
         }
+        for first in held.iter_mut().step_by(usize::try_from(FEW_FILES + 50).unwrap()) {
+            let mut said = Vec::new();
+            let end = timeout(Duration::from_secs(10), first.as_mut().unwrap().read_to_end(&mut said)).await;
+            assert!(end.is_ok(), "the oldest of a listener is closed");
+        }
         let bob = Api::new(server.http).register("bob").await;
         let mut bobs = Talker::connect(&server, &bob).await;
         anns.say(&ann.pair_with(&bob), "hello").await;
@@ -75,7 +80,7 @@ async fn with_few_open_files_connections_that_say_nothing_keep_nobody_out() {
     }
 }
 
-/// How long the slowest of a hundred calls takes.
+/// How long all calls but one in a hundred take at most.
 async fn p99(api: &Api, ann: &Account) -> Duration {
     let mut took = Vec::new();
     for _ in 0..500 {
@@ -84,7 +89,7 @@ async fn p99(api: &Api, ann: &Account) -> Duration {
         took.push(start.elapsed());
     }
     took.sort();
-    took[495]
+    took[494]
 }
 
 #[tokio::test(flavor = "multi_thread")]
