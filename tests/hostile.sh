@@ -35,7 +35,6 @@ for argument in "$@"; do
 done
 
 command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)" >&2; exit 1; }
-ulimit -n "$(ulimit -Hn)"
 # The build that people run, where there is one; else the one that tests use.
 profile=dev target=${CARGO_TARGET_DIR:-$root/target}
 for built in release dist; do [ ! -x "$target/$built/gochat" ] || profile=$built; done

@@ -94,15 +94,15 @@ impl<S: AsyncRead + Unpin> Heads<S> {
         let mut most = self.ahead.len().min(buf.remaining());
         let length = self.body.0.load(Ordering::Relaxed);
         if let Some(head) = &mut self.head {
-            for at in 0..most {
-                let (byte, ends) = head.read(self.ahead[at]);
-                self.ahead[at] = byte;
-                if ends {
-                    (most, self.head) = (at + 1, None);
-                    // Until the length of its body is known.
-                    self.body.set(None);
-                    break;
-                }
+            let end = self.ahead[..most].iter_mut().position(|byte| {
+                let (passed, ends) = head.read(*byte);
+                *byte = passed;
+                ends
+            });
+            if let Some(last) = end {
+                (most, self.head) = (last + 1, None);
+                // Until the length of its body is known.
+                self.body.set(None);
             }
         } else if length != TO_THE_END {
             most = most.min(usize::try_from(length).unwrap_or(usize::MAX));

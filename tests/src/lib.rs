@@ -10,6 +10,7 @@ pub mod foreign;
 pub mod hostile;
 pub mod installation;
 pub mod ledger;
+pub mod open_files;
 pub mod page;
 pub mod ports;
 pub mod redis;

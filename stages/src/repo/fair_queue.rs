@@ -123,7 +123,7 @@ impl State {
 
     fn next(&mut self) -> Option<oneshot::Sender<Turn>> {
         self.given = self.given.wrapping_add(1);
-        let (first, second) = if self.given % TURNS_A_ROUND == 0 {
+        let (first, second) = if self.given.is_multiple_of(TURNS_A_ROUND) {
             (&mut self.can_wait, &mut self.urgent)
         } else {
             (&mut self.urgent, &mut self.can_wait)

@@ -6,6 +6,7 @@ use std::process::ExitCode;
 use clap::{Parser, ValueEnum};
 use tests::faults::fault::LogKind;
 use tests::hostile::{Attack, HEAD, Size, play};
+use tests::open_files::raise_limit;
 
 /// Attacks a server as one client can, and compares what the others notice with the time before.
 #[derive(Debug, Parser)]
@@ -33,6 +34,7 @@ struct Arguments {
 #[tokio::main]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
+    raise_limit();
     let size = if arguments.bounded { Size::Bounded } else { Size::Full };
     let attacks = if arguments.attacks.is_empty() { Attack::value_variants() } else { &arguments.attacks };
     println!("{HEAD}");

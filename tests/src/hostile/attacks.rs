@@ -24,6 +24,7 @@ const LONG_BYTES: usize = 8_000;
 const FOLLOWED: usize = 30;
 const ASKED_FOR: usize = 500;
 const ID_CHARS: usize = 61_000;
+const SOCKETS_A_USER: usize = 32;
 /// A connection that is refused is tried again after this.
 const AGAIN_AFTER: Duration = Duration::from_millis(20);
 const STEP_MAX: Duration = Duration::from_secs(5);
@@ -31,7 +32,8 @@ const STEP_MAX: Duration = Duration::from_secs(5);
 /// What is attacked, and by whom.
 pub(super) struct Target {
     at: SocketAddr,
-    mallory: Account,
+    /// As many as it takes: a user has so many sockets.
+    accounts: Vec<Account>,
     history: String,
     count: usize,
 }
@@ -39,13 +41,17 @@ pub(super) struct Target {
 impl Target {
     /// Signs the attacker up, and gives them a history to ask for.
     pub(super) async fn prepare(server: &Server, api: &Api, count: usize) -> Self {
-        let mallory = api.register("mallory").await;
-        let history = api.group(&mallory, "long", &[]).await;
-        let mut talker = Talker::connect(server, &mallory).await;
+        let mut accounts = Vec::new();
+        for n in 0..count.div_ceil(SOCKETS_A_USER) {
+            accounts.push(api.register(&format!("mallory{n}")).await);
+        }
+        let others: Vec<_> = accounts[1..].iter().map(|account| account.user_id.clone()).collect();
+        let history = api.group(&accounts[0], "long", &others).await;
+        let mut talker = Talker::connect(server, &accounts[0]).await;
         for _ in 0..HISTORY_MESSAGES {
             talker.say(&history, &"x".repeat(LONG_BYTES)).await;
         }
-        Self { at: server.http, mallory, history, count }
+        Self { at: server.http, accounts, history, count }
     }
 
     /// Attacks until it is dropped.
@@ -66,10 +72,10 @@ impl Target {
     async fn step(&self, attack: Attack, n: usize) -> Result<(), Box<dyn std::error::Error>> {
         match attack {
             Attack::Connections => self.unfinished(n).await,
-            Attack::Followers => self.follow(FOLLOWED).await,
-            Attack::Presence => self.follow(ASKED_FOR).await,
+            Attack::Followers => self.follow(n, FOLLOWED).await,
+            Attack::Presence => self.follow(n, ASKED_FOR).await,
             Attack::Sync => {
-                let mut socket = self.socket().await?;
+                let mut socket = self.socket(n).await?;
                 let sync = json!({"type": "sync", "data": {"positions": {&self.history: 0}, "limit": 200}});
                 for _ in 0..20 {
                     timeout(STEP_MAX, socket.send(Message::text(sync.to_string()))).await??;
@@ -82,7 +88,7 @@ impl Target {
                 let ids: Vec<_> = (1..=ASKED_FOR).map(|id| id.to_string()).collect();
                 let frame = json!({"type": "subscribe-presence", "id": "i".repeat(ID_CHARS), "data": {"userIds": ids}});
                 let small = json!({"type": "ping", "id": "i".repeat(ID_CHARS), "data": {}});
-                self.repeat(&[frame, small]).await
+                self.repeat(n, &[frame, small]).await
             }
             Attack::Registrations => {
                 let name = format!("m{}", rand::random::<u64>());
@@ -95,12 +101,12 @@ impl Target {
                 self.request("POST", "/api/auth/login", &body.to_string()).await
             }
             Attack::Pages => {
-                let path = ["/", "/metrics", "/health/ready", "/assets/app.js"][n % 4];
+                let path = ["/", "/health/live", "/health/ready", "/assets/app.js"][n % 4];
                 self.request("GET", path, "").await
             }
             Attack::Flood => {
                 let mut message = text("world", &"x".repeat(LONG_BYTES));
-                let mut socket = self.socket().await?;
+                let mut socket = self.socket(n).await?;
                 loop {
                     message["clientMsgId"] = json!(format!("f{}", rand::random::<u64>()));
                     let frame = json!({"type": "send-message", "data": message});
@@ -111,7 +117,7 @@ impl Target {
                 }
             }
             Attack::Pings => {
-                let mut socket = self.socket().await?;
+                let mut socket = self.socket(n).await?;
                 loop {
                     for _ in 0..64 {
                         timeout(STEP_MAX, socket.feed(Message::Pong(vec![0; 8].into()))).await??;
@@ -132,8 +138,8 @@ impl Target {
         timeout(STEP_MAX, socket.connect(self.at)).await?
     }
 
-    async fn socket(&self) -> Result<WebSocketStream<TcpStream>, Box<dyn std::error::Error>> {
-        let url = format!("ws://{}/ws?token={}", self.at, self.mallory.token);
+    async fn socket(&self, n: usize) -> Result<WebSocketStream<TcpStream>, Box<dyn std::error::Error>> {
+        let url = format!("ws://{}/ws?token={}", self.at, self.accounts[n % self.accounts.len()].token);
         let stream = self.connect().await?;
         Ok(timeout(STEP_MAX, client_async(url, stream)).await??.0)
     }
@@ -159,14 +165,14 @@ impl Target {
         Ok(())
     }
 
-    async fn follow(&self, users: usize) -> Result<(), Box<dyn std::error::Error>> {
+    async fn follow(&self, n: usize, users: usize) -> Result<(), Box<dyn std::error::Error>> {
         let ids: Vec<_> = (1..=users).map(|id| id.to_string()).collect();
-        self.repeat(&[json!({"type": "subscribe-presence", "data": {"userIds": ids}})]).await
+        self.repeat(n, &[json!({"type": "subscribe-presence", "data": {"userIds": ids}})]).await
     }
 
     /// Sends these again and again on one socket, and reads what comes.
-    async fn repeat(&self, frames: &[Value]) -> Result<(), Box<dyn std::error::Error>> {
-        let mut socket = self.socket().await?;
+    async fn repeat(&self, n: usize, frames: &[Value]) -> Result<(), Box<dyn std::error::Error>> {
+        let mut socket = self.socket(n).await?;
         loop {
             for frame in frames {
                 timeout(STEP_MAX, socket.send(Message::text(frame.to_string()))).await??;

@@ -47,7 +47,7 @@ pub enum Attack {
     Flood,
     /// Pings and pongs as fast as they go.
     Pings,
-    /// Pages, health and metrics as fast as they go.
+    /// Pages and health as fast as they go.
     Pages,
     /// Logins of many names that fail.
     Logins,

@@ -7,6 +7,7 @@ use std::time::Duration;
 use reqwest::Method;
 use serde_json::Value;
 use tests::api::{Account, Api};
+use tests::open_files::raise_limit;
 use tests::server::{Launch, Server, any_port};
 use tests::users::{Talker, quiet_users};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -97,6 +98,7 @@ async fn others_notice_little_of_thousands_of_connections_that_never_finish() {
     let data = tempfile::tempdir().unwrap();
     let env = [("GOCHAT__GATEWAY__LIMITS__CONNECTIONS_AN_ADDRESS_MAX", "1000")];
     let server = Server::launch(data.path(), any_port(), any_port(), &Launch::new(&[], &env)).await.unwrap();
+    raise_limit();
     let api = Api::new(server.http);
     let ann = api.register("ann").await;
     let before = p99(&api, &ann).await;

@@ -9,6 +9,7 @@ use reqwest::Method;
 use serde_json::{Value, json};
 use tests::api::{Account, Api};
 use tests::client::{Socket, connect, receive_type};
+use tests::open_files::raise_limit;
 use tests::server::Server;
 use tests::users::{Talker, registered, served, text};
 use tokio::task::JoinSet;
@@ -19,7 +20,7 @@ use tokio_tungstenite::tungstenite::{Message, Utf8Bytes};
 const SOCKETS_OF_A_USER: usize = 32;
 const ROUNDS: usize = 20;
 /// What the clients of a test take of the machine that the server runs on, too.
-const OWN_SHARE: Duration = Duration::from_millis(150);
+const OWN_SHARE: Duration = Duration::from_secs(1);
 /// The same of many users, who together may ask for more than a machine does: others wait, and are served.
 const SHARE_OF_MANY: Duration = Duration::from_secs(4);
 
@@ -96,6 +97,7 @@ async fn check_others_go_on(
 }
 
 async fn sockets_of(server: &Server, accounts: &[Account], each: usize) -> Vec<Socket> {
+    raise_limit();
     let mut sockets = Vec::new();
     for account in accounts {
         for _ in 0..each {
