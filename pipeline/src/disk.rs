@@ -78,7 +78,7 @@ pub fn outlive_file_limit() -> io::Result<()> {
 #[derive(Debug, Clone, Copy)]
 pub struct Reserve {
     pub mib: u64,
-    pub percent: u8,
+    pub percent: u16,
 }
 
 impl Reserve {

@@ -17,7 +17,7 @@ fn call(gateway: &Gateway, method: Method, path: &str, origin: &str) -> RequestB
 fn register(gateway: &Gateway, origin: &str) -> RequestBuilder {
     call(gateway, Method::POST, "/api/auth/register", origin)
         .header("content-type", "application/json")
-        .body(json!({"username": "ann", "password": "12345678"}).to_string())
+        .body(json!({"username": "ann", "password": "12-45-78"}).to_string())
 }
 
 async fn answer(request: RequestBuilder) -> (u16, Response) {

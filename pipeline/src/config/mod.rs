@@ -44,7 +44,7 @@ pub struct Config {
     /// ready, and messages are refused with Busy.
     pub disk_reserve_mib: u64,
     /// The same as a part of the disk, in percent. Whichever is less counts.
-    pub disk_reserve_percent: u8,
+    pub disk_reserve_percent: u16,
     /// The log.
     pub log: LogConfig,
     /// The stages.
