@@ -233,13 +233,12 @@ impl GatewayConfig {
 
     fn check_sizes(&self, section: Section<'_>) -> Result<(), Misfit> {
         section.within("send_queue_frames_max", self.send_queue_frames_max, 1..=1_000_000)?;
-        section.within("send_queue_bytes_max", self.send_queue_bytes_max, 2 * PAGE_BYTES_MIN..=1 << 30)?;
-        section.within("send_queues_bytes_max", self.send_queues_bytes_max, 2 * self.send_queue_bytes_max..=1 << 40)?;
-        section.within(
-            "sync_page_bytes_max",
-            self.sync_page_bytes_max,
-            PAGE_BYTES_MIN..=self.send_queue_bytes_max / 2,
-        )?;
+        section.within("send_queue_bytes_max", self.send_queue_bytes_max, PAGE_BYTES_MIN..=1 << 30)?;
+        section.within("send_queues_bytes_max", self.send_queues_bytes_max, PAGE_BYTES_MIN..=1 << 40)?;
+        section.within("sync_page_bytes_max", self.sync_page_bytes_max, PAGE_BYTES_MIN..=1 << 30)?;
+        let queue = ("send_queue_bytes_max", self.send_queue_bytes_max);
+        section.at_most(("sync_page_bytes_max", self.sync_page_bytes_max), queue)?;
+        section.at_most(queue, ("send_queues_bytes_max", self.send_queues_bytes_max))?;
         section.within("frame_bytes_max", self.frame_bytes_max, FRAME_BYTES_MIN..=1 << 20)?;
         section.within("body_bytes_max", self.body_bytes_max, BODY_BYTES_MIN..=BODY_BYTES_MAX)?;
         section.within("sockets_max", self.sockets_max, 1..=COUNT_MAX)?;

@@ -100,7 +100,7 @@ async fn who_reads_slowly_gets_heads_in_place_of_what_was_dropped() {
     slow.send(json!({"type": "subscribe-presence", "data": {"userIds": ["2"]}})).await;
     assert_eq!(slow.frame().await["data"]["online"], true);
     let conversation_id = single(1, 2).to_string();
-    let head = pb::ConversationHead { conversation_id: conversation_id.clone(), last_seq: COUNT, ..Default::default() };
+    let head = pb::ConversationHead { conversation_id: conversation_id.clone(), last_seq: COUNT };
     gateway.repo.heads.lock().unwrap().push(head);
     flood(&gateway, &mut quick, COUNT).await;
     let mut seq = 0;

@@ -121,7 +121,8 @@ async fn rights_are_asked_once_for_a_while() {
 fn about(name: &str, key: &str, seq: i64, more: serde_json::Value) -> serde_json::Value {
     let mut frame =
         json!({"type": name, "data": {"clientMsgId": key, "conversationId": "group_5", "targetSeqId": seq}});
-    frame["data"].as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let serde_json::Value::Object(more) = more else { panic!("{more} is no object") };
+    frame["data"].as_object_mut().unwrap().extend(more);
     frame
 }
 

@@ -63,7 +63,7 @@ impl Others {
             } else {
                 figures.refused += 1;
             }
-            if self.said % SIGN_IN_EVERY == 0 {
+            if self.said.is_multiple_of(SIGN_IN_EVERY) {
                 let began = Instant::now();
                 let body = json!({"username": "ben", "password": "correct horse"});
                 match timeout(ANSWER_MAX, self.api.try_call(Method::POST, "/api/auth/login", None, Some(body))).await {
