@@ -32,8 +32,9 @@ pub mod store;
 
 pub use config::RepoConfig;
 pub use passwords::PasswordsUnusable;
-pub use serve::{RepoError, RepoParts, serve};
+pub use serve::{RepoError, serve};
 pub use services::IsOnline;
+pub use services::RepoParts;
 pub use sql::{Access, ServerConfig, SqlStore};
 
 /// Client stubs of the gRPC services.

@@ -7,22 +7,17 @@ use listener::Listener;
 use schemas::causes::causes;
 use schemas::pb;
 use schemas::snowflake::{self, Snowflake};
-use schemas::token::SigningKey;
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tonic::server::NamedService;
 use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic_health::ServingStatus;
 use tonic_health::server::HealthReporter;
-use topics::backlog::Backlog;
 use topics::clock::Clock;
-use topics::log::Log;
 use tower::layer::layer_fn;
 
-use super::cache::Cache;
 use super::coded::Coded;
-use super::config::RepoConfig;
 use super::grpc::auth_service_server::AuthServiceServer;
 use super::grpc::conversation_service_server::ConversationServiceServer;
 use super::grpc::group_repo_server::GroupRepoServer;
@@ -30,7 +25,7 @@ use super::grpc::message_repo_server::MessageRepoServer;
 use super::grpc::user_repo_server::UserRepoServer;
 use super::passwords::{Passwords, PasswordsUnusable};
 use super::seated;
-use super::services::{IsOnline, Repo, RepoInner};
+use super::services::{Repo, RepoInner, RepoParts};
 use super::store::{ServiceStore, StoreError};
 
 /// Bytes of a request: a list of a thousand ids, or the longest message, with room to spare.
@@ -44,31 +39,6 @@ const KEEPALIVE_TIMEOUT: Duration = Duration::from_secs(10);
 /// Calls that their caller cancels before they start, on one connection. Beyond this the connection is closed
 /// and all calls on it fail; an overload cancels many at once, soon more than h2's default of 20.
 const PENDING_RESETS_MAX: usize = 4_096;
-
-/// What the repo is put together from.
-pub struct RepoParts {
-    pub store: Arc<dyn ServiceStore>,
-    /// Knows where users are connected.
-    pub cache: Arc<dyn Cache>,
-    /// Where messages enter the chain.
-    pub log: Arc<dyn Log>,
-    /// Tells whether a user is online anywhere.
-    pub is_online: IsOnline,
-    pub signing_key: Arc<SigningKey>,
-    pub clock: Clock,
-    /// Wakes the outbox relay after a change of a group.
-    pub group_changed: Arc<Notify>,
-    /// How far the chain is behind; watched elsewhere.
-    pub backlog: Arc<Backlog>,
-    pub config: RepoConfig,
-    /// How long a shutdown waits for calls in flight.
-    pub drain_timeout: Duration,
-    /// Whether calls can be served: what `grpc.health.v1` reports.
-    pub serving: watch::Receiver<bool>,
-    /// Instance id of the Snowflakes of users, groups and sign-ins, below
-    /// [`schemas::snowflake::INSTANCES`] and nobody else's in the installation.
-    pub instance: u16,
-}
 
 /// Why the repo does not serve.
 #[derive(Debug, thiserror::Error)]

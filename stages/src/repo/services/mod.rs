@@ -13,15 +13,23 @@ mod users;
 
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use futures::Stream;
 use schemas::ids::UserId;
 use schemas::snowflake::Snowflake;
+use schemas::token::SigningKey;
+use tokio::sync::{Notify, watch};
 use tonic::Status;
+use topics::backlog::Backlog;
+use topics::clock::Clock;
+use topics::log::Log;
 
+use super::cache::Cache;
 pub(super) use super::call::{CallError, answer, status_of};
+use super::config::RepoConfig;
 use super::passwords::Passwords;
-use super::serve::RepoParts;
+use super::store::ServiceStore;
 
 /// Implements the trait of a service: `call(Request) -> Answer;` is the method `call` of [`Repo`]. What is named after
 /// the answer reads the call's metadata, and the method takes that too. `[stream]` answers with many messages.
@@ -59,6 +67,31 @@ type Streamed<T> = Pin<Box<dyn Stream<Item = Result<T, Status>> + Send>>;
 
 /// Whether a user is online on any gateway.
 pub type IsOnline = Arc<dyn Fn(UserId) -> bool + Send + Sync>;
+
+/// What the repo is put together from.
+pub struct RepoParts {
+    pub store: Arc<dyn ServiceStore>,
+    /// Knows where users are connected.
+    pub cache: Arc<dyn Cache>,
+    /// Where messages enter the chain.
+    pub log: Arc<dyn Log>,
+    /// Tells whether a user is online anywhere.
+    pub is_online: IsOnline,
+    pub signing_key: Arc<SigningKey>,
+    pub clock: Clock,
+    /// Wakes the outbox relay after a change of a group.
+    pub group_changed: Arc<Notify>,
+    /// How far the chain is behind; watched elsewhere.
+    pub backlog: Arc<Backlog>,
+    pub config: RepoConfig,
+    /// How long a shutdown waits for calls in flight.
+    pub drain_timeout: Duration,
+    /// Whether calls can be served: what `grpc.health.v1` reports.
+    pub serving: watch::Receiver<bool>,
+    /// Instance id of the Snowflakes of users, groups and sign-ins, below
+    /// [`schemas::snowflake::INSTANCES`] and nobody else's in the installation.
+    pub instance: u16,
+}
 
 /// All services of the repo, over one store and one log.
 #[derive(Clone)]
