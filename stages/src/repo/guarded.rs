@@ -17,7 +17,7 @@ use super::model::{
     Membership, Message, NewGroup, NewToken, OpenSignIn, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
     UserPatch,
 };
-use super::store::{Class, Conversations, Groups, ServiceStore, StoreError, Users};
+use super::store::{Class, Conversations, Groups, ServiceStore, StoreError, Users, groups_calls, users_calls};
 
 /// How long the store may take.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -131,36 +131,6 @@ guarded! {
     writes {}
 }
 
-guarded! {
-    Users
-    reads {
-        newest_id(below: i64) -> i64 = "read the newest id";
-        sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
-        user(id: UserId) -> Option<User> = "read a user";
-        users(ids: &[UserId]) -> Vec<User> = "read users";
-        credentials(username: &str) -> Option<Credentials> = "read a user";
-        open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn> = "list sign-ins";
-    }
-    writes {
-        create_user(user: &User, password_hash: Option<&str>) -> () = "create a user";
-        update_user(id: UserId, patch: &UserPatch) -> Option<User> = "update a user";
-        start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
-        rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
-        revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
-        end_sign_ins(user: UserId, keep: Option<i64>, password_hash: Option<&str>) -> bool = "end sign-ins";
-    }
-}
+users_calls!(guarded);
 
-guarded! {
-    Groups
-    reads {
-        group(id: GroupId) -> Option<Group> = "read a group";
-        members(group: GroupId, after: UserId, limit: usize) -> Vec<Member> = "list members";
-        members_among(group: GroupId, users: &[UserId]) -> Vec<Member> = "list members";
-        membership(group: GroupId) -> Option<Membership> = "read a membership";
-    }
-    writes {
-        create_group(group: &NewGroup, act: &Act) -> Group = "create a group";
-        change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group = "change a group";
-    }
-}
+groups_calls!(guarded);

@@ -26,7 +26,7 @@ pub enum Class {
     Retry,
     /// It would fail again: an operator has to act.
     Fatal,
-    /// A rule refuses the request: the caller is told which.
+    /// A rule forbids it. The refusal goes to the client.
     Refused(Refusal),
 }
 
@@ -236,6 +236,52 @@ pub trait Groups: Send + Sync + 'static {
     /// All members of a group, from the primary. `None`: there is no such group.
     async fn membership(&self, group: GroupId) -> Result<Option<Membership>, StoreError>;
 }
+
+/// The calls of [`Users`], for a macro that makes a store of them: each with what it does in words.
+macro_rules! users_calls {
+    ($make:ident) => {
+        $make! {
+            Users
+            reads {
+                newest_id(below: i64) -> i64 = "read the newest id";
+                sign_in(user: UserId, family: i64, now: i64) -> Option<SignIn> = "read a sign-in";
+                user(id: UserId) -> Option<User> = "read a user";
+                users(ids: &[UserId]) -> Vec<User> = "read users";
+                credentials(username: &str) -> Option<Credentials> = "read a user";
+                open_sign_ins(user: UserId, now: i64, limit: usize) -> Vec<OpenSignIn> = "list sign-ins";
+            }
+            writes {
+                create_user(user: &User, password_hash: Option<&str>) -> () = "create a user";
+                update_user(id: UserId, patch: &UserPatch) -> Option<User> = "update a user";
+                start_family(user: UserId, family: i64, token: NewToken, now: i64) -> () = "keep a refresh token";
+                rotate_token(used: TokenHash, next: NewToken, now: i64) -> Rotation = "rotate a refresh token";
+                revoke_family(user: UserId, family: i64) -> () = "end a sign-in";
+                end_sign_ins(user: UserId, keep: Option<i64>, password_hash: Option<&str>) -> bool = "end sign-ins";
+            }
+        }
+    };
+}
+pub(super) use users_calls;
+
+/// The same of [`Groups`].
+macro_rules! groups_calls {
+    ($make:ident) => {
+        $make! {
+            Groups
+            reads {
+                group(id: GroupId) -> Option<Group> = "read a group";
+                members(group: GroupId, after: UserId, limit: usize) -> Vec<Member> = "list members";
+                members_among(group: GroupId, users: &[UserId]) -> Vec<Member> = "list members";
+                membership(group: GroupId) -> Option<Membership> = "read a membership";
+            }
+            writes {
+                create_group(group: &NewGroup, act: &Act) -> Group = "create a group";
+                change_group(group: GroupId, change: &GroupChange, act: &Act) -> Group = "change a group";
+            }
+        }
+    };
+}
+pub(super) use groups_calls;
 
 /// Everything that was said, and in which log, as tools go through it.
 #[async_trait]
