@@ -16,6 +16,7 @@ use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
 use listener::{Listener, Seat};
 use schemas::error::Refusal;
+use tokio::io::join;
 use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -38,8 +39,9 @@ pub async fn serve(mut listener: Listener, router: Router, closing: Cancellation
 
 async fn connection(stream: TcpStream, peer: SocketAddr, seat: Arc<Seat>, router: Router, closing: CancellationToken) {
     let body = BodyLength::default();
-    let stream = Heads::new(stream, body.clone(), seat.clone());
-    let lost = seat.when_lost();
+    let (read, write) = stream.into_split();
+    let stream = join(Heads::new(read, body.clone(), seat.clone()), write);
+    let lost = seat.lost();
     let service = service_fn(move |request: Request<Incoming>| {
         seat.begins();
         let ends =

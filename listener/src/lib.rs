@@ -5,19 +5,22 @@
 //! in whatever one client holds. Whoever serves the connection closes it at [`Seat::lost`]. What is refused is counted,
 //! and logged with the address, each [`Reason`] at most once a minute.
 
+mod customer;
+mod limits;
 mod reason;
 mod seats;
 mod seldom;
 
 use std::io;
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use ipnet::IpNet;
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::{Instant, Interval, interval, sleep};
 
+pub use customer::customer;
+pub use limits::Limits;
 pub use reason::Reason;
 use seats::Seats;
 pub use seats::{Crowded, Seat};
@@ -27,36 +30,6 @@ pub use seldom::Seldom;
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// How long an accept waits at most for a connection to close.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Bits of an IPv6 address that the customer chooses.
-const IPV6_CHOSEN_BITS: u32 = 64;
-
-/// The bounds of a listener.
-#[derive(Debug, Clone)]
-pub struct Limits {
-    /// Connections in all; one more takes the place of the one that has gone longest without finishing a request, and is
-    /// refused where all are [kept](Seat::keep).
-    pub connections_max: usize,
-    /// The same for the connections of one address.
-    pub connections_an_address_max: usize,
-    /// From the accept to the first answer, and from the head of a further request to its answer.
-    pub request_time: Duration,
-    /// From an answer to the head of the next request.
-    pub idle_time: Duration,
-    /// Proxies: their connections belong to many clients, and count to an address only once they are kept for it.
-    pub proxies: Vec<IpNet>,
-}
-
-impl Limits {
-    /// The same shares of at most this many connections.
-    #[must_use]
-    pub fn within(self, connections_max: usize) -> Self {
-        if self.connections_max <= connections_max {
-            return self;
-        }
-        let an_address = self.connections_an_address_max * connections_max / self.connections_max.max(1);
-        Self { connections_max, connections_an_address_max: an_address.max(1), ..self }
-    }
-}
 
 /// Accepts connections within bounds.
 pub struct Listener {
@@ -118,12 +91,4 @@ impl Listener {
 fn of_the_connection(error: &io::Error) -> bool {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
-}
-
-/// The address that limits count: of an IPv6 address the part that names the customer, who chooses the rest.
-pub fn customer(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> IPV6_CHOSEN_BITS << IPV6_CHOSEN_BITS).into(),
-        address @ IpAddr::V4(_) => address,
-    }
 }

@@ -2,7 +2,7 @@ use std::net::IpAddr;
 
 use tokio::time::Instant;
 
-use crate::Seldom;
+use crate::seldom::Seldom;
 
 /// Why a connection is refused, or loses its seat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,8 +10,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
+use crate::customer::customer;
+use crate::limits::Limits;
 use crate::reason::{Reason, Refusals};
-use crate::{Limits, customer};
 
 /// Of each bound, one part in so many is for connections that are not [kept](Seat::keep), up to [`NOT_KEPT_MAX`].
 const NOT_KEPT_SHARE: usize = 8;
@@ -181,7 +182,8 @@ impl Group {
 }
 
 impl Table {
-    /// Frees a seat, and tells whoever serves the connection. Returns its peer, if it was still seated.
+    /// Takes a connection out of the table, and wakes the task that serves it. Returns the address of its client; `None` when
+    /// it was out already.
     fn end(&mut self, id: u64) -> Option<IpAddr> {
         let Taken { peer, address, state, lost } = self.seats.remove(&id)?;
         self.groups(address, |group| {
@@ -211,13 +213,8 @@ impl Table {
 }
 
 impl Seat {
-    /// Waits until the connection has to be closed.
-    pub async fn lost(&self) {
-        self.lost.notified().await;
-    }
-
-    /// The same, for whoever gives the seat away.
-    pub fn when_lost(&self) -> impl Future<Output = ()> + Send + 'static {
+    /// Waits until the connection has to be closed, whoever has the seat then.
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
         let lost = self.lost.clone();
         async move { lost.notified().await }
     }

@@ -23,7 +23,7 @@ pub struct Seated {
 pub fn incoming(listener: Listener) -> impl Stream<Item = io::Result<Seated>> {
     futures::stream::unfold(listener, async |mut listener| {
         let (stream, _, seat) = listener.accept().await;
-        let lost = Box::pin(seat.when_lost());
+        let lost = Box::pin(seat.lost());
         Some((Ok(Seated { stream, seat: Arc::new(seat), lost }), listener))
     })
 }
