@@ -20,10 +20,10 @@ Examples:
 Exit codes: 0 all bounds held, 1 one did not, 2 wrong arguments"
 )]
 struct Arguments {
-    /// Only these.
+    /// The attacks to play; without any, all.
     #[arg(value_enum)]
     attacks: Vec<Attack>,
-    /// As large as a test has time for.
+    /// Smaller attacks, some 20 s each.
     #[arg(long)]
     bounded: bool,
     /// The log to run on.

@@ -28,7 +28,7 @@ const P99_MAX: Duration = Duration::from_secs(2);
 /// Lines that the server may log of it.
 const LOG_LINES_MAX: usize = 100;
 
-/// An attack.
+/// What the hostile client does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum Attack {
     /// Connections that never finish: silence, half a head, half a body, unfinished upgrades.
@@ -132,7 +132,7 @@ pub const HEAD: &str = "\
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 async fn start(log: LogKind, dir: &Path, log_file: &Path) -> (Server, Option<Installation>) {
-    // The limits that operators get, not those of other tests.
+    // The defaults, where other tests raise them. An installation on Kafka has those of the tests.
     let env = [
         ("GOCHAT__GATEWAY__LIMITS__REQUESTS_A_SECOND_AN_ADDRESS", "5000"),
         ("GOCHAT__GATEWAY__LIMITS__SIGN_INS_A_SECOND_AN_ADDRESS", "200"),
