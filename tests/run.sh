@@ -91,7 +91,7 @@ if (($# == 0)); then
   "$faults" --log embedded --fused
   say "faults on the kafka log"
   "$faults" --log kafka
-  say "a stage that stands still, on both logs at once"
+  say "persist stops for 20 s under load, on both logs at once"
   "$faults" --log embedded --stopped-stage 20 &
   embedded=$!
   "$faults" --log kafka --stopped-stage 20

@@ -123,7 +123,8 @@ impl Edge {
     /// Checks an access token: its signature and its time.
     pub fn verify(&self, token: &str) -> Result<Claims, Refusal> {
         // A clock that is set back does not bring expired tokens back to life.
-        let now_ms = self.latest_ms.fetch_max(self.clock.now_ms(), Ordering::Relaxed).max(self.clock.now_ms());
+        let now_ms = self.clock.now_ms();
+        let now_ms = self.latest_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms);
         self.key.verify(token, now_ms).map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
     }
 

@@ -121,7 +121,7 @@ impl Room {
         if free < reserve {
             let (free, reserve) = (free / MIB, reserve / MIB);
             return Ok(Some(format!(
-                "{free} MiB are left on the disk of {}, less than the reserve of {reserve}",
+                "{free} MiB are left on the disk of {}, less than the reserve of {reserve} MiB",
                 place.display()
             )));
         }

@@ -88,7 +88,7 @@ fn check_may_register(config: &GatewayConfig, invitation: Option<&str>) -> Resul
     let denied = |message| Err(Refusal::new(ErrorCode::PermissionDenied, message));
     match (config.registration, invitation) {
         (Registrations::Open, _) => Ok(()),
-        (Registrations::Closed, _) => denied("nobody can register here: ask whoever runs this server for an account"),
+        (Registrations::Closed, _) => denied("registration is closed on this server: ask its operator for an account"),
         // Compared by digest: the time that it takes tells nothing of a code.
         (Registrations::Invited, Some(given))
             if config.invitation_codes.iter().any(|code| Sha256::digest(code) == Sha256::digest(given)) =>

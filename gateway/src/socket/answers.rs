@@ -21,7 +21,7 @@ use crate::send_bytes::Counted;
 use crate::send_queue::Socket;
 use crate::sync;
 
-/// Users whose presence is told at once.
+/// Users in one step of a subscription: the next step waits until the client has read the frames of this one.
 const PRESENCES_AT_ONCE: usize = 100;
 /// Bytes of their frames: each has an id, a time, and an `id` of up to 64 characters, escaped.
 const PRESENCES_BYTES: usize = PRESENCES_AT_ONCE * 512;

@@ -21,7 +21,7 @@ pub(crate) fn page_of(user: UserId, pages: usize) -> usize {
 #[derive(Debug, Clone)]
 pub(crate) struct Roster {
     large: bool,
-    /// Never empty.
+    /// At least one.
     pages: Vec<Page>,
 }
 

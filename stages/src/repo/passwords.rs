@@ -2,8 +2,8 @@
 //!
 //! A hash takes tens of milliseconds and megabytes on purpose. At most half of the cores hash, and a bounded
 //! number of calls waits, in which clients take turns and logins come before new passwords; beyond that a sign-in is
-//! refused as Busy while everything else goes on. The memory is reused: allocated anew for each hash, the allocator
-//! would retain it for every thread that ever hashed.
+//! refused as Busy while everything else goes on. The memory of a hash is used again by the next one: the allocator
+//! would otherwise keep some for every thread that ever hashed.
 
 use std::num::NonZeroUsize;
 use std::sync::{Arc, Mutex, PoisonError};

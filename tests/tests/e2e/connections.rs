@@ -115,7 +115,7 @@ async fn others_notice_little_of_thousands_of_connections_that_never_finish() {
         }
     });
     let during = p99(&api, &ann).await;
-    println!("p99 of others: {before:?} before, {during:?} while 2,100 connections are held and opened anew");
+    println!("p99 of others: {before:?} before the attack, {during:?} while it holds and reopens 2,100 connections");
     attack.abort();
     let open = server.metric("gochat_connections_open{listener=\"gateway\"}").await;
     assert!(open <= 1_010.0, "one address holds its share: {open}");

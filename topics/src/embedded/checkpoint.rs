@@ -1,9 +1,8 @@
 //! Keeps the write-ahead log small without keeping commits waiting.
 //!
-//! A thread of its own copies what the log holds into the database. Since the writer adds to the log
-//! meanwhile, it would never be empty and so never start anew; so once little is left, the writer
-//! copies that little itself between two groups. Should the thread fall far behind, the writer
-//! waits for it, and callers for the writer.
+//! A thread copies the write-ahead log into the database. The log is only truncated once all of it is copied, and the
+//! writer keeps adding to it; so when little is left, the writer copies the rest itself, between two groups. If the
+//! thread falls far behind, the writer waits for it, and callers wait for the writer.
 
 use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
