@@ -11,7 +11,7 @@ mod values;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
@@ -108,7 +108,13 @@ impl SqliteStore {
             move |fault| explain::<Sqlite>(&name, doing, fault)
         };
         let options = config.options(&absolute(path)?);
-        migrate(&options).await.map_err(failed("bring its tables up to date"))?;
+        let deadline = Instant::now() + Duration::from_millis(config.busy_timeout_ms);
+        while let Err(fault) = migrate(&options).await {
+            if !is_locked(&fault) || Instant::now() >= deadline {
+                return Err(failed("bring its tables up to date")(fault));
+            }
+            tokio::time::sleep(PAUSE_WHILE_LOCKED).await;
+        }
         let pool = |connections: u32| {
             SqlitePoolOptions::new()
                 .max_connections(connections)
@@ -174,6 +180,17 @@ async fn is_out_of_transactions(connection: &mut SqliteConnection) -> Result<boo
     Ok(!connection.is_in_transaction())
 }
 
+/// Between two attempts to migrate a locked file.
+const PAUSE_WHILE_LOCKED: Duration = Duration::from_millis(10);
+
+/// Whether another process has the file locked. SQLite does not wait for it, whatever the busy timeout, where the
+/// wait could last for ever: of two processes that make a new file and switch it to a write-ahead log at once, both
+/// hold a lock that the other needs. <https://www.sqlite.org/c3ref/busy_handler.html>
+fn is_locked(fault: &Fault) -> bool {
+    let Fault::Sql(sqlx::Error::Database(error)) = fault else { return false };
+    result_code(error.as_ref()).is_some_and(|code| code == BUSY || code == LOCKED)
+}
+
 /// In one transaction that locks the file from its start: one process migrates, the others wait for the lock and
 /// find it done.
 async fn migrate(options: &SqliteConnectOptions) -> Result<(), Fault> {
@@ -194,12 +211,19 @@ impl Dialect for Sqlite {
     }
 
     fn class_of(error: &dyn DatabaseError) -> ErrorClass {
-        let extended: Option<i64> = error.code().and_then(|code| code.parse().ok());
-        let passes = extended.is_some_and(|code| PASSING_RESULT_CODES.contains(&(code & 0xff)));
+        let passes = result_code(error).is_some_and(|code| PASSING_RESULT_CODES.contains(&code));
         if passes { ErrorClass::RETRY } else { ErrorClass::Fatal }
     }
 }
 
-/// Busy, out of memory, interrupted, disk I/O, disk full, locked, can't open: all may pass.
-/// <https://www.sqlite.org/rescode.html>
-const PASSING_RESULT_CODES: [i64; 7] = [5, 6, 7, 9, 10, 13, 14];
+/// The primary result code. <https://www.sqlite.org/rescode.html>
+fn result_code(error: &dyn DatabaseError) -> Option<i64> {
+    let extended: i64 = error.code()?.parse().ok()?;
+    Some(extended & 0xff)
+}
+
+const BUSY: i64 = 5;
+const LOCKED: i64 = 6;
+
+/// Busy, locked, out of memory, interrupted, disk I/O, disk full, can't open: all may pass.
+const PASSING_RESULT_CODES: [i64; 7] = [BUSY, LOCKED, 7, 9, 10, 13, 14];
