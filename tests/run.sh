@@ -9,7 +9,7 @@ Installs what the tests need and is missing, builds everything once, and runs ev
 
 Usage: tests/run.sh [FILTER…]
 
-  FILTER   only the tests whose names contain it, and no runs of faults
+  FILTER   only the tests whose names contain it, and no attacks and faults
 
 Examples:
   tests/run.sh                    everything
@@ -50,6 +50,12 @@ if ((${#missing[@]})); then
 fi
 command -v cargo >/dev/null || { echo "Rust is missing: install it with rustup (https://rustup.rs)" >&2; exit 1; }
 
+if ! cargo deny --version >/dev/null 2>&1; then
+  say "building cargo-deny, which checks licences"
+  # It runs for a second: not worth optimising.
+  CARGO_PROFILE_RELEASE_OPT_LEVEL=0 cargo install --quiet --locked cargo-deny
+fi
+
 say "building"
 cargo build --workspace --locked
 # Plain `cargo test` leaves out what wants a service, the targets `services`; the pattern takes them in.
@@ -83,10 +89,14 @@ cargo test "${all[@]}" --no-fail-fast -- "$@"
 # The stage that CONTRIBUTING.md explains.
 cargo run --locked --quiet --example word_count
 
-# Every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.
+# Every attack and every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.
 if (($# == 0)); then
   faults=${CARGO_TARGET_DIR:-target}/debug/faults
   # Persist and fan-out have tasks of their own on Kafka, as is the default, and share one on the embedded log.
+  hostile=${CARGO_TARGET_DIR:-target}/debug/hostile
+  say "hostile clients, on both logs"
+  "$hostile" --bounded
+  "$hostile" --bounded --log kafka
   say "faults on the embedded log"
   "$faults" --log embedded --fused
   say "faults on the kafka log"

@@ -16,12 +16,17 @@ pub fn counted(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
     listener::customer(client(peer, headers, trusted))
 }
 
+/// Whether the peer is one of the trusted proxies.
+pub fn is_proxy(peer: IpAddr, trusted: &[IpNet]) -> bool {
+    let address = peer.to_canonical();
+    trusted.iter().any(|network| network.contains(&address))
+}
+
 fn client(peer: IpAddr, headers: &HeaderMap, trusted: &[IpNet]) -> IpAddr {
-    let is_trusted = |address| trusted.iter().any(|network| network.contains(&address));
     let lines = headers.get_all(FORWARDED_FOR).iter().rev();
     let mut hops = lines.flat_map(|line| line.to_str().unwrap_or_default().rsplit(','));
     let mut address = peer.to_canonical();
-    while is_trusted(address)
+    while is_proxy(address, trusted)
         && let Some(before) = hops.next().and_then(hop)
     {
         address = before;

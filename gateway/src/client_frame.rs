@@ -16,8 +16,6 @@ use crate::json::{self, Object};
 pub const ID_CHARS_MAX: usize = 64;
 /// Characters of the sentence about a frame that could not be read: it may quote the frame.
 const SENTENCE_CHARS_MAX: usize = 256;
-/// Users to whom, or about whom, a frame makes others for one token of the rate limit.
-pub const USERS_A_TOKEN: usize = 10;
 
 /// What a client asks for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -134,7 +132,7 @@ impl ClientFrame {
     pub fn tokens(&self) -> usize {
         match self {
             Self::Sync { positions, .. } => positions.len().max(1),
-            Self::SubscribePresence { user_ids } => user_ids.len().div_ceil(USERS_A_TOKEN).max(1),
+            Self::SubscribePresence { user_ids } => user_ids.len().max(1),
             // That of typing shows when the members are known.
             Self::Chain { .. } | Self::Typing { .. } | Self::Ping => 1,
         }

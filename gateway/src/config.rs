@@ -8,6 +8,7 @@ use schemas::admission::CONTENT_BYTES_MAX;
 use schemas::ids::CONVERSATION_ID_BYTES_MAX;
 use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
+use topics::backlog::BacklogLimits;
 
 use crate::address;
 use crate::rights::TYPING_MEMBERS_MAX;
@@ -86,8 +87,35 @@ pub struct GatewayConfig {
     /// Lag in records of all stages up to persist together; above it messages are refused with Busy, also those of the
     /// repo's SaveMessage and MarkAsRead.
     pub busy_lag_records_max: u64,
+    /// Milliseconds for which the oldest of these records may have waited; above it the same.
+    pub busy_wait_ms_max: u64,
+    /// Lag in records above which each user gets no more than `crowded_messages_a_second_a_user`; what is beyond is
+    /// refused with Busy.
+    pub crowded_lag_records: u64,
+    /// Milliseconds for which the oldest of these records may have waited; above it the same.
+    pub crowded_wait_ms: u64,
+    /// Messages a second of one user while others wait.
+    pub crowded_messages_a_second_a_user: u32,
+    /// Bytes of content a second of one user.
+    pub content_bytes_a_second_a_user: u32,
+    /// Bytes of content a second from one address.
+    pub content_bytes_a_second_an_address: u32,
+    /// Messages a second in one conversation, at this gateway.
+    pub messages_a_second_a_conversation: u32,
+    /// Bytes of content a second in one conversation, at this gateway.
+    pub content_bytes_a_second_a_conversation: u32,
+    /// Messages a second in `world`, and in each group that has had more than 500 members, at this gateway.
+    pub messages_a_second_a_crowd: u32,
+    /// Bytes of content a second there, at this gateway.
+    pub content_bytes_a_second_a_crowd: u32,
+    /// Ids of the users who may speak in `world`; without any everybody may.
+    pub world_writers: Vec<i64>,
+    /// Who may speak in a group that has had more than 500 members: `members`, or its `admins` and owner.
+    pub large_group_writers: Writers,
     /// REST requests a second of one user.
     pub requests_a_second_a_user: u32,
+    /// Connections a second from one address, which is no trusted proxy; more wait for their turn, within `request_ms`.
+    pub connections_a_second_an_address: u32,
     /// Requests, and new sockets, a second from one address.
     pub requests_a_second_an_address: u32,
     /// Registrations and logins a second from one address.
@@ -101,7 +129,7 @@ pub struct GatewayConfig {
     /// Failed logins a minute from one address.
     pub failed_logins_a_minute_an_address: u32,
     /// Frames a second of one user, over all their sockets. A frame counts as several for what it makes: `sync` one for
-    /// each conversation, `subscribe-presence` and `typing` one for every 10 users.
+    /// each conversation, `subscribe-presence` and `typing` one for each user.
     pub frames_a_second_a_user: u32,
     /// Seconds for which unused requests add up.
     pub rate_burst_s: u32,
@@ -153,7 +181,20 @@ impl Default for GatewayConfig {
             repo_timeout_ms: 5_000,
             append_timeout_ms: 10_000,
             busy_lag_records_max: 200_000,
+            busy_wait_ms_max: 60_000,
+            crowded_lag_records: 20_000,
+            crowded_wait_ms: 2_000,
+            crowded_messages_a_second_a_user: 20,
+            content_bytes_a_second_a_user: 256 * 1_024,
+            content_bytes_a_second_an_address: 64 << 20,
+            messages_a_second_a_conversation: 1_000,
+            content_bytes_a_second_a_conversation: 4 << 20,
+            messages_a_second_a_crowd: 200,
+            content_bytes_a_second_a_crowd: 256 * 1_024,
+            world_writers: Vec::new(),
+            large_group_writers: Writers::Members,
             requests_a_second_a_user: 200,
+            connections_a_second_an_address: 500,
             requests_a_second_an_address: 5_000,
             sign_ins_a_second_an_address: 200,
             registrations_a_minute_an_address: 1_200,
@@ -178,6 +219,14 @@ pub enum Registrations {
     Open,
     Invited,
     Closed,
+}
+
+/// Who may speak in a large group.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Writers {
+    Members,
+    Admins,
 }
 
 const INVITATION_BYTES_MIN: usize = 8;
@@ -210,6 +259,16 @@ impl GatewayConfig {
             request_time: Duration::from_millis(self.request_ms),
             idle_time: Duration::from_millis(self.idle_ms),
             proxies: self.trusted_proxies.clone(),
+        }
+    }
+
+    /// How far the chain may be behind.
+    pub fn backlog(&self) -> BacklogLimits {
+        BacklogLimits {
+            records_max: self.busy_lag_records_max,
+            wait_max: Duration::from_millis(self.busy_wait_ms_max),
+            crowded_records: self.crowded_lag_records,
+            crowded_wait: Duration::from_millis(self.crowded_wait_ms),
         }
     }
 
@@ -262,10 +321,15 @@ impl GatewayConfig {
         section.within("repo_calls_a_user_max", self.repo_calls_a_user_max, 1..=100_000)?;
         section.within("typing_members_max", self.typing_members_max, 1..=TYPING_MEMBERS_MAX)?;
         section.within("access_cache_entries_max", self.access_cache_entries_max, 0..=COUNT_MAX as u64)?;
+        section.within("crowded_lag_records", self.crowded_lag_records, 0..=1_000_000_000_000)?;
         section.within("busy_lag_records_max", self.busy_lag_records_max, 1..=1_000_000_000_000)
     }
 
     fn check_times(&self, section: Section<'_>) -> Result<(), Misfit> {
+        section.within("busy_wait_ms_max", self.busy_wait_ms_max, 1_000..=HOUR_S * 1_000)?;
+        section.within("crowded_wait_ms", self.crowded_wait_ms, 0..=HOUR_S * 1_000)?;
+        let crowded = ("crowded_wait_ms", self.crowded_wait_ms);
+        section.at_most(crowded, ("busy_wait_ms_max", self.busy_wait_ms_max))?;
         section.within("heartbeat_s", self.heartbeat_s, 1..=HOUR_S)?;
         section.within("behind_s", self.behind_s, 1..=HOUR_S)?;
         section.within("heads_after_s", self.heads_after_s, 0..=HOUR_S)?;
@@ -283,6 +347,7 @@ impl GatewayConfig {
     fn check_rates(&self, section: Section<'_>) -> Result<(), Misfit> {
         let rates = [
             ("requests_a_second_a_user", self.requests_a_second_a_user),
+            ("connections_a_second_an_address", self.connections_a_second_an_address),
             ("requests_a_second_an_address", self.requests_a_second_an_address),
             ("sign_ins_a_second_an_address", self.sign_ins_a_second_an_address),
             ("registrations_a_minute_an_address", self.registrations_a_minute_an_address),
@@ -291,9 +356,22 @@ impl GatewayConfig {
             ("failed_logins_a_minute_an_address", self.failed_logins_a_minute_an_address),
             ("frames_a_second_a_user", self.frames_a_second_a_user),
             ("rate_refusals_max", self.rate_refusals_max),
+            ("crowded_messages_a_second_a_user", self.crowded_messages_a_second_a_user),
+            ("messages_a_second_a_conversation", self.messages_a_second_a_conversation),
+            ("messages_a_second_a_crowd", self.messages_a_second_a_crowd),
         ];
         for (key, rate) in rates {
             section.within(key, rate, 1..=RATE_MAX)?;
+        }
+        let bytes = [
+            ("content_bytes_a_second_a_user", self.content_bytes_a_second_a_user),
+            ("content_bytes_a_second_an_address", self.content_bytes_a_second_an_address),
+            ("content_bytes_a_second_a_conversation", self.content_bytes_a_second_a_conversation),
+            ("content_bytes_a_second_a_crowd", self.content_bytes_a_second_a_crowd),
+        ];
+        for (key, rate) in bytes {
+            // The largest message passes.
+            section.within(key, rate, CONTENT_BYTES_MAX as u32..=1 << 31)?;
         }
         let alone = ("failed_logins_a_minute_a_user_and_address", self.failed_logins_a_minute_a_user_and_address);
         section.at_most(alone, ("failed_logins_a_minute_a_user", self.failed_logins_a_minute_a_user))?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use listener::Seldom;
 use schemas::error::{ErrorCode, Refusal};
-use schemas::ids::UserId;
+use schemas::ids::{ConversationId, UserId};
 use schemas::token::{Claims, VerifyingKey};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
@@ -17,8 +17,10 @@ use topics::backlog::Backlog;
 use topics::clock::Clock;
 use topics::headers::TraceParent;
 
+use crate::address;
 use crate::appender::Appender;
 use crate::config::GatewayConfig;
+use crate::content_rates::ContentRates;
 use crate::failed_logins::FailedLogins;
 use crate::operations::Operations;
 use crate::presence::{IsOnline, PresencePublisher, SlotLease};
@@ -63,11 +65,13 @@ pub struct Edge {
 #[derive(Debug)]
 pub struct Rates {
     pub requests_of_users: RateLimiter<UserId>,
+    connections_of_addresses: RateLimiter<IpAddr>,
     requests_of_addresses: RateLimiter<IpAddr>,
     sign_ins_of_addresses: RateLimiter<IpAddr>,
     registrations_of_addresses: RateLimiter<IpAddr>,
     pub frames_of_users: RateLimiter<UserId>,
     pub failed_logins: FailedLogins,
+    pub content: ContentRates,
     refusals: Seldom,
 }
 
@@ -76,13 +80,25 @@ impl Rates {
         let (burst_s, entries_max) = (config.rate_burst_s, config.rate_entries_max);
         Self {
             requests_of_users: RateLimiter::new(config.requests_a_second_a_user, burst_s, entries_max),
+            connections_of_addresses: RateLimiter::new(config.connections_a_second_an_address, burst_s, entries_max),
             requests_of_addresses: RateLimiter::new(config.requests_a_second_an_address, burst_s, entries_max),
             sign_ins_of_addresses: RateLimiter::new(config.sign_ins_a_second_an_address, burst_s, entries_max),
             registrations_of_addresses: RateLimiter::per_minute(config.registrations_a_minute_an_address, entries_max),
             frames_of_users: RateLimiter::new(config.frames_a_second_a_user, burst_s, entries_max),
             failed_logins: FailedLogins::new(config),
+            content: ContentRates::new(config),
             refusals: Seldom::default(),
         }
+    }
+
+    /// Counts a connection to its address; how long it waits before it is read.
+    fn connection_of(&self, address: IpAddr) -> Duration {
+        let now = Instant::now();
+        let wait = self.connections_of_addresses.take_in_advance(&address, now);
+        if !wait.is_zero() {
+            self.tell("connections", address, now);
+        }
+        wait
     }
 
     /// Counts a request to its address.
@@ -112,9 +128,17 @@ impl Rates {
         self.registrations_of_addresses.take(&address, now).inspect_err(|_| self.tell("registrations", address, now))
     }
 
+    /// Logs, seldom, that somebody says more than they may.
+    pub fn tell_content(&self, sender: UserId, conversation: ConversationId, refusal: &Refusal) {
+        if let Some(left_out) = self.refusals.due(Instant::now()) {
+            let why = &refusal.message;
+            tracing::warn!(%sender, %conversation, why, left_out, "a user says too much, and is refused; such lines come once a minute");
+        }
+    }
+
     fn tell(&self, what: &str, address: IpAddr, now: Instant) {
         if let Some(left_out) = self.refusals.due(now) {
-            tracing::warn!(what, %address, left_out, "an address asks too often, and is refused; such lines come once a minute");
+            tracing::warn!(what, %address, left_out, "an address asks too often, and is refused or waits; such lines come once a minute");
         }
     }
 }
@@ -126,6 +150,14 @@ impl Edge {
         let now_ms = self.clock.now_ms();
         let now_ms = self.latest_ms.fetch_max(now_ms, Ordering::Relaxed).max(now_ms);
         self.key.verify(token, now_ms).map_err(|error| Refusal::new(ErrorCode::Unauthenticated, error.to_string()))
+    }
+
+    /// How long a connection of this address waits before it is read.
+    pub fn connection_wait(&self, address: IpAddr) -> Duration {
+        match address::is_proxy(address, &self.config.trusted_proxies) {
+            true => Duration::ZERO,
+            false => self.rates.connection_of(listener::customer(address)),
+        }
     }
 
     /// Whether a user is connected to this gateway or another.

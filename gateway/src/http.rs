@@ -1,9 +1,10 @@
 //! Serves HTTP/1.1 on a bounded listener.
 
 use std::convert::Infallible;
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::pin::pin;
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::Router;
 use axum::body::Body;
@@ -31,9 +32,25 @@ const HEADERS_MAX: usize = 100;
 
 /// Serves each connection as a task of `tasks` until `closing`; then those that are open, to the end of their request.
 /// A WebSocket keeps the seat of its connection.
-pub async fn serve(mut listener: Listener, router: Router, closing: CancellationToken, tasks: TaskTracker) {
+///
+/// A connection waits as long as `wait` says of its address: one that is refused and comes again costs little.
+pub async fn serve(
+    mut listener: Listener,
+    router: Router,
+    wait: impl Fn(IpAddr) -> Duration,
+    closing: CancellationToken,
+    tasks: TaskTracker,
+) {
     while let Some((stream, peer, seat)) = closing.run_until_cancelled(listener.accept()).await {
-        tasks.spawn(connection(stream, peer, Arc::new(seat), router.clone(), closing.clone()));
+        let wait = tokio::time::sleep(wait(peer.ip()));
+        let (router, closing) = (router.clone(), closing.clone());
+        tasks.spawn(async move {
+            tokio::select! {
+                () = wait => connection(stream, peer, Arc::new(seat), router, closing).await,
+                () = seat.lost() => {}
+                () = closing.cancelled() => {}
+            }
+        });
     }
 }
 

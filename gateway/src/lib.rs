@@ -11,6 +11,7 @@ mod appender;
 mod client_frame;
 mod close_reason;
 mod config;
+mod content_rates;
 mod delivery;
 #[cfg(test)]
 mod documented;
@@ -47,7 +48,7 @@ mod sync;
 mod views;
 mod web;
 
-pub use config::{GatewayConfig, Registrations};
+pub use config::{GatewayConfig, Registrations, Writers};
 pub use operations::{HealthOfComponents, Operations, Readiness, RenderMetrics};
 pub use presence::{HEARTBEAT_EVERY, IsOnline, OtherGateways, PresenceChange, SlotLease};
 pub use serve::{GatewayError, GatewayParts, serve};

@@ -52,7 +52,7 @@ impl Operations {
             std::future::ready((text, render()).into_response())
         };
         let routes = self.health().route("/metrics", get(metrics));
-        http::serve(listener, routes, stop, TaskTracker::new()).await;
+        http::serve(listener, routes, |_| Duration::ZERO, stop, TaskTracker::new()).await;
     }
 }
 

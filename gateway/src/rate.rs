@@ -62,6 +62,31 @@ impl<K: Eq + Hash> RateLimiter<K> {
         K: Clone,
     {
         let wanted = (count as f64).min(self.burst);
+        self.of(key, now, |bucket| {
+            if bucket.tokens >= wanted {
+                bucket.tokens -= wanted;
+                return Ok(());
+            }
+            Err(Duration::from_secs_f64((wanted - bucket.tokens) / self.rate))
+        })
+    }
+
+    /// Takes a token, also one that is still to come; how long to wait for it.
+    pub fn take_in_advance(&self, key: &K, now: Instant) -> Duration
+    where
+        K: Clone,
+    {
+        self.of(key, now, |bucket| {
+            bucket.tokens -= 1.0;
+            Duration::from_secs_f64((-bucket.tokens / self.rate).max(0.0))
+        })
+    }
+
+    /// The bucket of a key, with the tokens that have come since.
+    fn of<T>(&self, key: &K, now: Instant, act: impl FnOnce(&mut Bucket) -> T) -> T
+    where
+        K: Clone,
+    {
         let mut buckets = self.buckets.lock().unwrap_or_else(PoisonError::into_inner);
         if buckets.len() >= self.entries_max && !buckets.contains(key) {
             buckets.pop_lru();
@@ -70,11 +95,7 @@ impl<K: Eq + Hash> RateLimiter<K> {
         let since = now.saturating_duration_since(bucket.at).as_secs_f64();
         bucket.tokens = (bucket.tokens + since * self.rate).min(self.burst);
         bucket.at = now;
-        if bucket.tokens >= wanted {
-            bucket.tokens -= wanted;
-            return Ok(());
-        }
-        Err(Duration::from_secs_f64((wanted - bucket.tokens) / self.rate))
+        act(bucket)
     }
 
     /// Puts a token back, for a request that turned out not to count.
@@ -110,6 +131,16 @@ mod tests {
         assert_eq!(limiter.take_many(&"a", 15, start), Err(Duration::from_secs(1)));
         assert_eq!(limiter.take_many(&"a", 1_000, start + Duration::from_secs(2)), Ok(()));
         assert!(limiter.take(&"a", start + Duration::from_secs(2)).is_err());
+    }
+
+    #[test]
+    fn tokens_in_advance_are_given_one_after_another() {
+        let limiter = RateLimiter::new(10, 1, 100);
+        let start = Instant::now();
+        let waits: Vec<_> = (0..13).map(|_| limiter.take_in_advance(&"a", start).as_millis()).collect();
+        assert_eq!((&waits[..10], &waits[10..]), ([0; 10].as_slice(), [100, 200, 300].as_slice()));
+        assert_eq!(limiter.take_in_advance(&"b", start), Duration::ZERO);
+        assert_eq!(limiter.take_in_advance(&"a", start + Duration::from_secs(1)), Duration::ZERO);
     }
 
     #[test]

@@ -12,6 +12,7 @@ use schemas::kind::{EventClass, Kind, MemberChange};
 use schemas::pb::{self, get_message_request::By};
 use schemas::records::{Delivery, GroupEvent, Upstream};
 
+use crate::config::{GatewayConfig, Writers};
 use crate::repo::Repo;
 
 /// Longest lifetime of a cached grant.
@@ -24,46 +25,73 @@ pub const TYPING_MEMBERS_MAX: usize = 1_000;
 pub struct Rights {
     repo: Repo,
     /// Only grants are cached, so that a new member is let in at once.
-    granted: Cache<(UserId, ConversationId), ()>,
+    granted: Cache<(UserId, ConversationId), Granted>,
     /// `None`: too large for typing signals.
     members: Cache<GroupId, Option<Arc<[UserId]>>>,
     members_max: usize,
+    world_writers: Arc<[i64]>,
+    large_group_writers: Writers,
+}
+
+/// What a user may do in a conversation that they may read.
+#[derive(Debug, Clone, Copy)]
+pub struct Granted {
+    /// May say something new there.
+    pub writes: bool,
+    /// What is said there goes to many: it is `world`, or a large group.
+    pub to_crowd: bool,
 }
 
 impl Rights {
-    /// Caches up to `entries_max` grants for `age`, at most five seconds, and the members of groups of up to
-    /// `members_max`.
-    pub fn new(repo: Repo, age: Duration, entries_max: u64, members_max: usize) -> Self {
-        let age = age.min(AGE_MAX);
+    pub fn new(repo: Repo, config: &GatewayConfig) -> Self {
+        let age = Duration::from_millis(config.access_cache_ms).min(AGE_MAX);
+        let (entries_max, members_max) = (config.access_cache_entries_max, config.typing_members_max);
         Self {
             repo,
+            world_writers: config.world_writers.as_slice().into(),
+            large_group_writers: config.large_group_writers,
             granted: Cache::builder().max_capacity(entries_max).time_to_live(age).build(),
             members: Cache::builder().max_capacity(entries_max / 100 + 1).time_to_live(age).build(),
             members_max,
         }
     }
 
-    /// Whether a user may read a conversation and speak in it.
+    /// What a user may do in a conversation.
     ///
     /// # Errors
     /// ConversationNotFound when there is none, or the user may not read it; UserNotFound when there is no such
     /// peer; PermissionDenied when the user is banned or the group dissolved; Busy when the repo does not answer.
-    pub async fn check_member(&self, user: UserId, conversation: ConversationId) -> Result<(), Refusal> {
+    pub async fn check_member(&self, user: UserId, conversation: ConversationId) -> Result<Granted, Refusal> {
         match conversation {
             ConversationId::Single { .. } if conversation.peer_of(user).is_none() => return Err(absent()),
             // The world is open to all who are not banned.
             ConversationId::Single { .. } | ConversationId::Group(_) | ConversationId::World => {}
         }
-        if self.granted.get(&(user, conversation)).await.is_some() {
-            return Ok(());
+        if let Some(granted) = self.granted.get(&(user, conversation)).await {
+            return Ok(granted);
         }
         let request = pb::GetAccessRequest { conversation_id: conversation.to_string(), user_id: user.0 };
-        if !self.repo.of(user).get_access(request).await?.member {
+        let access = self.repo.of(user).get_access(request).await?;
+        if !access.member {
             let message = "nothing can be said here: the group was dissolved, or you are banned";
             return Err(Refusal::new(ErrorCode::PermissionDenied, message));
         }
-        self.granted.insert((user, conversation), ()).await;
-        Ok(())
+        let granted = match conversation {
+            ConversationId::Single { .. } => Granted { writes: true, to_crowd: false },
+            ConversationId::World => {
+                let writes = self.world_writers.is_empty() || self.world_writers.contains(&user.0);
+                Granted { writes, to_crowd: true }
+            }
+            ConversationId::Group(_) => {
+                let writes = match self.large_group_writers {
+                    Writers::Members => true,
+                    Writers::Admins => !access.large || matches!(&*access.role, "owner" | "admin"),
+                };
+                Granted { writes, to_crowd: access.large }
+            }
+        };
+        self.granted.insert((user, conversation), granted).await;
+        Ok(granted)
     }
 
     /// Forgets the rights that a delivery takes away: of who left the group or was removed, of all when it ended.

@@ -5,6 +5,7 @@
 //! closed.
 
 use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -25,6 +26,8 @@ pub struct Identity {
     pub socket: u64,
     pub user: UserId,
     pub session_id: i64,
+    /// What its messages count to.
+    pub address: IpAddr,
     /// The client's trace for its messages.
     pub trace: Option<TraceParent>,
 }
@@ -185,7 +188,11 @@ mod tests {
     };
 
     fn socket(config: &GatewayConfig, all: &Arc<SendBytes>) -> Socket {
-        Socket::new(Identity { socket: 1, user: UserId(1), session_id: 7, trace: None }, config, all)
+        Socket::new(
+            Identity { socket: 1, user: UserId(1), session_id: 7, address: [127, 0, 0, 1].into(), trace: None },
+            config,
+            all,
+        )
     }
 
     fn frame(bytes: usize) -> Utf8Bytes {

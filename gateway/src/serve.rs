@@ -80,7 +80,9 @@ pub async fn serve(parts: GatewayParts, listener: Listener, shutdown: Cancellati
     let stop = CancellationToken::new();
     let mut tasks = JoinSet::new();
     let router = routes::router(edge.clone());
-    tasks.spawn(http::serve(listener, router, edge.closing.clone(), edge.connections.clone()).map(Ok));
+    let (asked, closing, connections) = (edge.clone(), edge.closing.clone(), edge.connections.clone());
+    let wait = move |address| asked.connection_wait(address);
+    tasks.spawn(http::serve(listener, router, wait, closing, connections).map(Ok));
     tasks.spawn(append_task.run(stop.clone()).map(Ok));
     tasks.spawn(deliver(edge.clone(), log.clone(), reader, stop.clone()));
     tasks.spawn(publish_presence(edge.clone(), log, stop.clone()).map(Ok));
@@ -109,11 +111,10 @@ fn assemble(parts: GatewayParts) -> (Arc<Edge>, AppendTask, broadcast::Receiver<
     let GatewayParts { config, log, slot, others, .. } = parts;
     let repo_timeout = Duration::from_millis(config.repo_timeout_ms);
     let repo = Repo::new(parts.repo, repo_timeout, config.repo_calls_a_user_max);
-    let access_age = Duration::from_millis(config.access_cache_ms);
     let append_timeout = Duration::from_millis(config.append_timeout_ms);
     let (appender, append_task) = appender(log, config.append_queue_records_max, append_timeout);
     let edge = Edge {
-        rights: Rights::new(repo.clone(), access_age, config.access_cache_entries_max, config.typing_members_max),
+        rights: Rights::new(repo.clone(), &config),
         sign_ins: SignIns::new(Duration::from_millis(config.sign_in_cache_ms), config.access_cache_entries_max),
         recent_requests: RecentRequests::new(config.access_cache_entries_max, parts.resend_window),
         backlog: parts.backlog,

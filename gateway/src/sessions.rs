@@ -127,7 +127,11 @@ mod tests {
     fn socket(id: u64) -> Arc<Socket> {
         let (config, user) = (GatewayConfig::default(), UserId(1));
         let all = Arc::new(SendBytes::new(&config));
-        Arc::new(Socket::new(Identity { socket: id, user, session_id: 7, trace: None }, &config, &all))
+        Arc::new(Socket::new(
+            Identity { socket: id, user, session_id: 7, address: [127, 0, 0, 1].into(), trace: None },
+            &config,
+            &all,
+        ))
     }
 
     #[test]

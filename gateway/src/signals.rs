@@ -153,7 +153,8 @@ mod tests {
         let (signals, config) = (Signals::default(), GatewayConfig::default());
         let all = Arc::new(SendBytes::new(&config));
         let socket = |socket| {
-            let identity = Identity { socket, user: UserId(1), session_id: 1, trace: None };
+            let identity =
+                Identity { socket, user: UserId(1), session_id: 1, address: [127, 0, 0, 1].into(), trace: None };
             Arc::new(Socket::new(identity, &config, &all))
         };
         let sockets: Vec<_> = (0..2 * TURN_FRAMES as u64).map(socket).collect();

@@ -51,6 +51,7 @@ pub async fn missed(
         after_seq: Some(after),
         limit,
         reader_id: Some(user.0),
+        bytes_max: i64::try_from(bytes_max).unwrap_or(i64::MAX),
     };
     match repo.get_conversation_messages(request).await {
         Ok(page) => vec![fitted(page, conversation_id, after, bytes_max, id)],

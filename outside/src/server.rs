@@ -319,12 +319,14 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> 
     command.arg(binary());
     command.args(["run", "--data"]).arg(data);
     command.args(["--http", &http.to_string(), "--grpc", &grpc.to_string()]);
-    // Many users sign up from one address here.
+    // Many users sign up from one address here, and few of them say much.
     for limit in [
         "CONNECTIONS_AN_ADDRESS_MAX",
+        "CONNECTIONS_A_SECOND_AN_ADDRESS",
         "REQUESTS_A_SECOND_AN_ADDRESS",
         "SIGN_INS_A_SECOND_AN_ADDRESS",
         "REGISTRATIONS_A_MINUTE_AN_ADDRESS",
+        "CROWDED_MESSAGES_A_SECOND_A_USER",
     ] {
         command.env(format!("GOCHAT__GATEWAY__LIMITS__{limit}"), "100000");
     }

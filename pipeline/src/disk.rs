@@ -9,7 +9,7 @@ use std::sync::Arc;
 use rustix::fs::{Mode, statvfs};
 use rustix::process::{Resource, Signal, getrlimit, umask};
 use tokio::signal::unix::{SignalKind, signal};
-use topics::backlog::Backlog;
+use topics::backlog::{Backlog, Shortage};
 
 use crate::health::State;
 
@@ -106,7 +106,7 @@ impl Room {
     /// Looks now, and tells the backlog.
     pub fn look(&self) -> State {
         let short = self.places.iter().find_map(|place| self.shortage(place).transpose());
-        self.backlog.set_disk_is_short(short.is_some());
+        self.backlog.set_short_of(Shortage::Disk, short.is_some());
         match short {
             None => State::Ready,
             Some(Ok(shortage)) => State::Failed(format!("{shortage}: messages are refused until there is room")),
@@ -150,6 +150,8 @@ fn files(place: &Path) -> io::Result<Vec<PathBuf>> {
 
 #[cfg(test)]
 mod tests {
+    use gateway::GatewayConfig;
+
     use super::*;
 
     fn mode(path: &Path) -> u32 {
@@ -185,7 +187,7 @@ mod tests {
     #[test]
     fn a_disk_below_its_reserve_takes_no_messages() {
         let temp = tempfile::tempdir().unwrap();
-        let backlog = Arc::new(Backlog::new(10));
+        let backlog = Arc::new(Backlog::new(GatewayConfig::default().backlog()));
         let look = |percent| {
             let reserve = Reserve { mib: 1 << 40, percent };
             Room::new(vec![temp.path().to_owned()], reserve, backlog.clone()).look()

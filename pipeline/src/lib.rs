@@ -15,6 +15,7 @@ mod listen;
 pub mod log;
 mod log_lines;
 mod members;
+mod memory;
 mod open_files;
 pub mod pairing;
 mod place;

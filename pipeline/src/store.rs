@@ -139,9 +139,9 @@ async fn open_once(config: &Config) -> Result<Arc<dyn Store>, StoreError> {
     let StoreSection { replicas, server, .. } = &config.repo.store;
     let replicas: Vec<_> = replicas.iter().map(|replica| replica.expose().to_owned()).collect();
     match Place::of(config) {
-        Place::File(path) => Ok(SqliteStore::open(&path, SqliteConfig::default()).await?),
-        Place::MySql(url) => Ok(MySqlStore::open(url.expose(), &replicas, server).await?),
-        Place::Postgres(url) => Ok(PostgresStore::open(url.expose(), &replicas, server).await?),
+        Place::File(path) => SqliteStore::open(&path, SqliteConfig::default()).await,
+        Place::MySql(url) => MySqlStore::open(url.expose(), &replicas, server).await,
+        Place::Postgres(url) => PostgresStore::open(url.expose(), &replicas, server).await,
     }
 }
 

@@ -112,6 +112,13 @@ fn open_up(config: &mut Config) {
     gateway.connections_an_address_max = gateway.connections_max;
     gateway.sign_ins_a_second_an_address = 1_000_000;
     gateway.frames_a_second_a_user = 1_000_000;
+    gateway.crowded_messages_a_second_a_user = 1_000_000;
+    gateway.content_bytes_a_second_a_user = 1 << 30;
+    gateway.content_bytes_a_second_an_address = 1 << 30;
+    gateway.messages_a_second_a_conversation = 1_000_000;
+    gateway.content_bytes_a_second_a_conversation = 1 << 30;
+    gateway.messages_a_second_a_crowd = 1_000_000;
+    gateway.content_bytes_a_second_a_crowd = 1 << 30;
     // Sign-ups are not what is measured: their passwords are worth nothing.
     let repo = &mut config.repo.limits;
     (repo.password_memory_kib, repo.password_passes) = (8, 1);

@@ -85,6 +85,7 @@ pub async fn messages(
         after_seq,
         limit: limit(range.limit, PAGE_DEFAULT, PAGE_MAX)?,
         reader_id: Some(caller.user.0),
+        bytes_max: 0,
     };
     let page = caller.repo.get_conversation_messages(request).await?;
     let messages = page.messages.iter().map(MessageView::stored).collect();
@@ -125,7 +126,6 @@ pub async fn mark_read(
         conversation_id: &id,
         intent: Intent::MarkRead { seq: mark.seq_id },
         sent_at_ms: None,
-        trace: None,
     };
     durable(&mut admit(&edge, request).await?).await?;
     Ok(StatusCode::NO_CONTENT)

@@ -14,7 +14,7 @@ use tokio::time::Instant;
 
 use crate::admit::{Request, admit};
 use crate::appender::{Receipt, durable};
-use crate::client_frame::{ClientFrame, Rejected, USERS_A_TOKEN};
+use crate::client_frame::{ClientFrame, Rejected};
 use crate::edge::Edge;
 use crate::frames;
 use crate::send_bytes::Counted;
@@ -117,12 +117,11 @@ pub fn answer(
         ClientFrame::Chain { client_msg_id, conversation_id, intent, sent_at_ms } => Ok(async move {
             let request = Request {
                 sender: socket.identity.user,
-                socket: Some(socket.identity.socket),
+                socket: Some(&socket.identity),
                 client_msg_id: &client_msg_id,
                 conversation_id: &conversation_id,
                 intent,
                 sent_at_ms,
-                trace: socket.identity.trace,
             };
             let admitted = admit(&edge, request).await;
             let client_msg_id = Some(client_msg_id).filter(|key| !key.is_empty());
@@ -162,7 +161,7 @@ async fn typing(edge: &Edge, user: UserId, conversation: &str) -> Result<(), Ref
     let conversation = admission::conversation_id(conversation)?;
     edge.rights.check_member(user, conversation).await?;
     let members = edge.rights.typing_recipients(user, conversation).await?;
-    let more_tokens = members.len().div_ceil(USERS_A_TOKEN).saturating_sub(1);
+    let more_tokens = members.len().saturating_sub(1);
     edge.rates.frames_of_users.take_many(&user, more_tokens, Instant::now()).map_err(too_many)?;
     edge.signals.typing(&edge.sessions, conversation, user, &members);
     Ok(())

@@ -21,6 +21,7 @@ use listener::{Crowded, Seat};
 use schemas::error::{ErrorCode, Refusal};
 use schemas::token::Claims;
 use serde::Deserialize;
+use topics::backlog::Shortage;
 use topics::headers::{TRACE_HEADER, TraceParent};
 
 use crate::close_reason::CloseReason;
@@ -60,7 +61,10 @@ pub async fn upgrade(
     };
     origin::check(&headers, &edge.config.allowed_origins)?;
     let full = || Refusal::new(ErrorCode::Busy, "this server takes no more connections: try another");
-    if edge.closing.is_cancelled() || edge.sessions.open() >= edge.config.sockets_max {
+    if edge.closing.is_cancelled()
+        || edge.sessions.open() >= edge.config.sockets_max
+        || edge.backlog.is_short_of(Shortage::Memory)
+    {
         return Err(full().into());
     }
     let admitted = admit(&edge, bearer(&headers).or(parameters.token.as_deref()).unwrap_or_default()).await;
@@ -82,7 +86,8 @@ pub async fn upgrade(
         let socket = edge.next_socket.fetch_add(1, Ordering::Relaxed);
         let device = parameters.device.as_deref().unwrap_or_default();
         tracing::debug!(user = %claims.user_id, socket, device, "connected");
-        let identity = Identity { socket, user: claims.user_id, session_id: claims.session_id, trace };
+        let Claims { user_id: user, session_id, .. } = claims;
+        let identity = Identity { socket, user, session_id, address, trace };
         let socket = Arc::new(Socket::new(identity, &edge.config, &edge.send_bytes));
         // A new task: that of the upgrade is larger, and would live as long as the socket.
         edge.connections.spawn(lifecycle::run(Box::new(stream), socket, edge.clone()));

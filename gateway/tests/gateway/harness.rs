@@ -79,7 +79,7 @@ pub async fn gateway_with(config: GatewayConfig) -> Gateway {
     let (lease_lost, shutdown) = (CancellationToken::new(), CancellationToken::new());
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap().to_string();
-    let backlog = Arc::new(Backlog::new(config.busy_lag_records_max));
+    let backlog = Arc::new(Backlog::new(config.backlog()));
     let elsewhere = Arc::new(Mutex::new(HashSet::new()));
     let (changes, of_others) = broadcast::channel(8);
     let known = elsewhere.clone();

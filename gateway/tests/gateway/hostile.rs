@@ -3,12 +3,12 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use gateway::GatewayConfig;
+use gateway::{GatewayConfig, Writers};
 use schemas::ids::ConversationId;
 use schemas::pb;
 use serde_json::{Value, json};
 
-use crate::harness::{Client, EPOCH, Gateway, connected, gateway, gateway_with, message, single, within};
+use crate::harness::{Client, EPOCH, Gateway, connected, gateway, gateway_with, message, say, single, within};
 
 #[tokio::test]
 async fn many_users_are_one_call_to_the_repo() {
@@ -63,8 +63,8 @@ async fn a_frame_counts_as_what_it_makes() {
         json!({"positions": positions.collect::<serde_json::Map<_, _>>()})
     };
     for (kind, data, allowed) in [
-        ("subscribe-presence", users(100), true),
-        ("subscribe-presence", users(101), false),
+        ("subscribe-presence", users(10), true),
+        ("subscribe-presence", users(11), false),
         ("sync", positions(10), true),
         ("sync", positions(11), false),
     ] {
@@ -148,4 +148,93 @@ async fn a_sync_of_more_than_a_page_says_that_there_is_more() {
         }
     }
     assert_eq!(seen, (1..=40).map(Value::from).collect::<Vec<_>>());
+}
+
+/// Sends a message; the code of the error, if it is refused.
+async fn refused(client: &mut Client, conversation: &str, key: &str, content: &str) -> Option<i64> {
+    client.send(say(conversation, key, content)).await;
+    let answer = client.frame().await;
+    assert_eq!(answer["data"]["clientMsgId"], key, "{answer}");
+    answer["data"]["code"].as_i64()
+}
+
+#[tokio::test]
+async fn only_writers_say_something_to_many_and_all_may_react() {
+    let config = GatewayConfig { world_writers: vec![2], large_group_writers: Writers::Admins, ..Default::default() };
+    let gateway = gateway_with(config).await;
+    let (mut ann, mut ben) = (gateway.connect(1).await, gateway.connect(2).await);
+    assert_eq!(refused(&mut ann, "world", "a", "hi").await, Some(1002));
+    assert_eq!(refused(&mut ben, "world", "b", "hi").await, None);
+    assert_eq!(refused(&mut ann, "group_6", "c", "hi").await, None, "an admin");
+    assert_eq!(refused(&mut ben, "group_6", "d", "hi").await, Some(1002));
+    assert_eq!(refused(&mut ben, "group_5", "e", "hi").await, None, "a group that is not large");
+    let mark = json!({"type": "mark-read", "id": "m", "data": {"conversationId": "group_6", "seqId": 1}});
+    ben.send(mark).await;
+    assert_eq!(refused(&mut ben, &single(1, 2).to_string(), "f", "hi").await, None, "the mark was no error");
+}
+
+#[tokio::test]
+async fn what_is_said_in_one_conversation_is_bounded_whoever_says_it_and_others_go_on() {
+    let config = GatewayConfig {
+        rate_burst_s: 1,
+        messages_a_second_a_crowd: 2,
+        content_bytes_a_second_a_crowd: 8_192,
+        messages_a_second_a_conversation: 3,
+        content_bytes_a_second_a_user: 8_192,
+        ..Default::default()
+    };
+    let gateway = gateway_with(config).await;
+    let (mut ann, mut ben) = (gateway.connect(1).await, gateway.connect(2).await);
+    let mut world = Vec::new();
+    for key in 0..4 {
+        let client = if key % 2 == 0 { &mut ann } else { &mut ben };
+        world.push(refused(client, "world", &format!("w{key}"), "hi").await);
+    }
+    assert_eq!(world, [None, None, Some(1007), Some(1007)]);
+    assert_eq!(refused(&mut ben, "group_6", "g", "hi").await, None, "another one that goes to many");
+    for key in 0..3 {
+        assert_eq!(refused(&mut ann, &single(1, 2).to_string(), &format!("s{key}"), "hi").await, None);
+    }
+    assert_eq!(refused(&mut ann, &single(1, 2).to_string(), "s3", "hi").await, Some(1007));
+    let mut long = Vec::new();
+    for key in 0..3 {
+        long.push(refused(&mut ben, "group_5", &format!("l{key}"), &"x".repeat(4_090)).await);
+    }
+    assert_eq!(long, [None, None, Some(1007)], "bytes of the user");
+    assert_eq!(refused(&mut ann, "group_5", "short", "hi").await, None);
+}
+
+#[tokio::test]
+async fn while_the_chain_is_late_each_user_has_a_share_and_none_once_it_is_too_late() {
+    let config = GatewayConfig {
+        crowded_wait_ms: 0,
+        crowded_messages_a_second_a_user: 3,
+        busy_wait_ms_max: 2_500,
+        ..Default::default()
+    };
+    let gateway = gateway_with(config).await;
+    let (mut ann, mut ben) = (gateway.connect(1).await, gateway.connect(2).await);
+    gateway.log.lag_records.store(1, Ordering::SeqCst);
+    let mut key = 0;
+    within(async {
+        while refused(&mut ann, "world", &format!("k{key}"), "hi").await != Some(1008) {
+            key += 1;
+        }
+    })
+    .await;
+    assert_eq!(refused(&mut ben, "world", "b", "hi").await, None, "another one has not used up their share");
+    within(async {
+        while refused(&mut ben, "world", &format!("k{key}"), "hi").await != Some(1008) {
+            key += 1;
+            tokio::time::sleep(Duration::from_millis(400)).await;
+        }
+    })
+    .await;
+    gateway.log.lag_records.store(0, Ordering::SeqCst);
+    within(async {
+        while refused(&mut ann, "world", &format!("k{key}"), "hi").await == Some(1008) {
+            key += 1;
+        }
+    })
+    .await;
 }

@@ -221,16 +221,21 @@ impl ConversationService for FakeRepo {
         let request = request.into_inner();
         match request.conversation_id.parse() {
             Ok(ConversationId::Single { low, high }) if exists(low.0) && exists(high.0) => {
-                Ok(Response::new(pb::Access { member: true, role: String::new() }))
+                Ok(Response::new(pb::Access { member: true, ..Default::default() }))
             }
             Ok(ConversationId::Single { .. }) => Err(refused(ErrorCode::UserNotFound, "no such user")),
-            Ok(ConversationId::World) => Ok(Response::new(pb::Access { member: true, role: String::new() })),
+            Ok(ConversationId::World) => Ok(Response::new(pb::Access { member: true, ..Default::default() })),
             Ok(ConversationId::Group(group))
                 if group.0 == 5
                     && MEMBERS.contains(&request.user_id)
                     && !self.former_members.lock().unwrap().contains(&request.user_id) =>
             {
-                Ok(Response::new(pb::Access { member: true, role: "member".into() }))
+                Ok(Response::new(pb::Access { member: true, role: "member".into(), large: false }))
+            }
+            // A large group; user 1 is an admin.
+            Ok(ConversationId::Group(group)) if group.0 == 6 => {
+                let role = if request.user_id == 1 { "admin" } else { "member" };
+                Ok(Response::new(pb::Access { member: true, role: role.into(), large: true }))
             }
             _ => Err(refused(ErrorCode::ConversationNotFound, "no such conversation")),
         }

@@ -13,6 +13,9 @@ const PARTITIONS_MAX: u32 = 1_024;
 /// Bytes of a batch whose outputs, with changelogs and recipients, the embedded log takes in one commit.
 const EMBEDDED_BATCH_BYTES_MAX: usize = CALL_BYTES_MAX / 4;
 
+/// MiB that an empty process takes, with room for a few messages.
+const MEMORY_MIB_MIN: u64 = 64;
+
 /// A gateway counts as dead after three missed heartbeats.
 const _: () = assert!(3 * gateway::HEARTBEAT_EVERY.as_millis() <= SLOT_SILENT_MS_MAX.cast_unsigned() as u128);
 
@@ -24,6 +27,8 @@ impl Config {
         all.within("grace_seconds", self.grace_seconds, 1..=600)?;
         all.within("disk_reserve_mib", self.disk_reserve_mib, 0..=1 << 40)?;
         all.within("disk_reserve_percent", self.disk_reserve_percent, 0..=100)?;
+        all.within("memory_mib_max", self.memory_mib_max, MEMORY_MIB_MIN..=1 << 30)?;
+        all.within("memory_percent_max", self.memory_percent_max, 1..=100)?;
         self.check_log(Section("log"))?;
         self.check_stages(Section("stages"))?;
         self.repo.limits.check(Section("repo.limits"))?;

@@ -45,6 +45,11 @@ pub struct Config {
     pub disk_reserve_mib: u64,
     /// The same as a part of the disk, in percent. Whichever is less counts.
     pub disk_reserve_percent: u16,
+    /// MiB of memory that the process may take: queues and caches are lowered to their parts of it. With more it is not
+    /// ready, and messages and new sockets are refused with Busy.
+    pub memory_mib_max: u64,
+    /// The same as a part of the machine's memory, or of its cgroup's, in percent. Whichever is less counts.
+    pub memory_percent_max: u16,
     /// The log.
     pub log: LogConfig,
     /// The stages.
@@ -177,6 +182,8 @@ impl Default for Config {
             grace_seconds: 20,
             disk_reserve_mib: 1_024,
             disk_reserve_percent: 5,
+            memory_mib_max: 1 << 20,
+            memory_percent_max: 75,
             log: LogConfig::default(),
             stages: StagesConfig::default(),
             repo: RepoSection::default(),

@@ -21,6 +21,7 @@ use topics::log::Log;
 
 use super::{Health, State};
 use crate::disk::Room;
+use crate::memory::Bound;
 use schemas::causes::{cause, causes};
 
 /// How often each is asked.
@@ -115,13 +116,16 @@ pub async fn disk(room: Room) -> State {
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
-/// Whether messages are taken: not while too many wait before the store.
+/// Whether the process has memory.
+pub async fn memory(bound: Arc<Bound>) -> State {
+    bound.look()
+}
+
+/// Whether messages are taken: not while too many wait before the store, or for too long.
 pub async fn backlog(backlog: Arc<Backlog>) -> State {
-    match backlog.records() {
-        (records, max) if records > max => {
-            State::Failed(format!("{records} records wait before the store, more than {max}: what is sent is refused"))
-        }
-        _ => State::Ready,
+    match backlog.overload() {
+        Some(overload) => State::Failed(format!("{overload}: what is sent is refused")),
+        None => State::Ready,
     }
 }
 

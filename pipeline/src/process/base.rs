@@ -54,7 +54,7 @@ impl<'c> Base<'c> {
         disk::open_data_dir(dir).map_err(|source| ProcessError::DataDir { path: dir.clone(), source })?;
         let open = OpenLog::open(config, clock.clone()).await.map_err(start_error("the log"))?;
         let (log, presence) = (open.log(), SharedPresence::default());
-        let backlog = Arc::new(Backlog::new(config.gateway.limits.busy_lag_records_max));
+        let backlog = Arc::new(Backlog::new(config.gateway.limits.backlog()));
         Ok(Self {
             config,
             roles,

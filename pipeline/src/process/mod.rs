@@ -27,7 +27,7 @@ use crate::log::OpenLog;
 use crate::role::Role;
 use crate::stop::stop_signal;
 use crate::supervisor::{Layer, Supervisor};
-use crate::{cache, disk, health, members, store, topology};
+use crate::{cache, disk, health, members, memory, store, topology};
 
 pub use self::error::ProcessError;
 
@@ -68,6 +68,8 @@ pub struct Process {
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
     pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
+        let memory = memory::bytes_max(config);
+        let config = &memory::fit(config.clone(), memory);
         let mut base = Base::open(config, roles).await?;
         let opened = config.repo.open(&base).await?;
         base.watch_backlog();
@@ -78,7 +80,7 @@ impl Process {
         config.stages.start(&mut base, store, members::from_repo(repo.channel.clone())).await?;
         let gateway = config.gateway.start(&mut base, &repo, &changes).await?;
         let (http, grpc) = (gateway.as_ref().map(|gateway| gateway.http), repo.own);
-        watch(&mut base, opened, repo, gateway).await;
+        watch(&mut base, memory, opened, repo, gateway).await;
         let Base { supervisor, health, open: log, metrics, .. } = base;
         Ok(Self { supervisor, health, log, http, grpc, metrics })
     }
@@ -105,7 +107,13 @@ impl Process {
 }
 
 /// Watches what the process depends on, and waits until it is ready.
-async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoint, gateway: Option<RunningGateway>) {
+async fn watch(
+    base: &mut Base<'_>,
+    memory: u64,
+    opened: Option<OpenStore>,
+    repo: RepoEndpoint,
+    gateway: Option<RunningGateway>,
+) {
     let (config, log_name) = (base.config, crate::log::name(base.config));
     let mut watch = Watch::new(base.health.clone());
     let store_file = opened.as_ref().and_then(|_| store::file(config));
@@ -125,6 +133,8 @@ async fn watch(base: &mut Base<'_>, opened: Option<OpenStore>, repo: RepoEndpoin
         let room = disk::Room::new(files, config.disk_reserve(), base.backlog.clone());
         watch.component("disk", config.data_dir.display().to_string(), room, ask::disk);
     }
+    let bound = Arc::new(memory::Bound::new(memory, base.backlog.clone()));
+    watch.component("memory", "this process".into(), bound, ask::memory);
     // A repo in this process has a state of its own, and that of its store.
     let mut tasks = topology::tasks(config.stages.fuse()).into_iter().filter(|task| base.runs(Role::of(*task)));
     let asks_repo = base.runs(Role::Gateway) || tasks.any(|task| task.columns().asks_repo);

@@ -205,6 +205,8 @@ pub struct Standing {
     pub reads_from: Option<Seq>,
     pub may_speak: bool,
     pub role: Option<Role>,
+    /// It is a large group, see [`Group::large`].
+    pub large: bool,
     /// They are banned, and may do nothing anywhere.
     pub banned: bool,
 }

@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::future::BoxFuture;
 use schemas::causes::causes;
 use schemas::error::Refusal;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
@@ -297,6 +298,9 @@ pub trait Archive: Send + Sync + 'static {
 
     /// Records the id of the log that the store is filled from, unless one is recorded.
     async fn set_log_id(&self, id: &str) -> Result<(), StoreError>;
+
+    /// Closes all connections once calls under way are done.
+    async fn close(&self);
 }
 
 /// Whether a store works, as health checks ask.
@@ -314,6 +318,10 @@ pub trait Probe: Send + Sync + 'static {
 pub trait ServiceStore: Conversations + Users + Groups {}
 
 impl<T: Conversations + Users + Groups> ServiceStore for T {}
+
+/// A store that is being opened. Without its type, so that all that it does is compiled in this crate, once, and not
+/// again in each crate that opens one.
+pub type Opening<'a> = BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>;
 
 /// Keeps users, groups, conversations and messages.
 pub trait Store: MessageSink + Outbox + ServiceStore + Archive + Probe {}

@@ -6,7 +6,6 @@ use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use sqlx::sqlite::SqliteConnectOptions;
 use sqlx::{ConnectOptions, Executor};
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::MessageSink;
 use tokio::time::{sleep, timeout};
 
 use crate::fixtures::{ANN, pair, text};

@@ -26,7 +26,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tonic::Status;
 use tonic::transport::Channel;
-use topics::backlog::Backlog;
+use topics::backlog::{Backlog, BacklogLimits};
 use topics::catalogue::{Layout, UPSTREAM};
 use topics::clock::Clock;
 use topics::embedded::{EmbeddedConfig, EmbeddedLog};
@@ -110,7 +110,14 @@ impl Served {
         config: RepoConfig,
         lag_records_max: u64,
     ) -> Self {
-        let backlog = Arc::new(Backlog::new(lag_records_max));
+        let late = Duration::from_secs(3_600);
+        let limits = BacklogLimits {
+            records_max: lag_records_max,
+            wait_max: late,
+            crowded_records: u64::MAX,
+            crowded_wait: late,
+        };
+        let backlog = Arc::new(Backlog::new(limits));
         let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

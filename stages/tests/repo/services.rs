@@ -181,6 +181,20 @@ async fn messages_are_read_by_id_place_and_page() {
     let before = pb::GetConversationMessagesRequest { before_seq: Some(11), limit: 200, ..history(conversation) };
     let page = messages.get_conversation_messages(before.clone()).await.unwrap().into_inner();
     assert_eq!((page.messages.len(), page.has_more, page.messages[0].seq_id), (10, false, 1));
+    // Each has two bytes.
+    let after = pb::GetConversationMessagesRequest { after_seq: Some(0), limit: 200, ..history(conversation) };
+    for (range, bytes_max, seqs, has_more) in [
+        (&after, 7, 1..=3, true),
+        (&after, 1, 1..=1, true),
+        (&after, 120, 1..=60, false),
+        (&before, 7, 8..=10, true),
+        (&before, 20, 1..=10, false),
+    ] {
+        let cut = pb::GetConversationMessagesRequest { bytes_max, ..range.clone() };
+        let page = messages.get_conversation_messages(cut).await.unwrap().into_inner();
+        let read: Vec<_> = page.messages.iter().map(|message| message.seq_id).collect();
+        assert_eq!((read, page.has_more), (seqs.collect(), has_more), "{bytes_max}");
+    }
     let by_id = pb::GetMessagesRequest { message_ids: vec![930, 5, 901], reader_id: None };
     let found = messages.get_messages(by_id).await.unwrap().into_inner().messages;
     assert_eq!(found.iter().map(|m| m.seq_id).collect::<Vec<_>>(), [30, 1]);
@@ -201,6 +215,7 @@ async fn messages_are_read_by_id_place_and_page() {
         pb::GetConversationMessagesRequest { limit: -1, ..history(conversation) },
         pb::GetConversationMessagesRequest { after_seq: Some(1), ..before.clone() },
         pb::GetConversationMessagesRequest { after_seq: Some(-1), ..history(conversation) },
+        pb::GetConversationMessagesRequest { bytes_max: -1, ..history(conversation) },
         pb::GetConversationMessagesRequest { conversation_id: "elsewhere".into(), ..before },
     ];
     for request in invalid {

@@ -12,7 +12,7 @@ use crate::fixtures::{
 };
 use schemas::ids::Seq;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::{Class, Conversations, MessageSink, Store};
+use stages::repo::store::{Class, Store};
 
 store_contract!(contract, crate::fixtures::sqlite_store);
 
@@ -64,7 +64,7 @@ async fn a_file_that_is_no_database_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let path = dir.path().join("notes.txt");
     std::fs::write(&path, "this is not a database, whatever it is called, and it is long enough to see").unwrap();
-    let error = SqliteStore::open(&path, SqliteConfig::default()).await.unwrap_err();
+    let error = SqliteStore::open(&path, SqliteConfig::default()).await.err().unwrap();
     assert_eq!(error.class(), Class::Fatal);
     assert!(error.to_string().contains("notes.txt"), "{error}");
 }
@@ -93,7 +93,7 @@ async fn a_tool_reads_beside_the_writer_and_changes_nothing() {
     let reader = SqliteStore::open_read_only(&path, SqliteConfig::default()).await.unwrap();
     check_reads_only(&*reader, &test.store).await;
     let absent = test.dir.path().join("absent.db");
-    let error = SqliteStore::open_read_only(&absent, SqliteConfig::default()).await.unwrap_err();
+    let error = SqliteStore::open_read_only(&absent, SqliteConfig::default()).await.err().unwrap();
     assert!(error.to_string().contains("absent.db"), "{error}");
     assert!(!absent.exists());
 }

@@ -21,6 +21,7 @@ const FROM: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 2);
 /// Messages of a history that is synced, and bytes of each.
 const HISTORY_MESSAGES: usize = 200;
 const LONG_BYTES: usize = 8_000;
+const SHORT_BYTES: usize = 20;
 const FOLLOWED: usize = 30;
 const ASKED_FOR: usize = 500;
 const ID_CHARS: usize = 61_000;
@@ -40,16 +41,22 @@ pub(super) struct Target {
 
 impl Target {
     /// Signs the attacker up, and gives them a history to ask for.
-    pub(super) async fn prepare(server: &Server, api: &Api, count: usize) -> Self {
+    pub(super) async fn prepare(server: &Server, api: &Api, attack: Attack, count: usize) -> Self {
         let mut accounts = Vec::new();
-        for n in 0..count.div_ceil(SOCKETS_A_USER) {
+        let sockets_an_account = if attack == Attack::Burst { 1 } else { SOCKETS_A_USER };
+        for n in 0..count.div_ceil(sockets_an_account) {
             accounts.push(api.register(&format!("mallory{n}")).await);
         }
-        let others: Vec<_> = accounts[1..].iter().map(|account| account.user_id.clone()).collect();
+        // Each of the writers stays within what a user may say in a burst.
+        let writers = [api.register("writer0").await, api.register("writer1").await];
+        let others = accounts[1..].iter().chain(&writers);
+        let others: Vec<_> = others.map(|account| account.user_id.clone()).collect();
         let history = api.group(&accounts[0], "long", &others).await;
-        let mut talker = Talker::connect(server, &accounts[0]).await;
-        for _ in 0..HISTORY_MESSAGES {
-            talker.say(&history, &"x".repeat(LONG_BYTES)).await;
+        for writer in &writers {
+            let mut talker = Talker::connect(server, writer).await;
+            for _ in 0..HISTORY_MESSAGES / writers.len() {
+                talker.say(&history, &"x".repeat(LONG_BYTES)).await;
+            }
         }
         Self { at: server.http, accounts, history, count }
     }
@@ -104,17 +111,10 @@ impl Target {
                 let path = ["/", "/health/live", "/health/ready", "/assets/app.js"][n % 4];
                 self.request("GET", path, "").await
             }
-            Attack::Flood => {
-                let mut message = text("world", &"x".repeat(LONG_BYTES));
-                let mut socket = self.socket(n).await?;
-                loop {
-                    message["clientMsgId"] = json!(format!("f{}", rand::random::<u64>()));
-                    let frame = json!({"type": "send-message", "data": message});
-                    timeout(STEP_MAX, socket.send(Message::text(frame.to_string()))).await??;
-                    while let Ok(Some(frame)) = timeout(Duration::ZERO, socket.next()).await {
-                        frame?;
-                    }
-                }
+            Attack::Flood => self.say(n, "world", LONG_BYTES).await,
+            Attack::Burst => {
+                let account = &self.accounts[n];
+                self.say(n, &account.pair_with(account), SHORT_BYTES).await
             }
             Attack::Pings => {
                 let mut socket = self.socket(n).await?;
@@ -128,6 +128,20 @@ impl Target {
                         frame?;
                     }
                 }
+            }
+        }
+    }
+
+    /// Says things as fast as they go, and reads what comes meanwhile.
+    async fn say(&self, n: usize, conversation: &str, bytes: usize) -> Result<(), Box<dyn std::error::Error>> {
+        let mut message = text(conversation, &"x".repeat(bytes));
+        let mut socket = self.socket(n).await?;
+        loop {
+            message["clientMsgId"] = json!(format!("f{}", rand::random::<u64>()));
+            let frame = json!({"type": "send-message", "data": message});
+            timeout(STEP_MAX, socket.send(Message::text(frame.to_string()))).await??;
+            while let Ok(Some(frame)) = timeout(Duration::ZERO, socket.next()).await {
+                frame?;
             }
         }
     }

@@ -18,8 +18,6 @@ use crate::broker;
 use crate::faults::fault::LogKind;
 use crate::installation::{Installation, Settings};
 
-const BEFORE: Duration = Duration::from_secs(5);
-const DURING: Duration = Duration::from_secs(12);
 /// What others' median may rise to: twice that of before, and some for the attacker's own work on this machine.
 const MEDIAN_TIMES_MAX: u32 = 2;
 const MEDIAN_SLACK: Duration = Duration::from_millis(30);
@@ -45,6 +43,8 @@ pub enum Attack {
     Registrations,
     /// One account floods the world with long messages.
     Flood,
+    /// Many accounts say as much as they may, each in a conversation of its own.
+    Burst,
     /// Pings and pongs as fast as they go.
     Pings,
     /// Pages and health as fast as they go.
@@ -58,6 +58,17 @@ pub enum Attack {
 pub enum Size {
     Bounded,
     Full,
+}
+
+impl Size {
+    /// How long others are measured before the attack, and while it lasts.
+    fn times(self) -> (Duration, Duration) {
+        let (before, during) = match self {
+            Self::Bounded => (3, 6),
+            Self::Full => (5, 12),
+        };
+        (Duration::from_secs(before), Duration::from_secs(during))
+    }
 }
 
 /// What an attack may cost, and how much there is of it.
@@ -79,6 +90,7 @@ impl Attack {
             Self::Ids => (4, 16, 64),
             Self::Registrations => (30, 70, 64),
             Self::Flood => (1, 4, 160),
+            Self::Burst => (20, 60, 256),
             Self::Pings => (4, 16, 64),
             Self::Pages => (8, 64, 64),
             Self::Logins => (8, 64, 64),
@@ -103,12 +115,13 @@ pub async fn play(attack: Attack, size: Size, log: LogKind) -> (String, Vec<Stri
     let (server, _installation) = start(log, dir.path(), &log_file).await;
     let api = Api::new(server.http);
     let mut others = Others::at(&server, &api).await;
-    let target = Target::prepare(&server, &api, count).await;
+    let target = Target::prepare(&server, &api, attack, count).await;
     let pid = server.pid().expect("it runs");
-    let before = others.measure(BEFORE).await;
+    let (time_before, time_during) = size.times();
+    let before = others.measure(time_before).await;
     let (rss, lines) = (rss_mib(pid), lines_of(&log_file));
     let attacking = tokio::spawn(target.attack(attack));
-    let during = others.measure(DURING).await;
+    let during = others.measure(time_during).await;
     attacking.abort();
     let grown = peak_mib(pid).saturating_sub(rss);
     let logged = lines_of(&log_file).saturating_sub(lines);
@@ -134,8 +147,10 @@ pub const HEAD: &str = "\
 async fn start(log: LogKind, dir: &Path, log_file: &Path) -> (Server, Option<Installation>) {
     // The defaults, where other tests raise them. An installation on Kafka has those of the tests.
     let env = [
+        ("GOCHAT__GATEWAY__LIMITS__CONNECTIONS_A_SECOND_AN_ADDRESS", "500"),
         ("GOCHAT__GATEWAY__LIMITS__REQUESTS_A_SECOND_AN_ADDRESS", "5000"),
         ("GOCHAT__GATEWAY__LIMITS__SIGN_INS_A_SECOND_AN_ADDRESS", "200"),
+        ("GOCHAT__GATEWAY__LIMITS__CROWDED_MESSAGES_A_SECOND_A_USER", "20"),
     ];
     match log {
         LogKind::Embedded => {

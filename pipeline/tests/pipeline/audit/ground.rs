@@ -18,6 +18,7 @@ use stages::invariants::Invariant;
 use stages::membership::Membership;
 use stages::presence::SharedPresence;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
+use stages::repo::store::Store;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 use topics::catalogue::{DELIVERIES, Keyed, SEQUENCED, Topic, UPSTREAM};
@@ -41,7 +42,7 @@ pub struct Ground {
     dir: TempDir,
     open: OpenLog,
     presence: SharedPresence,
-    store: Arc<SqliteStore>,
+    store: Arc<dyn Store>,
     pub fuse: Fuse,
 }
 
@@ -65,8 +66,8 @@ impl Ground {
         self
     }
 
-    pub fn store(&self) -> &SqliteStore {
-        &self.store
+    pub fn store(&self) -> &dyn Store {
+        &*self.store
     }
 
     pub fn log(&self) -> Arc<dyn Log> {

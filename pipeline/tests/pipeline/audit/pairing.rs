@@ -7,7 +7,6 @@ use schemas::ids::Seq;
 use schemas::records::{Head, Sequenced};
 use stages::repo::model::{User, UserStatus};
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::{MessageSink, Users};
 use topics::catalogue::{HEADS, Keyed, Layout, SEQUENCED};
 use topics::clock::Clock;
 use topics::codec::Encoder;

@@ -2,8 +2,7 @@
 
 use pipeline::config::Config;
 use pipeline::pairing::{self, PairingError};
-use stages::repo::sqlite::SqliteStore;
-use stages::repo::store::MessageSink;
+use stages::repo::store::Store;
 
 use super::ground::{Ground, pair};
 
@@ -11,7 +10,7 @@ pub fn config() -> Config {
     Config { data_dir: "data of the test".into(), ..Config::default() }
 }
 
-pub async fn check(ground: &Ground, store: &SqliteStore) -> Result<(), PairingError> {
+pub async fn check(ground: &Ground, store: &dyn Store) -> Result<(), PairingError> {
     pairing::check(&*ground.log(), store, &config()).await
 }
 

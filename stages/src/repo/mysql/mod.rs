@@ -7,8 +7,10 @@ mod batch;
 mod json;
 mod messages;
 
+use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sqlx::error::DatabaseError;
 use sqlx::mysql::{MySqlConnectOptions, MySqlConnection, MySqlDatabaseError};
 use sqlx::pool::PoolOptions;
@@ -21,10 +23,29 @@ use super::sql::migrations::migrator;
 use super::sql::open::Server;
 use super::sql::server::{Access, MIGRATION_TIME_MAX, ServerConfig};
 use super::sql::session::Session;
-use super::store::StoreError;
+use super::store::{Opening, Store, StoreError};
 
 /// A [`Store`](super::store::Store) in MariaDB or MySQL.
 pub type MySqlStore = SqlStore<MySql>;
+
+impl MySqlStore {
+    /// Connects (`mysql://user:password@host:port/database`) and brings the tables up to date. Several processes may
+    /// do so at once. A replica that does not answer is used once it does.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer; [`StoreError::Failed`] when it can't be used.
+    pub fn open<'a>(url: &'a str, replicas: &'a [String], config: &'a ServerConfig) -> Opening<'a> {
+        async move { Ok(Self::connect(url, replicas, config).await? as Arc<dyn Store>) }.boxed()
+    }
+
+    /// Connects for reading. The tables are taken as they are, and every change fails.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn open_read_only<'a>(url: &'a str, config: &'a ServerConfig) -> Opening<'a> {
+        async move { Ok(Self::connect_read_only(url, config).await? as Arc<dyn Store>) }.boxed()
+    }
+}
 
 /// Statements kept prepared, a connection: the multi-row ones in all sizes and all others.
 const PREPARED_STATEMENTS_MAX: usize = 128;

@@ -6,6 +6,9 @@
 mod batch;
 mod messages;
 
+use std::sync::Arc;
+
+use futures::FutureExt;
 use sqlx::Postgres;
 use sqlx::error::DatabaseError;
 use sqlx::pool::PoolOptions;
@@ -18,10 +21,29 @@ use super::sql::migrations::migrator;
 use super::sql::open::Server;
 use super::sql::server::{Access, ServerConfig};
 use super::sql::session::Session;
-use super::store::StoreError;
+use super::store::{Opening, Store, StoreError};
 
 /// A [`Store`](super::store::Store) in PostgreSQL.
 pub type PostgresStore = SqlStore<Postgres>;
+
+impl PostgresStore {
+    /// Connects (`postgres://user:password@host:port/database`) and brings the tables up to date. Several processes may
+    /// do so at once. A replica that does not answer is used once it does.
+    ///
+    /// # Errors
+    /// [`StoreError::Unavailable`] when the server does not answer; [`StoreError::Failed`] when it can't be used.
+    pub fn open<'a>(url: &'a str, replicas: &'a [String], config: &'a ServerConfig) -> Opening<'a> {
+        async move { Ok(Self::connect(url, replicas, config).await? as Arc<dyn Store>) }.boxed()
+    }
+
+    /// Connects for reading. The tables are taken as they are, and every change fails.
+    ///
+    /// # Errors
+    /// As of [`open`](Self::open).
+    pub fn open_read_only<'a>(url: &'a str, config: &'a ServerConfig) -> Opening<'a> {
+        async move { Ok(Self::connect_read_only(url, config).await? as Arc<dyn Store>) }.boxed()
+    }
+}
 
 impl Server for Postgres {
     fn parse(url: &str, config: &ServerConfig) -> Result<(String, PgConnectOptions), StoreError> {

@@ -90,7 +90,7 @@ impl Repo {
         let conversation = admission::conversation_id(&request.conversation_id)?;
         let standing = self.standing(conversation, input::user_id("user_id", request.user_id)?).await?;
         let role = standing.role.map(|role| role.name().to_owned()).unwrap_or_default();
-        Ok(pb::Access { member: standing.may_speak, role })
+        Ok(pb::Access { member: standing.may_speak, role, large: standing.large })
     }
 }
 

@@ -84,7 +84,13 @@ impl Repo {
             Some(reader) => self.reads_from(conversation, input::user_id("reader_id", reader)?).await?,
             None => Seq(1),
         };
-        let page = self.store.history(conversation, range, first, limit).await?;
+        let bytes_max = match usize::try_from(request.bytes_max) {
+            Ok(0) => usize::MAX,
+            Ok(bytes_max) => bytes_max,
+            Err(_negative) => return Err(Refusal::invalid("bytes_max is not negative").into()),
+        };
+        let mut page = self.store.history(conversation, range, first, limit).await?;
+        page.has_more |= cut(&mut page.messages, range, bytes_max);
         Ok(pb::GetConversationMessagesResponse {
             messages: page.messages.into_iter().map(message_to_pb).collect(),
             has_more: page.has_more,
@@ -122,4 +128,25 @@ pub(super) fn message_to_pb(message: Message) -> pb::Message {
         edited_at: message.edited_at,
         recalled: message.recalled,
     }
+}
+
+/// Leaves out what is beyond so many bytes of content: the newest of a page that goes on to newer messages, the oldest of
+/// others. One message stays. Whether it left any out.
+fn cut(messages: &mut Vec<Message>, range: HistoryRange, bytes_max: usize) -> bool {
+    let count = messages.len();
+    let mut bytes = 0;
+    let mut fits = |message: &&Message| {
+        bytes += message.content.len();
+        bytes <= bytes_max
+    };
+    let kept = match range {
+        HistoryRange::After(_) => messages.iter().take_while(&mut fits).count(),
+        HistoryRange::Newest | HistoryRange::Before(_) => messages.iter().rev().take_while(&mut fits).count(),
+    };
+    let kept = kept.max(1).min(count);
+    match range {
+        HistoryRange::After(_) => messages.truncate(kept),
+        HistoryRange::Newest | HistoryRange::Before(_) => drop(messages.drain(..count - kept)),
+    }
+    kept < count
 }

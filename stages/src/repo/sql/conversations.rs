@@ -26,7 +26,7 @@ macro_rules! with_mine {
 /// conversation_id, last_seq, read_seq, unread, newest_seq (0: none that the user may see), updated_at.
 type ListRow = (String, i64, i64, i64, i64, i64);
 
-const NOTHING: Standing = Standing { reads_from: None, may_speak: false, role: None, banned: false };
+const NOTHING: Standing = Standing { reads_from: None, may_speak: false, role: None, large: false, banned: false };
 
 /// Names of the users and groups behind a page of conversations.
 struct Titles {
@@ -177,7 +177,7 @@ impl Session<'_> {
         if !active {
             return Ok(Some(Standing { banned: true, ..NOTHING }));
         }
-        let open = Standing { reads_from: Some(Seq(1)), may_speak: true, role: None, banned: false };
+        let open = Standing { reads_from: Some(Seq(1)), may_speak: true, ..NOTHING };
         match conversation {
             ConversationId::World => Ok(Some(open)),
             ConversationId::Single { .. } => match conversation.peer_of(user) {
@@ -190,18 +190,18 @@ impl Session<'_> {
     }
 
     async fn standing_in_group(&mut self, group: GroupId, user: UserId) -> Result<Option<Standing>, Fault> {
-        /// Whether the group is dissolved, the user's role in it, and the seq from which they read.
-        type Place = (bool, Option<String>, i64);
+        /// Whether the group is dissolved and large, the user's role in it, and the seq from which they read.
+        type Place = (bool, bool, Option<String>, i64);
         static SELECT: Statement = Statement::new(
-            "SELECT g.dissolved, m.role, coalesce(uc.joined_seq, 1) FROM groups g \
+            "SELECT g.dissolved, g.large, m.role, coalesce(uc.joined_seq, 1) FROM groups g \
              LEFT JOIN group_members m ON m.group_id = g.group_id AND m.user_id = $2 \
              LEFT JOIN user_conversations uc ON uc.user_id = $2 AND uc.conversation_id = $3 WHERE g.group_id = $1",
         );
         let conversation = ConversationId::Group(group).to_string();
         let row: Option<Place> = self.row(&SELECT, values![group, user, &conversation]).await?;
-        let Some((dissolved, role, joined)) = row else { return Ok(None) };
+        let Some((dissolved, large, role, joined)) = row else { return Ok(None) };
         let Some(role) = role else { return Ok(Some(NOTHING)) };
         let role = Some(role_named(&role)?);
-        Ok(Some(Standing { reads_from: Some(Seq(joined)), may_speak: !dissolved, role, banned: false }))
+        Ok(Some(Standing { reads_from: Some(Seq(joined)), may_speak: !dissolved, role, large, ..NOTHING }))
     }
 }

@@ -30,12 +30,12 @@ pub trait Server: Dialect {
 }
 
 impl<DB: Server> SqlStore<DB> {
-    /// Connects (`postgres://user:password@host:port/database`, or `mysql://…`) and brings the tables up to date.
-    /// Several processes may do so at once. A replica that does not answer is used once it does.
-    ///
-    /// # Errors
-    /// [`StoreError::Unavailable`] when the server does not answer; [`StoreError::Failed`] when it can't be used.
-    pub async fn open(url: &str, replicas: &[String], config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+    /// Connects, and brings the tables up to date.
+    pub(crate) async fn connect(
+        url: &str,
+        replicas: &[String],
+        config: &ServerConfig,
+    ) -> Result<Arc<Self>, StoreError> {
         let (name, options) = DB::parse(url, config)?;
         let failed = |doing| {
             let name = name.clone();
@@ -55,11 +55,8 @@ impl<DB: Server> SqlStore<DB> {
         Ok(Self::new(name, pools, config.call_times()))
     }
 
-    /// Connects for reading. The tables are taken as they are, and every change fails.
-    ///
-    /// # Errors
-    /// As of [`open`](Self::open).
-    pub async fn open_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
+    /// Connects for reading.
+    pub(crate) async fn connect_read_only(url: &str, config: &ServerConfig) -> Result<Arc<Self>, StoreError> {
         let config = &config.for_tools();
         let (name, options) = DB::parse(url, config)?;
         let failed = |fault| explain::<DB>(&name, "open for reading", fault);

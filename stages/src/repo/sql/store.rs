@@ -45,11 +45,6 @@ impl<DB: Dialect> SqlStore<DB> {
         Arc::new(Self { name, pools, times, suspect: AtomicBool::new(false) })
     }
 
-    /// Closes all connections once calls under way are done.
-    pub async fn close(&self) {
-        self.pools.close().await;
-    }
-
     fn explain(&self, doing: &'static str, fault: Fault) -> StoreError {
         let error = explain::<DB>(&self.name, doing, fault);
         if matches!(error, StoreError::Unavailable { .. }) {
@@ -207,6 +202,9 @@ sql_store! {
     }
     writes {
         set_log_id(id: &str) -> () = "note which log it belongs to";
+    }
+    async fn close(&self) {
+        self.pools.close().await;
     }
 }
 

@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::FutureExt;
 use sqlx::error::DatabaseError;
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteConnection, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
@@ -27,7 +28,7 @@ use super::sql::migrations::migrator;
 use super::sql::pools::Pools;
 use super::sql::server::CallTimes;
 use super::sql::session::Session;
-use super::store::StoreError;
+use super::store::{Opening, Store, StoreError};
 
 /// How the file is used.
 #[derive(Debug, Clone, serde::Serialize, serde::Deserialize)]
@@ -102,7 +103,20 @@ impl SqliteStore {
     ///
     /// # Errors
     /// When the file cannot be opened, is no SQLite database or of a newer version.
-    pub async fn open(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
+    pub fn open(path: &Path, config: SqliteConfig) -> Opening<'_> {
+        async move { Ok(Self::open_file(path, config).await? as Arc<dyn Store>) }.boxed()
+    }
+
+    /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
+    /// would change it fails; its tables are taken as they are.
+    ///
+    /// # Errors
+    /// When the file is not there, or is no SQLite database.
+    pub fn open_read_only(path: &Path, config: SqliteConfig) -> Opening<'_> {
+        async move { Ok(Self::open_file_read_only(path, config).await? as Arc<dyn Store>) }.boxed()
+    }
+
+    async fn open_file(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
         let name = path.display().to_string();
         let failed = |doing| {
             let name = name.clone();
@@ -132,12 +146,7 @@ impl SqliteStore {
         Ok(Self::new(name, Pools::apart(writer, reader), config.call_times()))
     }
 
-    /// Opens a file that is there for reading, beside the process that writes it or without one. Whatever
-    /// would change it fails; its tables are taken as they are.
-    ///
-    /// # Errors
-    /// When the file is not there, or is no SQLite database.
-    pub async fn open_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
+    async fn open_file_read_only(path: &Path, config: SqliteConfig) -> Result<Arc<Self>, StoreError> {
         let name = path.display().to_string();
         let options = SqliteConnectOptions::new()
             .filename(absolute(path)?)
