@@ -4,7 +4,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
-use stages::repo::store::Store;
+use stages::repo::store::Class;
 
 #[tokio::test]
 async fn a_name_that_sqlite_would_take_for_a_uri_or_for_memory_is_a_file() {
