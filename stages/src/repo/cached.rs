@@ -10,11 +10,13 @@
 //!
 //! Rights, heads and lists of conversations are read from the store: they change with every message.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use tokio::time::Instant;
 
@@ -155,6 +157,15 @@ impl MessageSink for CachedStore {
     async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         let raised = self.sink.write_batch(batch).await?;
         note("messages", self.cache.append(batch).await);
+        let mut below = BTreeMap::new();
+        for recall in batch.iter().filter(|message| message.kind == Kind::Recall) {
+            let newest = below.entry(recall.conversation_id).or_insert(recall.seq_id);
+            *newest = recall.seq_id.max(*newest);
+        }
+        // What the recalled message said, and its edits: the store has them without their text.
+        if !below.is_empty() {
+            note("messages", self.cache.forget_messages(&below).await);
+        }
         Ok(raised)
     }
 }

@@ -228,6 +228,11 @@ pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>], source: Source) -
     newest(before.chain(part).chain(after).cloned().collect())
 }
 
+/// The part of a run from a seq on.
+pub fn from(run: &[Arc<Sequenced>], seq: Seq) -> &[Arc<Sequenced>] {
+    &run[run.partition_point(|message| message.seq_id < seq)..]
+}
+
 fn newest(mut messages: Vec<Arc<Sequenced>>, kept: usize) -> Vec<Arc<Sequenced>> {
     let too_many = messages.len().saturating_sub(kept);
     messages.drain(..too_many);

@@ -95,12 +95,36 @@ impl Session<'_> {
             EventClass::Edit => {
                 let seq = m.seq_id.0;
                 let edit = values![&*m.content, m.created_at, seq, conversation, target.0, m.sender_id];
-                self.run(&EDIT, edit).await?;
+                if self.run(&EDIT, edit).await? == 0 {
+                    self.blank_edits(conversation, target, m.sender_id).await?;
+                }
             }
             EventClass::Recall => {
                 self.run(&RECALL, values![m.seq_id.0, conversation, target.0, m.sender_id]).await?;
+                self.blank_edits(conversation, target, m.sender_id).await?;
             }
             EventClass::Message | EventClass::Reaction | EventClass::System => {}
+        }
+        Ok(())
+    }
+
+    /// Blanks the edits of a message that is recalled, whether they came before the recall or after it.
+    async fn blank_edits(&mut self, conversation: &str, target: Seq, sender: UserId) -> Result<(), Fault> {
+        static IS_RECALLED: Statement = Statement::new(
+            "SELECT recalled FROM messages WHERE conversation_id = $1 AND seq_id = $2 AND sender_id = $3",
+        );
+        static BLANK: Statement = Statement::new(
+            "UPDATE messages SET content = '' WHERE conversation_id = $1 AND target_seq = $2 AND sender_id = $3 \
+             AND kind = 'edit' AND content <> ''",
+        )
+        .mysql(
+            "UPDATE message_targets t STRAIGHT_JOIN messages m ON m.conversation_id = t.conversation_id \
+             AND m.seq_id = t.seq_id SET m.content = '' WHERE t.conversation_id = $1 AND t.target_seq = $2 \
+             AND m.sender_id = $3 AND m.kind = 'edit' AND m.content <> ''",
+        );
+        let of_target = values![conversation, target.0, sender];
+        if let Some((true,)) = self.row::<(bool,)>(&IS_RECALLED, of_target).await? {
+            self.run(&BLANK, of_target).await?;
         }
         Ok(())
     }

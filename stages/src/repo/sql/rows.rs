@@ -8,17 +8,11 @@ use crate::repo::model::{
     Credentials, Group, Member, Membership, Message, OutboxRow, RaisedMark, ReadMark, Role, SignIn, User, UserStatus,
 };
 
-/// The columns of message `m` in the order of [`MessageRow`], but for the first. What an edit said is withheld as soon
-/// as its target is recalled. The target is looked at for edits only, by a scalar subquery, which every database runs
-/// just where it is reached: a join made a page on PostgreSQL three times as slow, and for an EXISTS the whole table
-/// may be read first.
+/// The columns of message `m` in the order of [`MessageRow`], but for the first.
 macro_rules! message_columns {
     () => {
-        "m.message_id, m.seq_id, m.sender_id, m.kind, \
-         CASE WHEN m.kind = 'edit' AND (SELECT target.recalled FROM messages target \
-         WHERE target.conversation_id = m.conversation_id AND target.seq_id = m.target_seq \
-         AND target.sender_id = m.sender_id) THEN '' ELSE m.content END AS content, \
-         m.client_msg_id, m.created_at, m.target_seq, m.remove, m.edited_at, m.recalled"
+        "m.message_id, m.seq_id, m.sender_id, m.kind, m.content, m.client_msg_id, m.created_at, m.target_seq, \
+         m.remove, m.edited_at, m.recalled"
     };
 }
 pub(in crate::repo) use message_columns;

@@ -36,7 +36,7 @@ impl Slice {
     }
 }
 
-/// Messages as they are now: what an edit said is withheld as soon as its target is recalled.
+/// Messages as they are now.
 #[async_trait]
 pub trait Pages: Send {
     /// Those that exist, in any order.
