@@ -5,6 +5,7 @@
 
 mod batch;
 mod messages;
+mod removals;
 
 use sqlx::Postgres;
 use sqlx::error::DatabaseError;

@@ -68,3 +68,18 @@ pub trait Batches: Send {
     /// for the last seq, one in a conversation without a message for none. Those that rose, as they are now.
     async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<Vec<RaisedRow>, Fault>;
 }
+
+/// Removal of messages. Places come in the order in which their locks are to be taken; those of a list are distinct.
+#[async_trait]
+pub trait Removals: Send {
+    /// Holds conversations until the end.
+    async fn hold(&mut self, conversations: &[&str]) -> Result<(), Fault>;
+    /// Notes that messages up to and with these seqs are removed, one a conversation.
+    async fn raise_retired(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<(), Fault>;
+    /// Blanks the edits and reactions whose targets are at these places.
+    async fn blank_what_is_about(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<(), Fault>;
+    /// Deletes the messages at these places, and says how many were there.
+    async fn delete_messages(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<u64, Fault>;
+    /// Of conversations with a seq each, those whose messages are removed up to there or further: up to where.
+    async fn retired_from(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<(String, i64)>, Fault>;
+}

@@ -110,12 +110,13 @@ fn next(seq: i64, rng: &mut StdRng) -> Sequenced {
     }
 }
 
-/// Batches of a conversation, some of which the cache does not hear of, and pages of it, in any order.
+/// Batches of a conversation, some of which the cache does not hear of, removals of the oldest, and pages of it, in any
+/// order.
 pub async fn every_page_reads_as_from_the_store(both: Both) {
     const SEED: u64 = 20_261_121;
     let context = format!("seed {SEED}");
     let mut rng = StdRng::seed_from_u64(SEED);
-    let mut seq = 0;
+    let (mut seq, mut removed) = (0, 0);
     while seq < 700 {
         let size = if rng.random_bool(0.05) { rng.random_range(100..200) } else { rng.random_range(1..12) };
         let batch: Vec<_> = (seq + 1..=seq + size).map(|seq| next(seq, &mut rng)).collect();
@@ -128,6 +129,14 @@ pub async fn every_page_reads_as_from_the_store(both: Both) {
         }
         if rng.random_bool(0.1) {
             write(&both.cached, &batch).await;
+        }
+        if rng.random_bool(0.1) {
+            removed = (removed + rng.random_range(1..60)).min(seq);
+            let places: Vec<_> = (1..=removed).map(|seq| (pair(), Seq(seq))).collect();
+            both.store.retire(&places).await.unwrap();
+            if rng.random_bool(0.5) {
+                both.cache.forget_messages(&[(pair(), Seq(removed + 1))].into()).await.unwrap();
+            }
         }
         for _ in 0..4 {
             let at = Seq(rng.random_range(0..=seq + 3));

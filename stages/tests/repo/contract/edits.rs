@@ -68,7 +68,11 @@ pub async fn an_edit_keeps_its_text_until_its_own_target_is_recalled(store: Dyn)
     let said = [text(pair(), 1, ANN, "one"), text(pair(), 2, ANN, "two"), edit(1, 3, ANN), edit(2, 4, ANN)];
     write(&store, &said).await;
     write(&store, &[edit(1, 5, BEN), recall(1, 6, BEN)]).await;
-    assert_eq!(contents(&store).await, ["edited", "edited", "edited", "edited", "edited", ""], "Ben recalls nothing of Ann's");
+    assert_eq!(
+        contents(&store).await,
+        ["edited", "edited", "edited", "edited", "edited", ""],
+        "Ben recalls nothing of Ann's"
+    );
     write(&store, &[recall(1, 7, ANN)]).await;
     assert_eq!(contents(&store).await, ["", "edited", "", "edited", "edited", "", ""]);
     write(&store, &[edit(1, 8, ANN)]).await;
