@@ -120,9 +120,9 @@ impl Conversation {
             .map(Seq)
     }
 
-    /// How many messages with a seq of at most `to` are known.
-    pub fn judged_below(&self, to: Seq) -> u64 {
-        u64::try_from(to.0.min(self.last().0) - self.first.0 + 1).unwrap_or(0)
+    /// How many messages with seqs in `[from, to]` are known.
+    pub fn judged_within(&self, from: Seq, to: Seq) -> u64 {
+        u64::try_from(to.0.min(self.last().0) - from.0.max(self.first.0) + 1).unwrap_or(0)
     }
 
     fn place(&self, seq: Seq) -> Option<usize> {

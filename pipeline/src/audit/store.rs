@@ -7,7 +7,6 @@ use std::collections::HashMap;
 
 use schemas::avro::Record;
 use schemas::ids::{ConversationId, MessageId, Seq, UserId};
-use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use schemas::snowflake::first_at;
 use stages::invariants::Invariant;
@@ -80,7 +79,7 @@ impl StoreAudit<'_> {
         let last = found.get(&conversation).map_or(Seq(0), |known| known.last);
         // Where only a part is looked at, its first message may have any seq.
         let expected = if last.0 == 0 && self.scope.since_ms.is_some() { seq.0 } else { last.0 + 1 };
-        if seq.0 > expected && self.store.message_at(conversation, Seq(expected)).await?.is_none() {
+        if seq.0 > expected && self.is_missing(conversation, Seq(expected), seq).await? {
             let what = format!("the store has seq {seq} of {conversation} next to {last}");
             let location = Location::Stored { conversation, seq };
             self.findings.broken(Invariant::Gapless, location, what);
@@ -107,6 +106,16 @@ impl StoreAudit<'_> {
         Ok(())
     }
 
+    /// Whether one of the messages `[from, to)` is in the store no more, and was not removed by the retention. Asked where
+    /// none of them was met.
+    async fn is_missing(&self, conversation: ConversationId, from: Seq, to: Seq) -> Result<bool, AuditError> {
+        if self.store.message_at(conversation, from).await?.is_some() {
+            return Ok(false);
+        }
+        let first = self.store.extent(conversation).await?.first.max(from);
+        Ok(first < to && self.store.message_at(conversation, first).await?.is_none())
+    }
+
     /// The store has another message at a place.
     async fn other(&mut self, message: &Message) -> Result<(), AuditError> {
         let (conversation, seq, id) = (message.conversation_id, message.seq_id, message.message_id);
@@ -121,15 +130,18 @@ impl StoreAudit<'_> {
         Ok(())
     }
 
-    /// `ACKED`: what persist has passed is stored.
+    /// `ACKED`: what persist has passed is stored, until the retention removes it.
     async fn missing(&mut self) -> Result<(), AuditError> {
-        let mut missing = Vec::new();
+        let (mut missing, mut judged) = (Vec::new(), 0);
         for (conversation, known) in self.identities.iter() {
-            let first = Seq(1);
+            let mut first = Seq(1);
+            if known.not_met(first, known.persisted_to, Met::Stored).next().is_some() {
+                first = self.store.extent(conversation).await?.first;
+            }
             let all = known.not_met(first, known.persisted_to, Met::Stored);
             missing.extend(all.map(|seq| (conversation, seq)));
+            judged += known.judged_within(first, known.persisted_to);
         }
-        let judged = self.identities.iter().map(|(_, known)| known.judged_below(known.persisted_to)).sum();
         self.findings.looked_at(Invariant::Acked, judged);
         missing.sort_unstable();
         for (conversation, seq) in missing {
@@ -138,6 +150,9 @@ impl StoreAudit<'_> {
                     self.other(&message).await?;
                 }
                 continue; // Its id is out of order, or it lies before the part that was looked at.
+            }
+            if self.store.extent(conversation).await?.lost(seq) {
+                continue; // Removed just now.
             }
             let first = !self.findings.is_broken(Invariant::Acked);
             let location =
@@ -170,7 +185,8 @@ impl StoreAudit<'_> {
                 let newest = self.store.history(conversation, HistoryRange::Newest, Seq(1), 1).await?;
                 let newest = newest.messages.last().map_or(Seq(0), |message| message.seq_id);
                 let later = self.heads_of(user).await?.get(&conversation).copied().unwrap_or(head);
-                if newest < head || newest > later {
+                let removed = newest.0 == 0 && self.store.extent(conversation).await?.lost(head);
+                if !removed && (newest < head || newest > later) {
                     let location = Location::Stored { conversation, seq: newest };
                     let what =
                         format!("the store says that {conversation} ends with seq {later}, and has up to {newest}");
@@ -204,9 +220,10 @@ impl StoreAudit<'_> {
 }
 
 fn identity_of(message: &Message) -> Identity<'_> {
-    let Message { message_id, sender_id: sender, client_msg_id, edited_at, recalled, kind, .. } = message;
-    // An edit is blanked with what it edits.
-    let as_said = edited_at.is_none() && !recalled && *kind != Kind::Edit;
+    let Message { message_id, sender_id: sender, client_msg_id, edited_at, recalled, target_seq, .. } = message;
+    // What is about another message is blanked with it.
+    let blanked = target_seq.is_some() && message.content.is_empty();
+    let as_said = edited_at.is_none() && !recalled && !blanked;
     let content = as_said.then_some(message.content.as_str());
     Identity { message_id: *message_id, sender: *sender, client_msg_id, content }
 }

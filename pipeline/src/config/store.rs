@@ -5,6 +5,7 @@ use std::time::Duration;
 use schemas::setting::{Misfit, Section};
 use serde::{Deserialize, Serialize};
 use stages::repo::ServerConfig;
+use stages::repo::retention::Kept;
 
 use crate::database_url::{Database, DatabaseUrl};
 
@@ -18,13 +19,24 @@ pub struct StoreSection {
     pub replicas: Vec<DatabaseUrl>,
     /// How long a start waits for a database that is away, in seconds.
     pub wait_seconds: u64,
+    /// Messages that are older, in days, are removed; 0: they are kept for ever.
+    pub retention_days: u32,
+    /// Of each conversation so many messages are kept, the newest: edits, recalls, reactions and notices count too. 0: all.
+    pub retention_messages_a_conversation: u64,
     /// Connections to servers, and their time limits.
     pub server: ServerConfig,
 }
 
 impl Default for StoreSection {
     fn default() -> Self {
-        Self { url: None, replicas: Vec::new(), wait_seconds: 60, server: ServerConfig::default() }
+        Self {
+            url: None,
+            replicas: Vec::new(),
+            wait_seconds: 60,
+            retention_days: 0,
+            retention_messages_a_conversation: 0,
+            server: ServerConfig::default(),
+        }
     }
 }
 
@@ -32,6 +44,11 @@ impl StoreSection {
     /// How long a start waits for a database that is away.
     pub fn wait(&self) -> Duration {
         Duration::from_secs(self.wait_seconds)
+    }
+
+    /// What is kept of the messages.
+    pub fn kept(&self) -> Kept {
+        Kept { days: self.retention_days, messages_a_conversation: self.retention_messages_a_conversation }
     }
 
     /// Checks the values; `section` is their place in the configuration.
@@ -64,6 +81,12 @@ impl StoreSection {
             return Err(section.misfit("replicas", replica, replica_form));
         }
         section.within("wait_seconds", self.wait_seconds, 0..=3_600)?;
+        section.within("retention_days", self.retention_days, 0..=36_500)?;
+        section.within(
+            "retention_messages_a_conversation",
+            self.retention_messages_a_conversation,
+            0..=1_000_000_000_000,
+        )?;
         self.server.check(Section(&section.key("server")))
     }
 }

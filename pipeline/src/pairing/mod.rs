@@ -8,7 +8,8 @@
 //! - **The store is not ahead.** Of its newest messages each is at most as far as the head of its conversation in
 //!   `conversation-heads`, which is compacted and never dropped. Id-assign commits a head before persist sees the message,
 //!   so this holds at any moment, whatever other processes do.
-//! - **The store is not behind.** The newest message below persist's position in each partition is there.
+//! - **The store is not behind.** The newest message below persist's position in each partition is there, or was removed
+//!   by the retention.
 //!
 //! What is wrong further back only `gochat check` finds, which reads everything.
 
@@ -232,6 +233,7 @@ impl Pair<'_> {
             let (conversation, seq, message) = (newest.conversation_id, newest.seq_id, newest.message_id);
             match self.store.message_at(conversation, seq).await? {
                 Some(found) if found.message_id == message => Ok(()),
+                None if self.store.extent(conversation).await?.lost(seq) => Ok(()),
                 Some(_) | None => {
                     Err(PairingError::Lacks { store: crate::store::name(self.config), message, conversation, seq })
                 }

@@ -5,6 +5,7 @@ mod chain;
 mod error;
 mod gateway;
 mod repo;
+mod retention;
 
 use std::convert::Infallible;
 use std::net::SocketAddr;
@@ -78,6 +79,7 @@ impl Process {
         let changes = base.follow_presence().await;
         let store = opened.as_ref().map(|opened| opened.stores.cached.clone() as Arc<dyn MessageSink>);
         config.stages.start(&mut base, store, members::from_repo(repo.channel.clone())).await?;
+        config.repo.store.start_retention(&mut base, opened.as_ref());
         let gateway = config.gateway.start(&mut base, &repo, &changes).await?;
         let (http, grpc) = (gateway.as_ref().map(|gateway| gateway.http), repo.own);
         watch(&mut base, memory, opened, repo, gateway).await;

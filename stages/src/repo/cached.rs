@@ -2,28 +2,31 @@
 //!
 //! A read asks the cache first and fills it from the store; concurrent misses of one key share one read.
 //! The answers stay right even if the cache loses, delays or resurrects entries:
-//! - **messages** count only if they reach the conversation's head without a gap; the head is read from
-//!   the store first, and edits and recalls are applied on reading ([`hot`](super::cache::hot));
+//! - **messages** count only if they reach the conversation's head without a gap, and from the first that was not
+//!   removed; both are read from the store first, and edits and recalls are applied on reading
+//!   ([`hot`](super::cache::hot));
 //! - **members** count only at the group's current version, which is read from the store first;
 //! - **users** are invalidated when they change, and a value read before the change is not put back. A
 //!   restarted Redis does not find the users it knew.
 //!
 //! Rights, heads and lists of conversations are read from the store: they change with every message.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
+use schemas::kind::Kind;
 use schemas::records::Sequenced;
 use tokio::time::Instant;
 
 use super::cache::hot::{BeyondRun, Run, Span, record_of};
 use super::cache::{Cache, CacheError, HOT_MESSAGES_MAX, KEPT_MESSAGES, Lookup};
 use super::model::{
-    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OpenSignIn, RaisedMark, ReadMark, Rotation, SMALL_GROUP_MEMBERS_MAX,
-    SignIn, Standing, TokenHash, User, UserPatch,
+    Act, ConversationView, ConversationsAfter, Credentials, Extent, Group, GroupChange, HistoryPage, HistoryRange,
+    Member, Membership, Message, NewGroup, NewToken, OpenSignIn, RaisedMark, ReadMark, Rotation,
+    SMALL_GROUP_MEMBERS_MAX, SignIn, Standing, TokenHash, User, UserPatch,
 };
 use super::single_flight::SingleFlight;
 use super::store::{Conversations, Groups, MessageSink, ServiceStore, StoreError, Users};
@@ -109,11 +112,13 @@ struct PageRequest {
     range: HistoryRange,
     first: Seq,
     limit: usize,
+    /// The first message of the conversation that is still there.
+    kept_from: Seq,
 }
 
 impl PageRequest {
     fn page_of(&self, run: &Run) -> Result<HistoryPage, BeyondRun> {
-        run.page(self.range, self.first, self.limit)
+        run.page(self.range, self.first, self.limit, self.kept_from)
     }
 }
 
@@ -155,6 +160,15 @@ impl MessageSink for CachedStore {
     async fn write_batch(&self, batch: &[&Sequenced]) -> Result<Vec<RaisedMark>, StoreError> {
         let raised = self.sink.write_batch(batch).await?;
         note("messages", self.cache.append(batch).await);
+        let mut below = BTreeMap::new();
+        for recall in batch.iter().filter(|message| message.kind == Kind::Recall) {
+            let newest = below.entry(recall.conversation_id).or_insert(recall.seq_id);
+            *newest = recall.seq_id.max(*newest);
+        }
+        // What the recalled message said, and its edits: the store has them without their text.
+        if !below.is_empty() {
+            note("messages", self.cache.forget_messages(&below).await);
+        }
         Ok(raised)
     }
 }
@@ -177,7 +191,7 @@ cached! {
     by_store {
         messages(ids: &[MessageId]) -> Vec<Message>;
         message_at(conversation: ConversationId, seq: Seq) -> Option<Message>;
-        head(conversation: ConversationId) -> Seq;
+        extent(conversation: ConversationId) -> Extent;
         conversations(user: UserId, after: Option<ConversationsAfter>, limit: usize) -> Vec<ConversationView>;
         heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)>;
         standing(conversation: ConversationId, user: UserId) -> Option<Standing>;
@@ -191,10 +205,11 @@ cached! {
         first: Seq,
         limit: usize,
     ) -> Result<HistoryPage, StoreError> {
-        let wanted = PageRequest { conversation, range, first, limit };
-        let head = self.store.head(conversation).await?;
+        let Extent { first: kept_from, last: head } = self.store.extent(conversation).await?;
+        let first = first.max(kept_from);
+        let wanted = PageRequest { conversation, range, first, limit, kept_from };
         let Some(Span { from, .. }) = Span::of(range, first, limit, head) else {
-            return Ok(HistoryPage { messages: Vec::new(), has_more: false, last_seq: head });
+            return Ok(HistoryPage { messages: Vec::new(), has_more: false, first_seq: kept_from, last_seq: head });
         };
         if !is_hot(from, head) {
             return self.store.history(conversation, range, first, limit).await;

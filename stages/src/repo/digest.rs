@@ -52,6 +52,8 @@ pub struct Conversation {
 /// How far a batch brings a conversation.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Tip {
+    /// The lowest seq of the batch, of messages and of what they are about.
+    pub reaches_back: Seq,
     pub last_seq: Seq,
     /// The ordinal of the message with `last_seq`.
     pub last_ordinal: i64,
@@ -141,6 +143,11 @@ impl Tip {
         match class {
             EventClass::Message | EventClass::System => self.newest_seq = self.newest_seq.max(message.seq_id),
             EventClass::Edit | EventClass::Recall | EventClass::Reaction => {}
+        }
+        let target = message.target_seq.filter(|&target| target > Seq(0));
+        let lowest = target.map_or(message.seq_id, |target| target.min(message.seq_id));
+        if lowest < self.reaches_back || self.reaches_back == Seq(0) {
+            self.reaches_back = lowest;
         }
         if message.seq_id > self.last_seq {
             self.last_seq = message.seq_id;

@@ -13,8 +13,8 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::setting::{Misfit, Section};
 
 use super::model::{
-    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OpenSignIn, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
+    Act, ConversationView, ConversationsAfter, Credentials, Extent, Group, GroupChange, HistoryPage, HistoryRange,
+    Member, Membership, Message, NewGroup, NewToken, OpenSignIn, ReadMark, Rotation, SignIn, Standing, TokenHash, User,
     UserPatch,
 };
 use super::store::{Class, Conversations, Groups, ServiceStore, StoreError, Users, groups_calls, users_calls};
@@ -119,7 +119,7 @@ guarded! {
     reads {
         messages(ids: &[MessageId]) -> Vec<Message> = "read messages";
         message_at(conversation: ConversationId, seq: Seq) -> Option<Message> = "read a message";
-        head(conversation: ConversationId) -> Seq = "read the head of a conversation";
+        extent(conversation: ConversationId) -> Extent = "read the extent of a conversation";
         history(conversation: ConversationId, range: HistoryRange, first: Seq, limit: usize) -> HistoryPage
             = "read a history";
         conversations(user: UserId, after: Option<ConversationsAfter>, limit: usize) -> Vec<ConversationView>

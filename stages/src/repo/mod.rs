@@ -3,7 +3,7 @@
 //! [`store`] is the seam to the database, in the words of [`model`]; [`sqlite`] keeps it in a file,
 //! [`postgres`] and [`mysql`] on a server. [`cached`] puts a [`cache`] before it, [`serve()`] the gRPC
 //! services over it. Messages enter only by the chain: what is saved here goes
-//! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`].
+//! to the `upstream-messages` topic, as do changes of groups, by the [`outbox`]. The [`retention`] removes them.
 
 pub mod address;
 pub mod cache;
@@ -22,6 +22,7 @@ pub mod mysql;
 pub mod outbox;
 mod passwords;
 pub mod postgres;
+pub mod retention;
 mod seated;
 mod serve;
 mod services;

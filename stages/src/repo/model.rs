@@ -166,11 +166,34 @@ pub enum HistoryRange {
     After(Seq),
 }
 
+/// What is there of a conversation: the messages with the seqs `[first, last]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// 1, or behind the messages that were removed.
+    pub first: Seq,
+    /// The newest that was stored, removed or not; 0: nobody wrote in it.
+    pub last: Seq,
+}
+
+impl Extent {
+    /// From what was removed, up to a seq (0: nothing was), and the newest seq.
+    pub fn behind(retired: i64, last: i64) -> Self {
+        Self { first: Seq(retired.saturating_add(1)), last: Seq(last) }
+    }
+
+    /// Whether a message was stored here and removed.
+    pub fn lost(&self, seq: Seq) -> bool {
+        seq < self.first
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct HistoryPage {
     pub messages: Vec<Message>,
     /// More lie beyond, in the direction asked for.
     pub has_more: bool,
+    /// The first seq that is there: 1, or behind the messages that were removed.
+    pub first_seq: Seq,
     /// The newest seq stored; 0: none.
     pub last_seq: Seq,
 }

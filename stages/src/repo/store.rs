@@ -15,9 +15,9 @@ use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
 use schemas::records::Sequenced;
 
 use super::model::{
-    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OpenSignIn, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing,
-    TokenHash, User, UserPatch,
+    Act, ConversationView, ConversationsAfter, Credentials, Extent, Group, GroupChange, HistoryPage, HistoryRange,
+    Member, Membership, Message, NewGroup, NewToken, OpenSignIn, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn,
+    Standing, TokenHash, User, UserPatch,
 };
 
 /// What to do about a [`StoreError`].
@@ -134,9 +134,9 @@ pub trait Conversations: Send + Sync + 'static {
         limit: usize,
     ) -> Result<HistoryPage, StoreError>;
 
-    /// The newest seq of a conversation; 0: nobody wrote in it. From the primary, and no older than any
-    /// batch that was written before: cached messages are compared with it.
-    async fn head(&self, conversation: ConversationId) -> Result<Seq, StoreError>;
+    /// From where to where a conversation goes. From the primary, and no older than any batch that was
+    /// written before: cached messages are compared with it.
+    async fn extent(&self, conversation: ConversationId) -> Result<Extent, StoreError>;
 
     /// A user's conversations, newest first, `world` always among them.
     async fn conversations(
@@ -303,6 +303,29 @@ pub trait Archive: Send + Sync + 'static {
     async fn close(&self);
 }
 
+/// Removes messages for good: all that the [retention](super::retention) asks of a store.
+#[async_trait]
+pub trait Retention: Send + Sync + 'static {
+    /// Takes the lease of removing until then (ms since 1970 UTC), or extends it; not while another holder has it.
+    /// One that ends later than that is no lease: a clock was ahead.
+    async fn lease_retention(&self, holder: i64, now: i64, until: i64) -> Result<bool, StoreError>;
+
+    /// The places of messages by id, of those below this one.
+    async fn oldest(&self, below: MessageId, limit: usize) -> Result<Vec<(ConversationId, Seq)>, StoreError>;
+
+    /// Conversations in a fixed order, those behind `after`.
+    async fn extents(
+        &self,
+        after: Option<ConversationId>,
+        limit: usize,
+    ) -> Result<Vec<(ConversationId, Extent)>, StoreError>;
+
+    /// Removes the messages at these places, which are the first of their conversations, and tells how many
+    /// were there. What edits and reactions say of them is blanked; the sequence goes on as if they were there,
+    /// and a repeat does not bring them back.
+    async fn retire(&self, places: &[(ConversationId, Seq)]) -> Result<u64, StoreError>;
+}
+
 /// Whether a store works, as health checks ask.
 #[async_trait]
 pub trait Probe: Send + Sync + 'static {
@@ -324,6 +347,6 @@ impl<T: Conversations + Users + Groups> ServiceStore for T {}
 pub type Opening<'a> = BoxFuture<'a, Result<Arc<dyn Store>, StoreError>>;
 
 /// Keeps users, groups, conversations and messages.
-pub trait Store: MessageSink + Outbox + ServiceStore + Archive + Probe {}
+pub trait Store: MessageSink + Outbox + ServiceStore + Archive + Retention + Probe {}
 
-impl<T: MessageSink + Outbox + ServiceStore + Archive + Probe> Store for T {}
+impl<T: MessageSink + Outbox + ServiceStore + Archive + Retention + Probe> Store for T {}

@@ -148,6 +148,26 @@ pub fn before_emails_were_unique(drop_keys: &str) -> [String; 5] {
     ]
 }
 
+/// What takes a store back to when a recall did not blank the edits, with a message of Ann's that was recalled then.
+pub async fn before_edits_were_blanked(store: &Arc<dyn Store>, drop_keys: &str) -> [String; 3] {
+    let edit = |target, seq| about(Kind::Edit, target, 2, text(pair(), seq, ANN, "edited"));
+    let recall = about(Kind::Recall, 1, 2, text(pair(), 5, ANN, ""));
+    write(store, &[text(pair(), 1, ANN, "one"), text(pair(), 2, ANN, "two"), edit(1, 3), edit(2, 4), recall]).await;
+    [
+        drop_keys.to_owned(),
+        "DELETE FROM _sqlx_migrations WHERE version = 4".into(),
+        "UPDATE messages SET content = 'edited' WHERE kind = 'edit'".into(),
+    ]
+}
+
+/// The edit of the message that was recalled is blank, also one that comes now.
+pub async fn check_edits_are_blanked(store: &Arc<dyn Store>) {
+    let content = async |seq| store.message_at(pair(), Seq(seq)).await.unwrap().unwrap().content;
+    assert_eq!((content(3).await.as_str(), content(4).await.as_str()), ("", "edited"));
+    write(store, &[about(Kind::Recall, 2, 2, text(pair(), 6, ANN, ""))]).await;
+    assert_eq!(content(4).await, "", "an edit from before is found");
+}
+
 /// The oldest has the address, and it is taken.
 pub async fn check_the_oldest_keeps_the_address(store: &Arc<dyn Store>) {
     let emails = async |user| store.user(user).await.unwrap().unwrap().email;

@@ -76,5 +76,5 @@ async fn the_chain_is_never_refused_by_the_guard() {
     }
     sqlx::query("ROLLBACK").execute(&mut other).await.unwrap();
     write(&store, &[message]).await;
-    assert_eq!(store.head(pair()).await.unwrap(), Seq(1));
+    assert_eq!(store.extent(pair()).await.unwrap().last, Seq(1));
 }

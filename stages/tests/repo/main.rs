@@ -21,6 +21,7 @@ mod outbox;
 mod persist;
 mod pool_gauges;
 mod relays;
+mod retention;
 mod rights;
 mod served;
 mod services;

@@ -15,8 +15,8 @@ use tokio::sync::watch;
 
 use crate::databases::{Database, Kind, OwnServer};
 use crate::fixtures::{
-    ANN, BEN, before_emails_were_unique, check_reads_only, check_the_oldest_keeps_the_address, pair, text, with_users,
-    write,
+    ANN, BEN, before_edits_were_blanked, before_emails_were_unique, check_edits_are_blanked, check_reads_only,
+    check_the_oldest_keeps_the_address, pair, text, with_users, write,
 };
 
 /// All tests of this module on a kind of server.
@@ -25,6 +25,7 @@ macro_rules! server_tests {
         $crate::servers::server_tests!($kind, [
             of_many_processes_that_start_at_once_one_makes_the_tables,
             of_users_with_one_email_address_the_oldest_keeps_it,
+            edits_of_messages_that_were_recalled_before_are_blanked,
             a_tool_reads_beside_the_writer_and_changes_nothing,
             a_lock_that_is_held_too_long_is_waited_for_again,
             a_replica_is_read_only_while_it_has_everything,
@@ -67,6 +68,18 @@ pub async fn of_users_with_one_email_address_the_oldest_keeps_it(kind: Kind) {
         kind.execute(&database.url, sql).await.unwrap();
     }
     check_the_oldest_keeps_the_address(&database.open().await).await;
+}
+
+pub async fn edits_of_messages_that_were_recalled_before_are_blanked(kind: Kind) {
+    let database = Database::new(kind).await;
+    let drop_keys = match kind {
+        Kind::MariaDb => "DROP TABLE message_targets",
+        Kind::Postgres => "DROP INDEX messages_by_target",
+    };
+    for sql in before_edits_were_blanked(&database.open().await, drop_keys).await {
+        kind.execute(&database.url, sql).await.unwrap();
+    }
+    check_edits_are_blanked(&database.open().await).await;
 }
 
 pub async fn a_tool_reads_beside_the_writer_and_changes_nothing(kind: Kind) {

@@ -7,8 +7,8 @@ use sqlx::{AssertSqlSafe, ConnectOptions, Connection};
 
 use crate::contract::store_contract;
 use crate::fixtures::{
-    ANN, before_emails_were_unique, check_reads_only, check_the_oldest_keeps_the_address, pair, sqlite_store, text,
-    with_users, write,
+    ANN, before_edits_were_blanked, before_emails_were_unique, check_edits_are_blanked, check_reads_only,
+    check_the_oldest_keeps_the_address, pair, sqlite_store, text, with_users, write,
 };
 use schemas::ids::Seq;
 use stages::repo::sqlite::{SqliteConfig, SqliteStore};
@@ -40,6 +40,21 @@ async fn of_users_with_one_email_address_the_oldest_keeps_it() {
     file.close().await.unwrap();
     let again: Arc<dyn Store> = SqliteStore::open(&path, SqliteConfig::default()).await.unwrap();
     check_the_oldest_keeps_the_address(&again).await;
+}
+
+#[tokio::test]
+async fn edits_of_messages_that_were_recalled_before_are_blanked() {
+    let test = sqlite_store().await;
+    let before = before_edits_were_blanked(&test.store, "DROP INDEX messages_by_target").await;
+    drop(test.store);
+    let path = test.dir.path().join("repo.db");
+    let mut file = SqliteConnectOptions::new().filename(&path).connect().await.unwrap();
+    for sql in before {
+        sqlx::query(AssertSqlSafe(sql)).execute(&mut file).await.unwrap();
+    }
+    file.close().await.unwrap();
+    let again: Arc<dyn Store> = SqliteStore::open(&path, SqliteConfig::default()).await.unwrap();
+    check_edits_are_blanked(&again).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]

@@ -10,6 +10,7 @@ mod group_events;
 mod hostile;
 mod lost_output;
 mod receipts;
+mod retention;
 mod rights;
 mod sign_in;
 mod start;

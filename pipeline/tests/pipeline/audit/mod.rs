@@ -5,6 +5,7 @@ mod ground;
 mod pairing;
 mod pairs;
 mod planted;
+mod retained;
 
 use std::sync::Arc;
 

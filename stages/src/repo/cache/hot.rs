@@ -35,19 +35,27 @@ impl Run {
         (begins && reaches && whole).then_some(Self(messages))
     }
 
-    /// A page of the history, as [`Store::history`](crate::repo::store::Store::history) gives it.
+    /// A page of the history, as [`Store::history`](crate::repo::store::Store::history) gives it. Messages before
+    /// `kept_from` were removed.
     ///
     /// # Errors
     /// [`BeyondRun`] when it takes older messages to tell.
-    pub fn page(&self, range: HistoryRange, first: Seq, limit: usize) -> Result<HistoryPage, BeyondRun> {
+    pub fn page(
+        &self,
+        range: HistoryRange,
+        first: Seq,
+        limit: usize,
+        kept_from: Seq,
+    ) -> Result<HistoryPage, BeyondRun> {
         let last_seq = self.0.last().map_or(Seq(0), |message| message.seq_id);
-        let Some(span) = Span::of(range, first, limit, last_seq) else {
-            return Ok(HistoryPage { messages: Vec::new(), has_more: false, last_seq });
+        let page = |messages, has_more| HistoryPage { messages, has_more, first_seq: kept_from, last_seq };
+        let Some(span) = Span::of(range, first.max(kept_from), limit, last_seq) else {
+            return Ok(page(Vec::new(), false));
         };
-        Ok(HistoryPage { messages: self.as_now(span)?, has_more: span.has_more, last_seq })
+        Ok(page(self.as_now(span, kept_from)?, span.has_more))
     }
 
-    fn as_now(&self, span: Span) -> Result<Vec<Message>, BeyondRun> {
+    fn as_now(&self, span: Span, kept_from: Seq) -> Result<Vec<Message>, BeyondRun> {
         let (from, to) = (self.index(span.from), self.index(span.to));
         let (Some(from), Some(to)) = (from, to) else { return Err(BeyondRun(span.from)) };
         let mut page: Vec<_> = self.0[from..=to].iter().map(|message| message_of(message)).collect();
@@ -73,7 +81,7 @@ impl Run {
                 EventClass::Message | EventClass::Reaction | EventClass::System => {}
             }
         }
-        self.withhold(&mut page, &recalled)?;
+        self.withhold(&mut page, &recalled, kept_from)?;
         Ok(page)
     }
 
@@ -86,11 +94,19 @@ impl Run {
         (said && message.sender_id == change.sender_id).then_some(index)
     }
 
-    /// What an edit said is withheld once its target is recalled.
-    fn withhold(&self, page: &mut [Message], recalled: &HashSet<usize>) -> Result<(), BeyondRun> {
+    /// What an edit said is withheld once its target is recalled; what an edit or a reaction said, once its target is
+    /// removed.
+    fn withhold(&self, page: &mut [Message], recalled: &HashSet<usize>, kept_from: Seq) -> Result<(), BeyondRun> {
         let start = self.0.first().map_or(Seq(0), |message| message.seq_id);
-        for message in page.iter_mut().filter(|message| message.kind == Kind::Edit) {
+        for message in page.iter_mut().filter(|message| matches!(message.kind, Kind::Edit | Kind::Reaction)) {
             let Some(target) = message.target_seq.filter(|&target| target > Seq(0)) else { continue };
+            if target < kept_from {
+                message.content.clear();
+                continue;
+            }
+            if message.kind == Kind::Reaction {
+                continue;
+            }
             if target < start {
                 return Err(BeyondRun(target));
             }
@@ -226,6 +242,11 @@ pub fn merged(run: &[Arc<Sequenced>], part: &[Arc<Sequenced>], source: Source) -
     let before = run.iter().take_while(|message| message.seq_id.0 < part_first);
     let after = run.iter().skip_while(|message| message.seq_id.0 <= part_last);
     newest(before.chain(part).chain(after).cloned().collect())
+}
+
+/// The part of a run from a seq on.
+pub fn from(run: &[Arc<Sequenced>], seq: Seq) -> &[Arc<Sequenced>] {
+    &run[run.partition_point(|message| message.seq_id < seq)..]
 }
 
 fn newest(mut messages: Vec<Arc<Sequenced>>, kept: usize) -> Vec<Arc<Sequenced>> {

@@ -4,6 +4,7 @@
 //! messages are kept from the first time somebody reads them; until then what the chain appends is
 //! passed over, since nobody may ever ask.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -171,8 +172,7 @@ impl Cache for LocalCache {
 
     async fn messages(&self, conversation: ConversationId, from: Seq) -> Result<Vec<Arc<Sequenced>>, CacheError> {
         let Some(run) = self.messages.get(&conversation).await else { return Ok(Vec::new()) };
-        let start = run.partition_point(|message| message.seq_id < from);
-        Ok(run[start..].to_vec())
+        Ok(hot::from(&run, from).to_vec())
     }
 
     async fn append(&self, batch: &[&Sequenced]) -> Result<(), CacheError> {
@@ -190,6 +190,17 @@ impl Cache for LocalCache {
 
     async fn fill(&self, conversation: ConversationId, run: &[Arc<Sequenced>]) -> Result<(), CacheError> {
         self.merge(conversation, run, Source::Store).await;
+        Ok(())
+    }
+
+    async fn forget_messages(&self, below: &BTreeMap<ConversationId, Seq>) -> Result<(), CacheError> {
+        for (&conversation, &below) in below {
+            let forgotten = self.messages.entry(conversation).and_compute_with(|kept| {
+                let left: Vec<_> = kept.iter().flat_map(|kept| hot::from(kept.value(), below)).cloned().collect();
+                std::future::ready(if left.is_empty() { Op::Remove } else { Op::Put(left.into()) })
+            });
+            forgotten.await;
+        }
         Ok(())
     }
 

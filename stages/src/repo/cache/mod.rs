@@ -10,6 +10,7 @@ pub mod hot;
 pub mod local;
 pub mod redis;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -144,6 +145,9 @@ pub trait Cache: Send + Sync + 'static {
     /// as a whole, up to [`HOT_MESSAGES_MAX`]. Of two of one seq either may stay: changes are applied when
     /// they are read.
     async fn fill(&self, conversation: ConversationId, run: &[Arc<Sequenced>]) -> Result<(), CacheError>;
+
+    /// Removes the messages of these conversations below a seq.
+    async fn forget_messages(&self, below: &BTreeMap<ConversationId, Seq>) -> Result<(), CacheError>;
 
     /// Whether it answers, asked past its breaker: with the true cause when it does not.
     async fn probe(&self) -> Result<(), CacheError>;

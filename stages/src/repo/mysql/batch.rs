@@ -28,6 +28,15 @@ static INSERT_MESSAGES: LazyLock<MultiRow> = LazyLock::new(|| {
     )
 });
 
+/// What [`Batches::insert_messages`] notes of messages that are about others.
+static INSERT_TARGETS: LazyLock<MultiRow> = LazyLock::new(|| {
+    MultiRow::new(
+        "INSERT INTO message_targets (conversation_id, target_seq, seq_id) VALUES {rows} \
+         ON DUPLICATE KEY UPDATE seq_id = VALUES(seq_id)",
+        3,
+    )
+});
+
 /// last_seq comes last: an assignment sees what the ones before it have made of the row.
 static ADVANCE_CONVERSATIONS: LazyLock<MultiRow> = LazyLock::new(|| {
     MultiRow::new(
@@ -92,6 +101,15 @@ impl Batches for MySqlConnection {
                 }
                 Err(error) => return Err(error.into()),
             }
+        }
+        let about: Vec<_> = rows.iter().filter_map(|row| Some((row, row.message.target_seq?))).collect();
+        for (sql, about) in INSERT_TARGETS.statements(&about) {
+            run(self, sql, &INSERT_TARGETS, about, |values, (row, target)| {
+                values.add(text_of(digest, row))?;
+                values.add(target.0)?;
+                values.add(row.message.seq_id.0)
+            })
+            .await?;
         }
         Ok(None)
     }

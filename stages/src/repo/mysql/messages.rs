@@ -29,7 +29,8 @@ impl Pages for MySqlConnection {
         const ABOVE: &str = select_slice!("?", "? AND m.seq_id > ? ORDER BY m.seq_id LIMIT ?");
         let (sql, edge) = slice.choose(BELOW, ABOVE);
         let text = slice.conversation.to_string();
-        let query = sqlx::query_as(sql).bind(text.clone()).bind(text).bind(slice.first.0).bind(edge).bind(slice.limit);
+        let query = sqlx::query_as(sql).bind(text.clone()).bind(text.clone()).bind(text);
+        let query = query.bind(slice.first.0).bind(edge).bind(slice.limit);
         Ok(sliced_of(slice.conversation, query.fetch_all(self).await?))
     }
 }

@@ -6,6 +6,7 @@
 mod batch;
 mod json;
 mod messages;
+mod removals;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -5,6 +5,7 @@
 
 mod batch;
 mod messages;
+mod removals;
 
 use std::sync::Arc;
 

@@ -95,7 +95,7 @@ impl Repo {
             messages: page.messages.into_iter().map(message_to_pb).collect(),
             has_more: page.has_more,
             last_seq: page.last_seq.0,
-            first_seq: first.0,
+            first_seq: first.max(page.first_seq).0,
         })
     }
 

@@ -3,7 +3,7 @@
 //! Its conversations are held first, in the order of their ids, and all else that it touches belongs to
 //! them. So two writers of the same conversations wait for each other, but never in a circle.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use schemas::ids::{MessageId, Seq, UserId};
 use schemas::kind::EventClass;
@@ -34,17 +34,36 @@ impl Session<'_> {
         raised.into_iter().map(raised_mark_of).collect()
     }
 
-    /// By place, which is how the rows lie: neighbours are written together.
+    /// By place, which is how the rows lie: neighbours are written together. What was removed stays so: a repeat does
+    /// not bring it back, and what comes to be about it is blank.
     async fn insert_messages(&mut self, digest: &Digest<'_>) -> Result<(), Fault> {
+        let text = |row: &Row<'_>| &*digest.conversations[row.conversation].text;
+        let retired = self.retired(digest).await?;
+        let is_retired = |row: &Row<'_>, seq: Seq| retired.get(text(row)).is_some_and(|&to| seq.0 <= to);
         let mut rows = digest.rows.clone();
-        rows.sort_unstable_by(|a, b| {
-            let text = |row: &Row<'_>| &digest.conversations[row.conversation].text;
-            text(a).cmp(text(b)).then(a.message.seq_id.cmp(&b.message.seq_id))
-        });
-        match self.batches().insert_messages(digest, &rows).await? {
-            None => Ok(()),
-            Some(refused) => Err(self.identity_taken(digest, refused).await?),
+        rows.retain(|row| !is_retired(row, row.message.seq_id));
+        rows.sort_unstable_by(|a, b| text(a).cmp(text(b)).then(a.message.seq_id.cmp(&b.message.seq_id)));
+        if let Some(refused) = self.batches().insert_messages(digest, &rows).await? {
+            return Err(self.identity_taken(digest, refused).await?);
         }
+        let about = rows.iter().filter_map(|row| Some((row, row.message.target_seq?)));
+        let late = about.filter(|&(row, target)| is_retired(row, target));
+        let late: BTreeSet<_> = late.map(|(row, target)| (text(row), target.0)).collect();
+        if !late.is_empty() {
+            let (texts, seqs): (Vec<_>, Vec<_>) = late.into_iter().unzip();
+            self.removals().blank_what_is_about(&texts, &seqs).await?;
+        }
+        Ok(())
+    }
+
+    /// Up to where messages were removed, in the conversations where the batch reaches back so far.
+    async fn retired(&mut self, digest: &Digest<'_>) -> Result<HashMap<String, i64>, Fault> {
+        let back = digest.conversations.iter().filter_map(|c| Some((&*c.text, c.tip?.reaches_back.0)));
+        let (texts, seqs): (Vec<_>, Vec<_>) = back.unzip();
+        if texts.is_empty() {
+            return Ok(HashMap::new());
+        }
+        Ok(self.removals().retired_from(&texts, &seqs).await?.into_iter().collect())
     }
 
     async fn identity_taken(&mut self, digest: &Digest<'_>, id: MessageId) -> Result<Fault, Fault> {
@@ -95,12 +114,36 @@ impl Session<'_> {
             EventClass::Edit => {
                 let seq = m.seq_id.0;
                 let edit = values![&*m.content, m.created_at, seq, conversation, target.0, m.sender_id];
-                self.run(&EDIT, edit).await?;
+                if self.run(&EDIT, edit).await? == 0 {
+                    self.blank_edits(conversation, target, m.sender_id).await?;
+                }
             }
             EventClass::Recall => {
                 self.run(&RECALL, values![m.seq_id.0, conversation, target.0, m.sender_id]).await?;
+                self.blank_edits(conversation, target, m.sender_id).await?;
             }
             EventClass::Message | EventClass::Reaction | EventClass::System => {}
+        }
+        Ok(())
+    }
+
+    /// Blanks the edits of a message that is recalled, whether they came before the recall or after it.
+    async fn blank_edits(&mut self, conversation: &str, target: Seq, sender: UserId) -> Result<(), Fault> {
+        static IS_RECALLED: Statement = Statement::new(
+            "SELECT recalled FROM messages WHERE conversation_id = $1 AND seq_id = $2 AND sender_id = $3",
+        );
+        static BLANK: Statement = Statement::new(
+            "UPDATE messages SET content = '' WHERE conversation_id = $1 AND target_seq = $2 AND sender_id = $3 \
+             AND kind = 'edit' AND content <> ''",
+        )
+        .mysql(
+            "UPDATE message_targets t STRAIGHT_JOIN messages m ON m.conversation_id = t.conversation_id \
+             AND m.seq_id = t.seq_id SET m.content = '' WHERE t.conversation_id = $1 AND t.target_seq = $2 \
+             AND m.sender_id = $3 AND m.kind = 'edit' AND m.content <> ''",
+        );
+        let of_target = values![conversation, target.0, sender];
+        if let Some((true,)) = self.row::<(bool,)>(&IS_RECALLED, of_target).await? {
+            self.run(&BLANK, of_target).await?;
         }
         Ok(())
     }

@@ -90,7 +90,7 @@ impl Session<'_> {
     }
 
     /// Unread is counted from the later of the read mark and the own newest, and never from before the user
-    /// joined.
+    /// joined, nor what was removed.
     async fn conversation_rows(
         &mut self,
         user: UserId,
@@ -99,9 +99,10 @@ impl Session<'_> {
     ) -> Result<Vec<ListRow>, Fault> {
         static SELECT: Statement = Statement::new(with_mine!(
             "SELECT mine.conversation_id, coalesce(c.last_seq, 0), coalesce(r.seq_id, 0), \
-             greatest(0, coalesce(c.last_ordinal, 0) - coalesce(base.ordinal, 0)), \
+             greatest(0, coalesce(c.last_ordinal, 0) - greatest(coalesce(base.ordinal, 0), coalesce(t.ordinal, 0))), \
              CASE WHEN c.newest_seq >= mine.joined_seq THEN c.newest_seq ELSE 0 END, coalesce(c.updated_at, 0) \
              FROM mine LEFT JOIN conversations c ON c.conversation_id = mine.conversation_id \
+             LEFT JOIN retired t ON t.conversation_id = mine.conversation_id \
              LEFT JOIN read_marks r ON r.user_id = $1 AND r.conversation_id = mine.conversation_id \
              LEFT JOIN messages base ON base.conversation_id = mine.conversation_id \
              AND base.seq_id = greatest(coalesce(r.seq_id, 0), mine.own_seq, mine.joined_seq - 1) \

@@ -9,7 +9,7 @@ use super::rows::{limit_of, message_columns, messages_of};
 use super::session::{Session, values};
 use super::statement::Statement;
 use super::tables::{Edge, Slice};
-use crate::repo::model::{HistoryPage, HistoryRange, Message};
+use crate::repo::model::{Extent, HistoryPage, HistoryRange, Message};
 
 macro_rules! select_messages {
     ($rest:literal) => {
@@ -49,10 +49,14 @@ impl Session<'_> {
         messages_of(self.rows(&SELECT, values![limit_of(limit)]).await?)
     }
 
-    pub(super) async fn head(&mut self, conversation: ConversationId) -> Result<Seq, Fault> {
-        static SELECT: Statement = Statement::new("SELECT last_seq FROM conversations WHERE conversation_id = $1");
-        let row: Option<(i64,)> = self.row(&SELECT, values![&conversation.to_string()]).await?;
-        Ok(Seq(row.map_or(0, |(seq,)| seq)))
+    pub(super) async fn extent(&mut self, conversation: ConversationId) -> Result<Extent, Fault> {
+        static SELECT: Statement = Statement::new(
+            "SELECT coalesce(t.seq_id, 0), c.last_seq FROM conversations c \
+             LEFT JOIN retired t ON t.conversation_id = c.conversation_id WHERE c.conversation_id = $1",
+        );
+        let row: Option<(i64, i64)> = self.row(&SELECT, values![&conversation.to_string()]).await?;
+        let (retired, last) = row.unwrap_or_default();
+        Ok(Extent::behind(retired, last))
     }
 
     /// A page of at most `limit`. One more is read, to see whether there are more.
@@ -70,13 +74,13 @@ impl Session<'_> {
         };
         let slice = Slice { conversation, edge, first, limit: limit_of(limit.saturating_add(1)) };
         let mut page = self.pages().slice(&slice).await?;
-        let last = match page.last_seq {
-            Some(last) => last,
+        let extent = match page.extent {
+            Some(extent) => extent,
             // The last seq before the page: what comes between both is in the page, never missing from it.
             None => {
-                let last = self.head(conversation).await?;
+                let extent = self.extent(conversation).await?;
                 page = self.pages().slice(&slice).await?;
-                page.last_seq.unwrap_or(last)
+                page.extent.unwrap_or(extent)
             }
         };
         let mut messages = page.messages;
@@ -87,6 +91,6 @@ impl Session<'_> {
             Edge::Above(_) => {}
         }
         let newest = messages.last().map_or(Seq(0), |message| message.seq_id);
-        Ok(HistoryPage { messages, has_more, last_seq: newest.max(last) })
+        Ok(HistoryPage { messages, has_more, first_seq: extent.first, last_seq: newest.max(extent.last) })
     }
 }

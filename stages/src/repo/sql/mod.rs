@@ -18,6 +18,7 @@ pub mod open;
 mod outbox;
 pub mod pools;
 mod probe;
+mod retention;
 pub mod rows;
 pub mod server;
 pub mod session;

@@ -5,29 +5,26 @@ use schemas::kind::Kind;
 
 use super::fault::Fault;
 use crate::repo::model::{
-    Credentials, Group, Member, Membership, Message, OutboxRow, RaisedMark, ReadMark, Role, SignIn, User, UserStatus,
+    Credentials, Extent, Group, Member, Membership, Message, OutboxRow, RaisedMark, ReadMark, Role, SignIn, User,
+    UserStatus,
 };
 
-/// The columns of message `m` in the order of [`MessageRow`], but for the first. What an edit said is withheld as soon
-/// as its target is recalled. The target is looked at for edits only, by a scalar subquery, which every database runs
-/// just where it is reached: a join made a page on PostgreSQL three times as slow, and for an EXISTS the whole table
-/// may be read first.
+/// The columns of message `m` in the order of [`MessageRow`], but for the first.
 macro_rules! message_columns {
     () => {
-        "m.message_id, m.seq_id, m.sender_id, m.kind, \
-         CASE WHEN m.kind = 'edit' AND (SELECT target.recalled FROM messages target \
-         WHERE target.conversation_id = m.conversation_id AND target.seq_id = m.target_seq \
-         AND target.sender_id = m.sender_id) THEN '' ELSE m.content END AS content, \
-         m.client_msg_id, m.created_at, m.target_seq, m.remove, m.edited_at, m.recalled"
+        "m.message_id, m.seq_id, m.sender_id, m.kind, m.content, m.client_msg_id, m.created_at, m.target_seq, \
+         m.remove, m.edited_at, m.recalled"
     };
 }
 pub(in crate::repo) use message_columns;
 
-/// Selects a page of a conversation, whose id is this parameter and whose newest seq comes with each row.
+/// Selects a page of a conversation, whose id is this parameter and whose extent comes with each row.
 macro_rules! select_slice {
     ($conversation:literal, $rest:literal) => {
         concat!(
-            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ",
+            "SELECT coalesce((SELECT seq_id FROM retired WHERE conversation_id = ",
+            $conversation,
+            "), 0), coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ",
             $conversation,
             "), 0), ",
             $crate::repo::sql::rows::message_columns!(),
@@ -49,18 +46,28 @@ pub fn messages_of(rows: Vec<MessageRow<String>>) -> Result<Vec<Message>, Fault>
     rows.into_iter().map(|row| Ok(message_of(parsed(&row.0)?, row))).collect()
 }
 
-/// Rows of a page, and the newest seq of the conversation in the same instant.
+/// Rows of a page, and the extent of the conversation in the same instant.
 #[derive(Debug)]
 pub struct Sliced {
     pub messages: Vec<Message>,
     /// `None` when there are no rows that could have brought it.
-    pub last_seq: Option<Seq>,
+    pub extent: Option<Extent>,
 }
 
-/// Messages of one conversation: the first column is its newest seq.
-pub fn sliced_of(conversation: ConversationId, rows: Vec<MessageRow<i64>>) -> Sliced {
-    let last_seq = rows.first().map(|row| Seq(row.0));
-    Sliced { messages: rows.into_iter().map(|row| message_of(conversation, row)).collect(), last_seq }
+/// Up to which seq messages of the conversation were removed, its newest seq, then as [`MessageRow`].
+pub type SliceRow = (i64, i64, i64, i64, i64, String, String, String, i64, Option<i64>, bool, Option<i64>, bool);
+
+/// Messages of one conversation.
+pub fn sliced_of(conversation: ConversationId, rows: Vec<SliceRow>) -> Sliced {
+    let extent = rows.first().map(|row| Extent::behind(row.0, row.1));
+    let message = |row: SliceRow| {
+        let (_, _, id, seq, sender, kind, content, client_msg_id, created_at, target, remove, edited_at, recalled) =
+            row;
+        let columns =
+            ((), id, seq, sender, kind, content, client_msg_id, created_at, target, remove, edited_at, recalled);
+        message_of(conversation, columns)
+    };
+    Sliced { messages: rows.into_iter().map(message).collect(), extent }
 }
 
 pub fn message_of<C, B: Into<bool>>(conversation_id: ConversationId, row: MessageRow<C, B>) -> Message {

@@ -12,7 +12,7 @@ use sqlx::sqlite::{SqliteArguments, SqliteConnection, SqliteRow};
 use sqlx::{Arguments, FromRow};
 
 use super::statement::Statement;
-use super::tables::{Batches, Pages};
+use super::tables::{Batches, Pages, Removals};
 
 /// A connection of any dialect.
 #[derive(Debug)]
@@ -145,6 +145,15 @@ impl Session<'_> {
 
     /// The statements of a batch of messages.
     pub(super) fn batches(&mut self) -> &mut dyn Batches {
+        match self {
+            Self::Sqlite(c) => &mut **c,
+            Self::MySql(c) => &mut **c,
+            Self::Postgres(c) => &mut **c,
+        }
+    }
+
+    /// The statements that remove messages.
+    pub(super) fn removals(&mut self) -> &mut dyn Removals {
         match self {
             Self::Sqlite(c) => &mut **c,
             Self::MySql(c) => &mut **c,

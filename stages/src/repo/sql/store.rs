@@ -2,9 +2,9 @@
 //!
 //! **What a replica is asked for.** Only a page of a history, and only if the replica is shown to have
 //! everything that the primary has of that conversation: the primary is asked for the conversation's
-//! newest seq (one row by its key), the replica for the page and the newest seq it knows, and its page
-//! counts if that is not older. Messages, edits and recalls raise the seq in the transaction that
-//! changes the rows, so a page that passes is the primary's page. All other reads go to the primary:
+//! first and newest seq (rows by their key), the replica for the page and the seqs it knows, and its page
+//! counts if none is older. Messages, edits and recalls raise the newest seq in the transaction that
+//! changes the rows, removals the first, so a page that passes is the primary's page. All other reads go to the primary:
 //! they are rows by their key, as cheap as the proof would be, or what rights and deliveries depend on.
 
 use std::sync::Arc;
@@ -21,12 +21,12 @@ use super::pools::Pools;
 use super::probe::Question;
 use super::server::CallTimes;
 use crate::repo::model::{
-    Act, ConversationView, ConversationsAfter, Credentials, Group, GroupChange, HistoryPage, HistoryRange, Member,
-    Membership, Message, NewGroup, NewToken, OpenSignIn, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn, Standing,
-    TokenHash, User, UserPatch,
+    Act, ConversationView, ConversationsAfter, Credentials, Extent, Group, GroupChange, HistoryPage, HistoryRange,
+    Member, Membership, Message, NewGroup, NewToken, OpenSignIn, OutboxRow, RaisedMark, ReadMark, Rotation, SignIn,
+    Standing, TokenHash, User, UserPatch,
 };
 use crate::repo::store::{
-    Archive, Conversations, Groups, MessageSink, Outbox, Probe, StoreError, Users, groups_calls, users_calls,
+    Archive, Conversations, Groups, MessageSink, Outbox, Probe, Retention, StoreError, Users, groups_calls, users_calls,
 };
 
 /// A [`Store`](crate::repo::store::Store) in a database of this kind.
@@ -102,14 +102,15 @@ impl<DB: Dialect> SqlStore<DB> {
         limit: usize,
     ) -> Result<Option<HistoryPage>, StoreError> {
         let Some(replica) = self.pools.replica() else { return Ok(None) };
-        let head = self.head(conversation).await?;
+        let extent = self.extent(conversation).await?;
         let read = on_connection!(replica.connections, replica.time_max, connection => {
             DB::session(&mut connection).history(conversation, range, first, limit).await
         });
         let (page, answer) = match read.await {
             Ok(page) => {
                 replica.answered();
-                if page.last_seq >= head { (Some(page), "current") } else { (None, "behind") }
+                let is_current = page.first_seq >= extent.first && page.last_seq >= extent.last;
+                if is_current { (Some(page), "current") } else { (None, "behind") }
             }
             Err(fault) => {
                 replica.failed(&fault);
@@ -166,7 +167,7 @@ sql_store! {
     reads {
         messages(ids: &[MessageId]) -> Vec<Message> = "read messages";
         message_at(conversation: ConversationId, seq: Seq) -> Option<Message> = "read a message";
-        head(conversation: ConversationId) -> Seq = "read a conversation's newest seq";
+        extent(conversation: ConversationId) -> Extent = "read the extent of a conversation";
         conversations(user: UserId, after: Option<ConversationsAfter>, limit: usize) -> Vec<ConversationView>
             = "list conversations";
         heads(user: UserId, since: i64, limit: usize) -> Vec<(ConversationId, Seq)> = "list heads";
@@ -205,6 +206,19 @@ sql_store! {
     }
     async fn close(&self) {
         self.pools.close().await;
+    }
+}
+
+sql_store! {
+    Retention
+    reads {
+        oldest(below: MessageId, limit: usize) -> Vec<(ConversationId, Seq)> = "look for old messages";
+        extents(after: Option<ConversationId>, limit: usize) -> Vec<(ConversationId, Extent)>
+            = "read the extents of conversations";
+    }
+    writes {
+        lease_retention(holder: i64, now: i64, until: i64) -> bool = "take the lease of its retention";
+        retire(places: &[(ConversationId, Seq)]) -> u64 = "remove old messages";
     }
 }
 

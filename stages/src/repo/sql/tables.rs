@@ -36,7 +36,7 @@ impl Slice {
     }
 }
 
-/// Messages as they are now: what an edit said is withheld as soon as its target is recalled.
+/// Messages as they are now.
 #[async_trait]
 pub trait Pages: Send {
     /// Those that exist, in any order.
@@ -67,4 +67,19 @@ pub trait Batches: Send {
     /// Read marks, forward only. Nobody has read what is not there: a mark beyond the last seq is taken
     /// for the last seq, one in a conversation without a message for none. Those that rose, as they are now.
     async fn raise_read_marks(&mut self, rows: &[UserSeq<'_>]) -> Result<Vec<RaisedRow>, Fault>;
+}
+
+/// Removal of messages. Places come in the order in which their locks are to be taken; those of a list are distinct.
+#[async_trait]
+pub trait Removals: Send {
+    /// Holds conversations until the end.
+    async fn hold(&mut self, conversations: &[&str]) -> Result<(), Fault>;
+    /// Notes that messages up to and with these seqs are removed, one a conversation.
+    async fn raise_retired(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<(), Fault>;
+    /// Blanks the edits and reactions whose targets are at these places.
+    async fn blank_what_is_about(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<(), Fault>;
+    /// Deletes the messages at these places, and says how many were there.
+    async fn delete_messages(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<u64, Fault>;
+    /// Of conversations with a seq each, those whose messages are removed up to there or further: up to where.
+    async fn retired_from(&mut self, conversations: &[&str], seqs: &[i64]) -> Result<Vec<(String, i64)>, Fault>;
 }

@@ -1,22 +1,22 @@
 //! Pages of messages, as they are now.
 
 use async_trait::async_trait;
-use schemas::ids::Seq;
 use serde::Deserialize;
 use serde_json::json;
 use sqlx::sqlite::SqliteConnection;
 
-use crate::repo::model::Message;
+use crate::repo::model::{Extent, Message};
 use crate::repo::sql::fault::Fault;
 use crate::repo::sql::rows::{MessageRow, Sliced, message_columns, message_of, messages_of};
 use crate::repo::sql::tables::{Pages, Slice};
 
-/// A page of conversation `?1` as one JSON value, and its newest seq: a row goes from SQLite's thread to the caller's
+/// A page of conversation `?1` as one JSON value, and its extent: a row goes from SQLite's thread to the caller's
 /// alone, each of its values copied, which for a page of rows takes longer than to read it.
 macro_rules! select_slice {
     ($rest:literal) => {
         concat!(
-            "SELECT coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ?1), 0), \
+            "SELECT coalesce((SELECT seq_id FROM retired WHERE conversation_id = ?1), 0), \
+             coalesce((SELECT last_seq FROM conversations WHERE conversation_id = ?1), 0), \
              json_group_array(json_array(NULL, message_id, seq_id, sender_id, kind, content, client_msg_id, \
              created_at, target_seq, remove, edited_at, recalled)) FROM (SELECT ",
             message_columns!(),
@@ -43,7 +43,8 @@ impl Pages for SqliteConnection {
         const SQL: &str = concat!(
             "SELECT m.conversation_id, ",
             message_columns!(),
-            " FROM messages m WHERE (m.conversation_id, m.seq_id) IN (SELECT value->>0, value->>1 FROM json_each(?1))"
+            " FROM json_each(?1) AS given \
+             CROSS JOIN messages m ON m.conversation_id = given.value->>0 AND m.seq_id = given.value->>1"
         );
         let places =
             serde_json::Value::from_iter(conversations.iter().zip(seqs).map(|(&text, &seq)| json!([text, seq])));
@@ -56,10 +57,10 @@ impl Pages for SqliteConnection {
         let (sql, edge) = slice.choose(BELOW, ABOVE);
         let text = slice.conversation.to_string();
         let query = sqlx::query_as(sql).bind(text).bind(slice.first.0).bind(edge).bind(slice.limit);
-        let (last, rows): (i64, String) = query.fetch_one(self).await?;
+        let (retired, last, rows): (i64, i64, String) = query.fetch_one(self).await?;
         let rows: Vec<MessageRow<(), Flag>> =
             serde_json::from_str(&rows).map_err(|error| Fault::Unreadable(format!("messages ({error})")))?;
         let messages = rows.into_iter().map(|row| message_of(slice.conversation, row)).collect();
-        Ok(Sliced { messages, last_seq: Some(Seq(last)) })
+        Ok(Sliced { messages, extent: Some(Extent::behind(retired, last)) })
     }
 }

@@ -6,6 +6,7 @@
 
 mod batch;
 mod messages;
+mod removals;
 mod values;
 
 use std::io;

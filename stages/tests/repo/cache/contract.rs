@@ -29,6 +29,7 @@ macro_rules! cache_contract {
             the_newest_messages_are_kept,
             an_append_keeps_as_many_as_readers_have_asked_for,
             conversations_are_kept_apart,
+            what_is_forgotten_of_a_conversation_is_gone_and_the_rest_stays,
             a_batch_of_many_conversations_is_appended_at_once,
         ]);
     };
@@ -217,6 +218,18 @@ pub async fn conversations_are_kept_apart(cache: Dyn) {
     }
     assert_eq!(cache.messages(group(), Seq(1)).await.unwrap(), run_of(group(), 1..=2, "hi"));
     assert!(seqs(&cache, ConversationId::Group(GroupId(1)), 1).await.is_empty());
+}
+
+pub async fn what_is_forgotten_of_a_conversation_is_gone_and_the_rest_stays(cache: Dyn) {
+    for conversation in [pair(), group(), ConversationId::World] {
+        cache.fill(conversation, &run_of(conversation, 1..=10, "hi")).await.unwrap();
+    }
+    let below = [(pair(), Seq(7)), (group(), Seq(i64::MAX)), (ConversationId::Group(GroupId(1)), Seq(5))];
+    cache.forget_messages(&below.into()).await.unwrap();
+    assert_eq!((seqs(&cache, pair(), 1).await, seqs(&cache, group(), 1).await), ((7..=10).collect(), vec![]));
+    assert_eq!(seqs(&cache, ConversationId::World, 1).await.len(), 10);
+    append(&cache, &run_of(pair(), 11..=12, "hi")).await;
+    assert_eq!(seqs(&cache, pair(), 1).await, (7..=12).collect::<Vec<_>>());
 }
 
 pub async fn a_batch_of_many_conversations_is_appended_at_once(cache: Dyn) {

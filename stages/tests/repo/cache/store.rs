@@ -68,6 +68,7 @@ macro_rules! cached_store_contract {
                 what_the_cache_missed_is_read_from_the_store,
                 more_is_kept_where_somebody_goes_back,
                 a_message_recalled_long_after_is_shown_as_recalled,
+                nothing_that_a_recalled_message_said_stays_in_the_cache,
                 an_edit_of_an_older_message_is_read_from_the_cache_in_the_end,
                 a_user_is_read_as_they_are_now,
                 a_user_who_comes_later_is_found,
@@ -109,12 +110,13 @@ fn next(seq: i64, rng: &mut StdRng) -> Sequenced {
     }
 }
 
-/// Batches of a conversation, some of which the cache does not hear of, and pages of it, in any order.
+/// Batches of a conversation, some of which the cache does not hear of, removals of the oldest, and pages of it, in any
+/// order.
 pub async fn every_page_reads_as_from_the_store(both: Both) {
     const SEED: u64 = 20_261_121;
     let context = format!("seed {SEED}");
     let mut rng = StdRng::seed_from_u64(SEED);
-    let mut seq = 0;
+    let (mut seq, mut removed) = (0, 0);
     while seq < 700 {
         let size = if rng.random_bool(0.05) { rng.random_range(100..200) } else { rng.random_range(1..12) };
         let batch: Vec<_> = (seq + 1..=seq + size).map(|seq| next(seq, &mut rng)).collect();
@@ -127,6 +129,14 @@ pub async fn every_page_reads_as_from_the_store(both: Both) {
         }
         if rng.random_bool(0.1) {
             write(&both.cached, &batch).await;
+        }
+        if rng.random_bool(0.1) {
+            removed = (removed + rng.random_range(1..60)).min(seq);
+            let places: Vec<_> = (1..=removed).map(|seq| (pair(), Seq(seq))).collect();
+            both.store.retire(&places).await.unwrap();
+            if rng.random_bool(0.5) {
+                both.cache.forget_messages(&[(pair(), Seq(removed + 1))].into()).await.unwrap();
+            }
         }
         for _ in 0..4 {
             let at = Seq(rng.random_range(0..=seq + 3));
@@ -198,6 +208,24 @@ pub async fn a_message_recalled_long_after_is_shown_as_recalled(both: Both) {
     both.agree_on(HistoryRange::Before(Seq(10)), 1, 10, "recalled").await;
     let page = both.cached.history(pair(), HistoryRange::Before(Seq(6)), Seq(1), 1).await.unwrap();
     assert!(page.messages[0].recalled && page.messages[0].content.is_empty());
+}
+
+pub async fn nothing_that_a_recalled_message_said_stays_in_the_cache(both: Both) {
+    let edit = |seq| about(Kind::Edit, 1, 1, text(pair(), seq, ANN, "secret too"));
+    let recall = |seq| about(Kind::Recall, 1, 1, text(pair(), seq, ANN, ""));
+    let check = async |context: &str| {
+        for _ in 0..2 {
+            let kept = both.cache.messages(pair(), Seq(1)).await.unwrap();
+            assert!(kept.iter().all(|message| !message.content.contains("secret")), "{context}: {kept:?}");
+            both.agree_on(HistoryRange::Newest, 1, 10, context).await;
+        }
+    };
+    write(&both.cached, &[text(pair(), 1, ANN, "secret"), edit(2)]).await;
+    both.agree_on(HistoryRange::Newest, 1, 10, "edited").await;
+    write(&both.cached, &[edit(3), recall(4), text(pair(), 5, BEN, "pardon?")]).await;
+    check("recalled").await;
+    write(&both.cached, &[edit(3), recall(4), text(pair(), 5, BEN, "pardon?")]).await;
+    check("recalled again").await;
 }
 
 pub async fn a_user_is_read_as_they_are_now(both: Both) {

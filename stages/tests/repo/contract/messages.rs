@@ -129,47 +129,6 @@ pub async fn ids_reach_to_the_edge_of_64_bits(store: Dyn) {
     assert_eq!(found[1].target_seq, Some(Seq(i64::MAX)));
 }
 
-pub async fn edits_move_forward_only(store: Dyn) {
-    let edit = |seq, content| about(Kind::Edit, 1, 2, text(pair(), seq, ANN, content));
-    write(&store, &[text(pair(), 1, ANN, "one"), text(pair(), 2, BEN, "two"), edit(3, "edit 3"), edit(4, "edit 4")])
-        .await;
-    assert_eq!((at(&store, 1).await.content, at(&store, 1).await.edited_at), ("edit 4".into(), Some(NOW + 4)));
-    write(&store, &[edit(3, "edit 3")]).await;
-    assert_eq!(at(&store, 1).await.content, "edit 4");
-    write(&store, &[edit(5, "edit 5")]).await;
-    assert_eq!(at(&store, 1).await.content, "edit 5");
-    // The event itself says what it said.
-    assert_eq!((at(&store, 3).await.content, at(&store, 3).await.target_seq), ("edit 3".into(), Some(Seq(1))));
-}
-
-pub async fn only_the_sender_changes_an_earlier_message(store: Dyn) {
-    write(&store, &[text(pair(), 1, ANN, "one")]).await;
-    let foreign = [
-        about(Kind::Edit, 1, 1, text(pair(), 2, BEN, "mine now")),
-        about(Kind::Recall, 1, 1, text(pair(), 3, BEN, "")),
-    ];
-    let ahead =
-        [about(Kind::Edit, 6, 1, text(pair(), 4, ANN, "early")), about(Kind::Recall, 6, 1, text(pair(), 5, ANN, ""))];
-    write(&store, &foreign).await;
-    write(&store, &ahead).await;
-    write(&store, &[text(pair(), 6, ANN, "six")]).await;
-    write(&store, &ahead).await;
-    assert_eq!((at(&store, 1).await.content.as_str(), at(&store, 6).await.content.as_str()), ("one", "six"));
-    assert!(!at(&store, 1).await.recalled && !at(&store, 6).await.recalled);
-}
-
-pub async fn a_recall_blanks_the_message_and_its_edits_for_good(store: Dyn) {
-    let edit = |seq| about(Kind::Edit, 1, 1, text(pair(), seq, ANN, "secret too"));
-    let batch = [text(pair(), 1, ANN, "secret"), edit(2), about(Kind::Recall, 1, 1, text(pair(), 3, ANN, "")), edit(4)];
-    write(&store, &batch).await;
-    write(&store, &batch).await;
-    let page = store.history(pair(), HistoryRange::Newest, Seq(1), 10).await.unwrap();
-    assert!(page.messages.iter().all(|m| m.content.is_empty()), "{page:?}");
-    assert_eq!(page.messages.iter().map(|m| m.recalled).collect::<Vec<_>>(), [true, false, false, false]);
-    let last = view(&store, BEN, pair()).await.unwrap().last_message.unwrap();
-    assert!(last.recalled && last.content.is_empty() && last.seq_id == Seq(1), "{last:?}");
-}
-
 pub async fn both_users_have_a_conversation_once_one_has_spoken(store: Dyn) {
     assert!(view(&store, BEN, pair()).await.is_none());
     write(&store, &[text(pair(), 1, ANN, "hello")]).await;

@@ -3,9 +3,11 @@
 //! `store_contract!(name, factory)` makes a module of tests of that name, each on a fresh store.
 
 pub mod concurrent;
+pub mod edits;
 pub mod groups;
 pub mod messages;
 pub mod read_marks;
+pub mod retention;
 pub mod users;
 
 /// All tests of the contract over the stores that a factory makes.
@@ -20,9 +22,6 @@ macro_rules! store_contract {
                 a_record_without_identity_is_fatal,
                 every_text_comes_back_as_it_was,
                 ids_reach_to_the_edge_of_64_bits,
-                edits_move_forward_only,
-                only_the_sender_changes_an_earlier_message,
-                a_recall_blanks_the_message_and_its_edits_for_good,
                 both_users_have_a_conversation_once_one_has_spoken,
                 unread_counts_from_the_later_of_mark_and_own_message,
                 read_marks_never_move_back_nor_beyond_the_end,
@@ -32,6 +31,23 @@ macro_rules! store_contract {
                 conversations_come_newest_first_page_by_page,
                 heads_are_those_that_changed,
                 a_thousand_messages_of_many_conversations_are_all_there,
+            ]);
+            $crate::contract::store_tests!($factory, edits given with_users: [
+                edits_move_forward_only,
+                only_the_sender_changes_an_earlier_message,
+                a_recall_blanks_the_message_and_its_edits_for_good,
+                an_edit_keeps_its_text_until_its_own_target_is_recalled,
+            ]);
+            $crate::contract::store_tests!($factory, retention given with_users: [
+                what_is_removed_is_gone_and_the_sequence_goes_on,
+                a_conversation_without_messages_keeps_its_place_and_its_head,
+                unread_counts_what_is_still_there,
+                a_repeat_does_not_bring_back_what_was_removed,
+                what_is_about_a_removed_message_is_blanked,
+                the_oldest_messages_are_found_by_id,
+                conversations_are_walked_through_page_by_page,
+                one_holder_at_a_time_has_the_lease,
+                two_who_remove_at_once_and_a_writer_lose_nothing,
             ]);
             $crate::contract::store_tests!($factory, users given nobody: [
                 a_name_is_taken_whatever_its_case,

@@ -21,6 +21,7 @@ mod server;
 pub mod upkeep;
 mod wire;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -199,6 +200,19 @@ impl Cache for RedisCache {
             return Ok(());
         }
         self.server.call(|pipe, link| self.put_messages((pipe, link), conversation, &part, Source::Store)).await
+    }
+
+    async fn forget_messages(&self, below: &BTreeMap<ConversationId, Seq>) -> Result<(), CacheError> {
+        if below.is_empty() {
+            return Ok(());
+        }
+        let remove = |pipe: &mut Pipeline, _: &Link| {
+            for (&conversation, seq) in below {
+                pipe.cmd("ZREMRANGEBYSCORE").arg(self.server.keys.messages(conversation)).arg("-inf");
+                pipe.arg(format!("({seq}")).ignore();
+            }
+        };
+        self.server.call(remove).await
     }
 
     async fn probe(&self) -> Result<(), CacheError> {
