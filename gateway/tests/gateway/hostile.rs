@@ -208,32 +208,29 @@ async fn what_is_said_in_one_conversation_is_bounded_whoever_says_it_and_others_
 async fn while_the_chain_is_late_each_user_has_a_share_and_none_once_it_is_too_late() {
     let config = GatewayConfig {
         crowded_wait_ms: 0,
-        crowded_messages_a_second_a_user: 3,
-        busy_wait_ms_max: 2_500,
+        crowded_messages_a_second_a_user: 1,
+        busy_wait_ms_max: 4_000,
         ..Default::default()
     };
     let gateway = gateway_with(config).await;
     let (mut ann, mut ben) = (gateway.connect(1).await, gateway.connect(2).await);
     gateway.log.lag_records.store(1, Ordering::SeqCst);
-    let mut key = 0;
-    within(async {
-        while refused(&mut ann, "world", &format!("k{key}"), "hi").await != Some(1008) {
-            key += 1;
-        }
-    })
-    .await;
-    assert_eq!(refused(&mut ben, "world", "b", "hi").await, None, "another one has not used up their share");
-    within(async {
-        while refused(&mut ben, "world", &format!("k{key}"), "hi").await != Some(1008) {
-            key += 1;
-            tokio::time::sleep(Duration::from_millis(400)).await;
-        }
-    })
-    .await;
+    say_until(&mut ann, "late", 300, |code| code == Some(1008)).await;
+    assert_eq!(refused(&mut ben, "group_5", "b", "hi").await, None, "another one has not used up their share");
+    // Slowly, within the share.
+    say_until(&mut ben, "too-late", 1_200, |code| code == Some(1008)).await;
     gateway.log.lag_records.store(0, Ordering::SeqCst);
+    say_until(&mut ann, "in-time", 300, |code| code.is_none()).await;
+}
+
+/// Says something, with pauses, until it is answered so.
+async fn say_until(client: &mut Client, key: &str, pause_ms: u64, answered: impl Fn(Option<i64>) -> bool) {
     within(async {
-        while refused(&mut ann, "world", &format!("k{key}"), "hi").await == Some(1008) {
-            key += 1;
+        for number in 0.. {
+            if answered(refused(client, "group_5", &format!("{key}-{number}"), "hi").await) {
+                break;
+            }
+            tokio::time::sleep(Duration::from_millis(pause_ms)).await;
         }
     })
     .await;

@@ -5,7 +5,6 @@ use schemas::ids::{ConversationId, GroupId, Seq};
 use schemas::kind::Kind;
 use schemas::records::Upstream;
 use stages::invariants::Invariant;
-use stages::repo::store::{Conversations, MessageSink, Retention};
 use topics::catalogue::{SEQUENCED, UPSTREAM};
 
 use super::ground::{Ground, SAID, assert_all_hold, assert_broken, pair, place, said, stopped};
