@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use listener::Limits;
 use schemas::admission::CONTENT_BYTES_MAX;
 use schemas::ids::CONVERSATION_ID_BYTES_MAX;
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 use serde::{Deserialize, Serialize};
 use topics::backlog::BacklogLimits;
 
@@ -275,22 +275,22 @@ impl GatewayConfig {
     /// Checks the values; `section` is their place in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that is out of bounds.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that is out of bounds.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         self.check_sizes(section)?;
         self.check_times(section)?;
         self.check_rates(section)?;
         if self.invitation_codes.iter().any(|code| code.len() < INVITATION_BYTES_MIN) {
             let allowed = "codes of 8 bytes and more, which nobody guesses";
-            return Err(section.misfit("invitation_codes", "a code that is shorter", allowed));
+            return Err(section.invalid("invitation_codes", "a code that is shorter", allowed));
         }
         match self.allowed_origins.iter().find(|origin| !is_origin(origin)) {
             None => Ok(()),
-            Some(origin) => Err(section.misfit("allowed_origins", origin, "origins such as https://chat.example")),
+            Some(origin) => Err(section.invalid("allowed_origins", origin, "origins such as https://chat.example")),
         }
     }
 
-    fn check_sizes(&self, section: Section<'_>) -> Result<(), Misfit> {
+    fn check_sizes(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         section.within("send_queue_frames_max", self.send_queue_frames_max, 1..=1_000_000)?;
         section.within("send_queue_bytes_max", self.send_queue_bytes_max, PAGE_BYTES_MIN..=1 << 30)?;
         section.within("send_queues_bytes_max", self.send_queues_bytes_max, PAGE_BYTES_MIN..=1 << 40)?;
@@ -311,9 +311,9 @@ impl GatewayConfig {
         section.within("heads_concurrent_max", self.heads_concurrent_max, 1..=100_000)?;
         let frame = |key: &'static str, count: usize, each: usize| {
             let fit = self.frame_bytes_max / each;
-            section.within(key, count, 1..=fit).map_err(|misfit| Misfit {
+            section.within(key, count, 1..=fit).map_err(|invalid| InvalidSetting {
                 allowed: format!("from 1 to {fit}: more do not fit into {}", section.key("frame_bytes_max")),
-                ..misfit
+                ..invalid
             })
         };
         frame("sync_conversations_max", self.sync_conversations_max, POSITION_BYTES)?;
@@ -325,7 +325,7 @@ impl GatewayConfig {
         section.within("busy_lag_records_max", self.busy_lag_records_max, 1..=1_000_000_000_000)
     }
 
-    fn check_times(&self, section: Section<'_>) -> Result<(), Misfit> {
+    fn check_times(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         section.within("busy_wait_ms_max", self.busy_wait_ms_max, 1_000..=HOUR_S * 1_000)?;
         section.within("crowded_wait_ms", self.crowded_wait_ms, 0..=HOUR_S * 1_000)?;
         let crowded = ("crowded_wait_ms", self.crowded_wait_ms);
@@ -344,7 +344,7 @@ impl GatewayConfig {
         section.within("close_wait_ms", self.close_wait_ms, 1..=60_000)
     }
 
-    fn check_rates(&self, section: Section<'_>) -> Result<(), Misfit> {
+    fn check_rates(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         let rates = [
             ("requests_a_second_a_user", self.requests_a_second_a_user),
             ("connections_a_second_an_address", self.connections_a_second_an_address),

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 /// A setting that is out of bounds, or does not fit another one.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{key} is {value}; it must be {allowed}")]
-pub struct Misfit {
+pub struct InvalidSetting {
     /// The key, with its sections: `gateway.limits.heartbeat_s`.
     pub key: String,
     /// Without secrets.
@@ -25,38 +25,38 @@ impl Section<'_> {
         if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) }
     }
 
-    pub fn misfit(self, key: &str, value: impl Display, allowed: impl Into<String>) -> Misfit {
-        Misfit { key: self.key(key), value: value.to_string(), allowed: allowed.into() }
+    pub fn invalid(self, key: &str, value: impl Display, allowed: impl Into<String>) -> InvalidSetting {
+        InvalidSetting { key: self.key(key), value: value.to_string(), allowed: allowed.into() }
     }
 
     ///
     /// # Errors
-    /// [`Misfit`].
+    /// [`InvalidSetting`].
     pub fn within<T: PartialOrd + Display + Copy>(
         self,
         key: &str,
         value: T,
         range: RangeInclusive<T>,
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), InvalidSetting> {
         if range.contains(&value) {
             return Ok(());
         }
-        Err(self.misfit(key, value, format!("from {} to {}", range.start(), range.end())))
+        Err(self.invalid(key, value, format!("from {} to {}", range.start(), range.end())))
     }
 
     /// Refuses a value above another setting of the section.
     ///
     /// # Errors
-    /// [`Misfit`], which names both.
+    /// [`InvalidSetting`], which names both.
     pub fn at_most<T: PartialOrd + Display + Copy>(
         self,
         (key, value): (&str, T),
         (other, limit): (&str, T),
-    ) -> Result<(), Misfit> {
+    ) -> Result<(), InvalidSetting> {
         if value <= limit {
             return Ok(());
         }
-        Err(self.misfit(key, value, format!("at most {}, which is {limit}", self.key(other))))
+        Err(self.invalid(key, value, format!("at most {}, which is {limit}", self.key(other))))
     }
 }
 
@@ -65,7 +65,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_misfit_names_the_key_the_value_and_what_is_allowed() {
+    fn an_invalid_setting_names_the_key_the_value_and_what_is_allowed() {
         let section = Section("gateway.limits");
         assert_eq!(section.within("heartbeat_s", 5, 1..=10), Ok(()));
         let zero = section.within("heartbeat_s", 0, 1..=10).unwrap_err();

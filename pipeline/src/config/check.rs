@@ -1,6 +1,6 @@
 //! Checks the whole configuration: each section by its own crate, then what must fit together across sections.
 
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 use schemas::snowflake::INSTANCES;
 use stages::presence::SLOT_SILENT_MS_MAX;
 use topics::catalogue::DEDUPE_WINDOW_MAX;
@@ -21,7 +21,7 @@ const _: () = assert!(3 * gateway::HEARTBEAT_EVERY.as_millis() <= SLOT_SILENT_MS
 
 impl Config {
     /// Checks the values.
-    pub fn check(&self) -> Result<(), Misfit> {
+    pub fn check(&self) -> Result<(), InvalidSetting> {
         let all = Section("");
         all.within("instance", self.instance, 0..=INSTANCES / TASKS_PER_STAGE_MAX - 1)?;
         all.within("grace_seconds", self.grace_seconds, 1..=600)?;
@@ -36,8 +36,11 @@ impl Config {
         self.repo.guard.check(Section("repo.guard"))?;
         self.repo.store.check(Section("repo.store"))?;
         self.gateway.limits.check(Section("gateway.limits"))?;
-        Section("gateway").within("slot", self.gateway.slot, 0..=self.log.gateway_slots - 1).map_err(|misfit| {
-            Misfit { allowed: format!("below log.gateway_slots, which is {}", self.log.gateway_slots), ..misfit }
+        Section("gateway").within("slot", self.gateway.slot, 0..=self.log.gateway_slots - 1).map_err(|invalid| {
+            InvalidSetting {
+                allowed: format!("below log.gateway_slots, which is {}", self.log.gateway_slots),
+                ..invalid
+            }
         })?;
         // The inner time limit is shorter than the outer one.
         let request = ("repo.limits.request_timeout_ms", self.repo.limits.request_timeout_ms);
@@ -51,13 +54,13 @@ impl Config {
         all.at_most(("repo.cache.redis.call_timeout_ms", self.repo.cache.redis.call_timeout_ms), request)
     }
 
-    fn check_log(&self, section: Section<'_>) -> Result<(), Misfit> {
+    fn check_log(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         section.within("chain_partitions", self.log.chain_partitions, 1..=PARTITIONS_MAX)?;
         section.within("gateway_slots", self.log.gateway_slots, 1..=PARTITIONS_MAX)?;
         self.log.kafka.check(Section("log.kafka"))
     }
 
-    fn check_stages(&self, section: Section<'_>) -> Result<(), Misfit> {
+    fn check_stages(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         let stages = &self.stages;
         section.within("dedupe_window_seconds", stages.dedupe_window_seconds, 1..=DEDUPE_WINDOW_MAX.as_secs())?;
         section.within("tasks_per_stage", stages.tasks_per_stage, 1..=TASKS_PER_STAGE_MAX)?;
@@ -71,16 +74,16 @@ impl Config {
 }
 
 impl KafkaSection {
-    fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         let addresses = || self.brokers.split(',').map(str::trim);
         if addresses().any(|broker| broker.parse::<Address>().is_err()) {
-            return Err(section.misfit("brokers", &self.brokers, "host:port, or several of them with commas between"));
+            return Err(section.invalid("brokers", &self.brokers, "host:port, or several of them with commas between"));
         }
         for (key, prefix) in [("topic_prefix", &self.topic_prefix), ("group_prefix", &self.group_prefix)] {
             // What Kafka takes as the name of a topic.
             let fits = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-');
             if prefix.len() > 200 || !prefix.bytes().all(fits) {
-                return Err(section.misfit(key, prefix, "up to 200 letters, digits, dots, underscores and hyphens"));
+                return Err(section.invalid(key, prefix, "up to 200 letters, digits, dots, underscores and hyphens"));
             }
         }
         section.within("replicas", self.replicas, 1..=9)?;

@@ -3,7 +3,7 @@
 use std::fmt;
 use std::path::PathBuf;
 
-use schemas::setting::Misfit;
+use schemas::setting::InvalidSetting;
 
 /// Where a value comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +59,6 @@ pub enum ConfigError {
         /// What it must be.
         reason: String,
     },
-    #[error("{} is {} ({origin}); it must be {}", misfit.key, misfit.value, misfit.allowed)]
-    Misfit { misfit: Misfit, origin: Origin },
+    #[error("{} is {} ({origin}); it must be {}", invalid.key, invalid.value, invalid.allowed)]
+    InvalidSetting { invalid: InvalidSetting, origin: Origin },
 }

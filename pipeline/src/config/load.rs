@@ -55,11 +55,11 @@ impl Loaded {
     /// The configuration, once all its values are found to be usable.
     ///
     /// # Errors
-    /// [`ConfigError::Misfit`] for the first that is not.
+    /// [`ConfigError::InvalidSetting`] for the first that is not.
     pub fn checked(self) -> Result<Config, ConfigError> {
-        self.config.check().map_err(|misfit| {
-            let origin = self.origins.get(&misfit.key).cloned().unwrap_or(Origin::Default);
-            ConfigError::Misfit { misfit, origin }
+        self.config.check().map_err(|invalid| {
+            let origin = self.origins.get(&invalid.key).cloned().unwrap_or(Origin::Default);
+            ConfigError::InvalidSetting { invalid, origin }
         })?;
         Ok(self.config)
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 use serde::{Deserialize, Serialize};
 use stages::repo::ServerConfig;
 use stages::repo::retention::Kept;
@@ -52,19 +52,19 @@ impl StoreSection {
     }
 
     /// Checks the values; `section` is their place in the configuration.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         const FORM: &str = "sqlite:PATH, mysql://user:password@host:port/database or postgres://… of the same form";
         let addresses =
             self.url.iter().map(|url| ("url", url)).chain(self.replicas.iter().map(|url| ("replicas", url)));
         for (key, url) in addresses {
             if let Some(must_be) = url.mistake() {
-                return Err(section.misfit(key, url, must_be));
+                return Err(section.invalid(key, url, must_be));
             }
         }
         let database = match &self.url {
             None => None,
             Some(url) => match url.database() {
-                None => return Err(section.misfit("url", url, FORM)),
+                None => return Err(section.invalid("url", url, FORM)),
                 known => known,
             },
         };
@@ -78,7 +78,7 @@ impl StoreSection {
             known => known == database,
         };
         if let Some(replica) = self.replicas.iter().find(|replica| !fits(replica)) {
-            return Err(section.misfit("replicas", replica, replica_form));
+            return Err(section.invalid("replicas", replica, replica_form));
         }
         section.within("wait_seconds", self.wait_seconds, 0..=3_600)?;
         section.within("retention_days", self.retention_days, 0..=36_500)?;

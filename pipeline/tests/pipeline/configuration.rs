@@ -54,10 +54,10 @@ fn numbers() -> impl Iterator<Item = String> {
 fn range(key: &str) -> (u64, u64) {
     let largest = [u64::MAX, i64::MAX.unsigned_abs(), u32::MAX.into(), i32::MAX.unsigned_abs().into(), u16::MAX.into()];
     for number in largest {
-        if let Err(ConfigError::Misfit { misfit, .. }) = with(&[(&variable(key), &number.to_string())]) {
-            assert_eq!(misfit.key, key);
-            let mut ends = misfit.allowed.split(|c: char| !c.is_ascii_digit()).filter_map(|end| end.parse().ok());
-            let below = misfit.allowed.starts_with("below").then(|| ends.next().unwrap());
+        if let Err(ConfigError::InvalidSetting { invalid, .. }) = with(&[(&variable(key), &number.to_string())]) {
+            assert_eq!(invalid.key, key);
+            let mut ends = invalid.allowed.split(|c: char| !c.is_ascii_digit()).filter_map(|end| end.parse().ok());
+            let below = invalid.allowed.starts_with("below").then(|| ends.next().unwrap());
             return below.map_or_else(|| (ends.next().unwrap(), ends.next().unwrap()), |end: u64| (0, end - 1));
         }
     }

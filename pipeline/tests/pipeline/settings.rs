@@ -75,8 +75,8 @@ fn allowed(key: &str) -> String {
             return None;
         }
         *field = extreme.into();
-        let misfit = serde_json::from_value::<Config>(values).ok()?.check().err()?;
-        (misfit.key == key).then_some(misfit.allowed)
+        let invalid = serde_json::from_value::<Config>(values).ok()?.check().err()?;
+        (invalid.key == key).then_some(invalid.allowed)
     };
     EXTREMES.into_iter().find_map(of).unwrap_or_default()
 }

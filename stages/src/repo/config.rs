@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use listener::Limits;
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 
 /// How long after its opening a connection may make its first call.
 const FIRST_CALL_MAX: Duration = Duration::from_secs(30);
@@ -57,15 +57,15 @@ impl RepoConfig {
     /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         const DAY_SECONDS: u64 = 24 * 3_600;
         section.within("access_token_seconds", self.access_token_seconds, 1..=7 * 24 * 3_600)?;
         section.within("refresh_token_days", self.refresh_token_days, 1..=3_650)?;
         let refresh_seconds = u64::from(self.refresh_token_days) * DAY_SECONDS;
         if u64::from(self.access_token_seconds) > refresh_seconds {
             let limit = format!("at most {refresh_seconds}, as {} has it", section.key("refresh_token_days"));
-            return Err(section.misfit("access_token_seconds", self.access_token_seconds, limit));
+            return Err(section.invalid("access_token_seconds", self.access_token_seconds, limit));
         }
         section.within("group_members_max", self.group_members_max, 1..=10_000_000)?;
         section.within("request_timeout_ms", self.request_timeout_ms, 100..=600_000)?;

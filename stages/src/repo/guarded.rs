@@ -10,7 +10,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use guard::{CallFailed, Guard, Limits};
 use schemas::ids::{ConversationId, GroupId, MessageId, Seq, UserId};
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 
 use super::model::{
     Act, ConversationView, ConversationsAfter, Credentials, Extent, Group, GroupChange, HistoryPage, HistoryRange,
@@ -48,8 +48,8 @@ impl GuardedStoreConfig {
     /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         section.within("read_timeout_ms", self.read_timeout_ms, 100..=600_000)?;
         section.within("write_timeout_ms", self.write_timeout_ms, 100..=600_000)?;
         section.within("breaker_failures_in_a_row_max", self.breaker_failures_in_a_row_max, 1..=1_000_000)?;

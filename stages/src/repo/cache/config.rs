@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 
 use super::local::{LocalCache, LocalConfig};
 use super::redis::{RedisCache, RedisConfig};
@@ -24,8 +24,8 @@ impl CacheConfig {
     /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         self.local.check(Section(&section.key("local")))?;
         self.redis.check(Section(&section.key("redis")))
     }

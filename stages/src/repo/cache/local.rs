@@ -14,7 +14,7 @@ use moka::future::Cache as Moka;
 use moka::ops::compute::Op;
 use schemas::ids::{ConversationId, GroupId, Seq, UserId};
 use schemas::records::Sequenced;
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 
 use super::hot::{self, Source};
 use super::{Cache, CacheError, Lifetimes, Lookup, UserSession};
@@ -44,8 +44,8 @@ impl LocalConfig {
     /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         section.within("users_max", self.users_max, 0..=100_000_000)?;
         section.within("sessions_max", self.sessions_max, 0..=100_000_000)?;
         section.within("messages_mib_max", self.messages_mib_max, 0..=1 << 20)?;

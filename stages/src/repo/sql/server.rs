@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 use sqlx::pool::PoolOptions;
 use sqlx::{Connection, Database};
 
@@ -58,8 +58,8 @@ impl ServerConfig {
     /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         const TIME_MS_MAX: u64 = 600_000;
         section.within("connections_max", self.connections_max, 1..=1_000)?;
         section.within("connections_min", self.connections_min, 0..=1_000)?;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use schemas::setting::{Misfit, Section};
+use schemas::setting::{InvalidSetting, Section};
 
 use crate::repo::address;
 
@@ -44,10 +44,10 @@ impl RedisConfig {
     /// Judges the values; `section` is where they stand in the configuration.
     ///
     /// # Errors
-    /// [`Misfit`] for the first that can't be used.
-    pub fn check(&self, section: Section<'_>) -> Result<(), Misfit> {
+    /// [`InvalidSetting`] for the first that can't be used.
+    pub fn check(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         if let Some(reason) = address::mistake(&self.url) {
-            return Err(section.misfit("url", address::masked(&self.url), reason));
+            return Err(section.invalid("url", address::masked(&self.url), reason));
         }
         section.within("call_timeout_ms", self.call_timeout_ms, 1..=10_000)?;
         section.within("connect_timeout_ms", self.connect_timeout_ms, 1..=60_000)?;
