@@ -37,7 +37,9 @@ async fn messages_beyond_the_retention_are_gone_for_clients_and_no_tool_misses_t
     assert!(server.stop().await.success());
 
     let kept = [("GOCHAT__REPO__STORE__RETENTION_MESSAGES_A_CONVERSATION", "6")];
-    let server = Server::launch(data, any_port(), any_port(), &Launch::new(&[], &kept)).await.unwrap();
+    let log = data.join("process.log");
+    let launch = Launch { log: Some(log.clone()), ..Launch::new(&[], &kept) };
+    let server = Server::launch(data, any_port(), any_port(), &launch).await.unwrap();
     let deadline = Instant::now() + WAIT;
     while server.metric(REMOVED).await < 15.0 {
         assert!(Instant::now() < deadline, "it sweeps at its start");
@@ -61,6 +63,8 @@ async fn messages_beyond_the_retention_are_gone_for_clients_and_no_tool_misses_t
     finds_nothing(data, &["check"]).await;
     finds_nothing(data, &["rebuild", "store"]).await;
     assert!(server.stop().await.success());
+    let said = std::fs::read_to_string(log).unwrap();
+    assert_eq!(said.matches("messages beyond the retention were removed from the store").count(), 1, "{said}");
 
     let server = Server::start(data).await;
     let history = Api::new(server.http).history(&ann, &pair).await;
