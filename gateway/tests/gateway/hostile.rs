@@ -153,9 +153,13 @@ async fn a_sync_of_more_than_a_page_says_that_there_is_more() {
 /// Sends a message; the code of the error, if it is refused.
 async fn refused(client: &mut Client, conversation: &str, key: &str, content: &str) -> Option<i64> {
     client.send(say(conversation, key, content)).await;
-    let answer = client.frame().await;
-    assert_eq!(answer["data"]["clientMsgId"], key, "{answer}");
-    answer["data"]["code"].as_i64()
+    loop {
+        let frame = client.frame().await;
+        if frame["data"]["clientMsgId"] == key {
+            return frame["data"]["code"].as_i64();
+        }
+        assert_eq!(frame["type"], "heads", "{frame}");
+    }
 }
 
 #[tokio::test]

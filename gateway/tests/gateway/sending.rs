@@ -79,7 +79,8 @@ async fn a_log_that_refuses_is_busy_and_says_nothing_of_its_inside() {
 
 #[tokio::test]
 async fn messages_are_refused_with_busy_while_the_chain_is_behind() {
-    let gateway = gateway_with(GatewayConfig { busy_lag_records_max: 10, ..Default::default() }).await;
+    let config = GatewayConfig { busy_lag_records_max: 10, messages_a_second_a_crowd: 1_000_000, ..Default::default() };
+    let gateway = gateway_with(config).await;
     let mut client = gateway.connect(1).await;
     // Together over the limit: what any stage before the store has not taken counts.
     gateway.log.lag_records.store(4, Ordering::SeqCst);
