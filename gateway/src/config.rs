@@ -182,7 +182,7 @@ impl Default for GatewayConfig {
             append_timeout_ms: 10_000,
             busy_lag_records_max: 200_000,
             busy_wait_ms_max: 60_000,
-            crowded_lag_records: 20_000,
+            crowded_lag_records: 10_000,
             crowded_wait_ms: 2_000,
             crowded_messages_a_second_a_user: 20,
             content_bytes_a_second_a_user: 256 * 1_024,

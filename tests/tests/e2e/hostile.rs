@@ -182,11 +182,13 @@ async fn waiting_bytes(server: &Server) -> f64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn sockets_that_sync_and_read_nothing_take_little_memory_and_give_it_back() {
     const SOCKETS: usize = 3 * SOCKETS_OF_A_USER;
-    const FRAMES: usize = 20;
+    /// Their pages are more than the system holds for a socket.
+    const FRAMES: usize = 40;
     let (server, api, [ann, eve, mallory, oscar]) = served(["ann", "eve", "mallory", "oscar"]).await;
     let mut talker = Talker::connect(&server, &ann).await;
     let long = "x".repeat(8_000);
-    for _ in 0..200 {
+    // Within what may be said in the world in a burst.
+    for _ in 0..150 {
         talker.say("world", &long).await;
     }
     let before = resident_mib(&server);
@@ -201,7 +203,10 @@ async fn sockets_that_sync_and_read_nothing_take_little_memory_and_give_it_back(
     let mut waiting: f64 = 0.0;
     let seen = look(&mut talker, &api, &ann).await;
     seen.show("while 96 sockets read nothing");
-    for _ in 0..20 {
+    let since = Instant::now();
+    let mut looks = 0;
+    while looks < 20 || (waiting == 0.0 && since.elapsed() < Duration::from_secs(20)) {
+        looks += 1;
         talker.say("world", "hello").await;
         most = most.max(resident_mib(&server));
         waiting = waiting.max(waiting_bytes(&server).await);
@@ -209,17 +214,17 @@ async fn sockets_that_sync_and_read_nothing_take_little_memory_and_give_it_back(
     println!("before {before} MiB, at most {most} MiB, {} KiB waited", waiting / 1_024.0);
     let bound = SOCKETS as u64 * 256 / 1_024;
     assert!(waiting > 0.0 && waiting <= (bound << 20) as f64, "{waiting} bytes");
-    // Beside what waits, 8 calls of each user are under way, each with a page of 1.6 MB in several forms.
-    assert!(most <= before + 8 * bound, "{before} MiB rose to {most} MiB");
-    // Who reads gets an answer to every frame, in pages.
+    // Beside what waits, 8 calls of each user are under way, each with a page of 1.2 MB in the store.
+    assert!(most <= before + 4 * bound, "{before} MiB rose to {most} MiB");
+    // Who reads gets an answer to every frame: a page, or that the user's calls are too many. None says that it is all.
     let mut reader = sockets.pop().unwrap();
     let page = receive_type(&mut reader, "sync-result").await.unwrap();
     let last = page["messages"].as_array().unwrap().last().unwrap()["seqId"].clone();
     assert_eq!(page["hasMore"], Value::Bool(true), "up to {last}");
-    for _ in 1..FRAMES {
-        assert_eq!(receive_type(&mut reader, "sync-result").await.unwrap()["hasMore"], true);
-    }
     drop(sockets);
+    for _ in 1..FRAMES {
+        assert_eq!(receive_type(&mut reader, "sync-result").await.unwrap()["recovered"], false);
+    }
     talker.put("send-message", text("world", "and on")).await;
     timeout(Duration::from_secs(30), async {
         while waiting_bytes(&server).await != 0.0 {
