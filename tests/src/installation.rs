@@ -119,12 +119,17 @@ impl Installation {
 
     /// Starts a process, on these addresses where it has a gateway or a repo.
     pub async fn start(&self, part: Part, http: SocketAddr, grpc: SocketAddr) -> Server {
-        Self::ready(self.starting_at(part, http, grpc, None)).await
+        Self::ready(self.starting_at(part, http, grpc, Launch::default())).await
     }
 
     /// Starts a process on free ports, or with a repo at this address, and its log in this file.
     pub async fn start_logged(&self, part: Part, grpc: SocketAddr, log: PathBuf) -> Server {
-        Self::ready(self.starting_at(part, any_port(), grpc, Some(log))).await
+        self.start_as(part, grpc, Launch { log: Some(log), ..Launch::default() }).await
+    }
+
+    /// Starts a process on free ports, or with a repo at this address, with the log and environment of a launch.
+    pub async fn start_as(&self, part: Part, grpc: SocketAddr, launch: Launch) -> Server {
+        Self::ready(self.starting_at(part, any_port(), grpc, launch)).await
     }
 
     async fn ready(starting: Starting) -> Server {
@@ -133,14 +138,14 @@ impl Installation {
 
     /// Starts everything in one process, on free ports.
     pub fn starting(&self) -> Starting {
-        self.starting_at(EVERYTHING, any_port(), any_port(), None)
+        self.starting_at(EVERYTHING, any_port(), any_port(), Launch::default())
     }
 
-    fn starting_at(&self, part: Part, http: SocketAddr, grpc: SocketAddr, log: Option<PathBuf>) -> Starting {
+    fn starting_at(&self, part: Part, http: SocketAddr, grpc: SocketAddr, launch: Launch) -> Starting {
         let (instance, slot) = (part.instance.to_string(), part.slot.to_string());
         let config = self.config().display().to_string();
         let args = ["--config", &config, "--roles", part.roles, "--instance", &instance, "--slot", &slot];
-        let launch = Launch { log, ..Launch::new(&args, &[]) };
+        let launch = Launch { args: args.map(str::to_owned).into(), ..launch };
         Starting::new(&self.data(), http, grpc, &launch)
     }
 

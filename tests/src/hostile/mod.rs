@@ -148,23 +148,23 @@ pub const HEAD: &str = "\
 | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
 async fn start(log: LogKind, dir: &Path, log_file: &Path) -> (Server, Option<Installation>) {
-    // The defaults, where other tests raise them. An installation on Kafka has those of the tests.
+    // The defaults, where other tests raise them.
     let env = [
         ("GOCHAT__GATEWAY__LIMITS__CONNECTIONS_A_SECOND_AN_ADDRESS", "500"),
         ("GOCHAT__GATEWAY__LIMITS__REQUESTS_A_SECOND_AN_ADDRESS", "5000"),
         ("GOCHAT__GATEWAY__LIMITS__SIGN_INS_A_SECOND_AN_ADDRESS", "200"),
         ("GOCHAT__GATEWAY__LIMITS__CROWDED_MESSAGES_A_SECOND_A_USER", "20"),
     ];
+    let launch = Launch { log: Some(log_file.to_owned()), ..Launch::new(&[], &env) };
     match log {
         LogKind::Embedded => {
-            let launch = Launch { log: Some(log_file.to_owned()), ..Launch::new(&[], &env) };
             let server = Server::launch(&dir.join("data"), any_port(), any_port(), &launch).await;
             (server.expect("it starts"), None)
         }
         LogKind::Kafka => {
             let installation = Installation::new(Settings::on(broker::shared()));
             let whole = crate::installation::EVERYTHING;
-            let server = installation.start_logged(whole, any_port(), log_file.to_owned()).await;
+            let server = installation.start_as(whole, any_port(), launch).await;
             (server, Some(installation))
         }
     }

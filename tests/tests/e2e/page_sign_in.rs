@@ -5,11 +5,17 @@ use tests::browser::{Driver, Window};
 use tests::page::{PASSWORD, sign_in, sign_up, write_stored};
 use tests::users::served;
 
-/// Makes the token of this browser's shared session old, for all its tabs.
-const AGE_TOKEN: &str = "const kept = JSON.parse(localStorage['gochat.session']); kept.expiresAt = 0; \
-    localStorage['gochat.session'] = JSON.stringify(kept); return kept.refreshToken";
-/// Reloads the page at a point in time that several tabs agree on.
-const RELOAD_LATER: &str = "setTimeout(() => location.reload(), 1000 - (Date.now() % 1000) + 500)";
+/// The refresh token of this browser's shared session.
+const TOKEN: &str = "return JSON.parse(localStorage['gochat.session']).refreshToken";
+/// Makes the token of the shared session old, for all tabs, and reloads the page in the same moment: a tab that is
+/// reloaded while it renews the token loses the answer, and with it the sign-in.
+const AGE_TOKEN_AND_RELOAD: &str = "const kept = JSON.parse(localStorage['gochat.session']); kept.expiresAt = 0; \
+    localStorage['gochat.session'] = JSON.stringify(kept); location.reload()";
+
+/// Does so at a point in time that several tabs agree on, and some milliseconds after it.
+fn later(what: &str, after_ms: u32) -> String {
+    format!("setTimeout(() => {{ {what} }}, 2000 - (Date.now() % 2000) + 500 + {after_ms})")
+}
 
 /// Whether the page was loaded anew since the mark was set, and is online.
 const CAME_BACK: &str =
@@ -25,21 +31,20 @@ async fn who_stays_signed_in_is_so_in_every_tab_and_tabs_renew_one_after_the_oth
     window.shows("current-user", "ann").await;
     window.shows("connection-state", "online").await;
 
-    let old = window.run(AGE_TOKEN).await;
-    for tab in [&first, &second] {
+    let old = window.run(TOKEN).await;
+    for (tab, reload) in [(&first, later("location.reload()", 20)), (&second, later(AGE_TOKEN_AND_RELOAD, 0))] {
         window.turn_to(tab).await;
-        window.run(&format!("window.before = true; {RELOAD_LATER}")).await;
+        window.run(&format!("window.before = true; {reload}")).await;
     }
     for tab in [&first, &second] {
         window.turn_to(tab).await;
         window.until(CAME_BACK).await;
         window.shows("current-user", "ann").await;
     }
-    let renewed = window.run("return JSON.parse(localStorage['gochat.session']).refreshToken").await;
+    let renewed = window.run(TOKEN).await;
     assert!(renewed.is_string() && renewed != old, "the token was renewed");
     // The family of tokens goes on: once more, from one tab.
-    window.run(AGE_TOKEN).await;
-    window.run("window.before = true; location.reload()").await;
+    window.run(&format!("window.before = true; {AGE_TOKEN_AND_RELOAD}")).await;
     window.until(CAME_BACK).await;
 
     // Signing out in one tab ends it in the other, and for new ones.
