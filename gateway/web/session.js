@@ -1,7 +1,8 @@
 // Who is signed in. Kept for this tab (sessionStorage), so that two tabs of one browser can be two users;
 // or, for who stays signed in, for all tabs of this browser (localStorage). A refresh token works once: a
 // second use ends its whole family. So tabs renew a shared session one after the other, under a lock, and
-// each looks first whether another has done so.
+// each looks first whether another has done so: in IndexedDB, since localStorage may still show what was there before
+// while another process of the browser has written it.
 
 const KEY = "gochat.session";
 const OUTBOX_KEY = "gochat.outbox";
@@ -9,8 +10,13 @@ const LOCK = "gochat.renewal";
 const ANSWER_WAIT_MS = 150;
 
 export class Session {
-  constructor({ tab = globalThis.sessionStorage, shared = globalThis.localStorage, locks = globalThis.navigator?.locks } = {}) {
-    Object.assign(this, { tab, shared, locks });
+  constructor({
+    tab = globalThis.sessionStorage,
+    shared = globalThis.localStorage,
+    locks = globalThis.navigator?.locks,
+    renewed = inDatabase(globalThis.indexedDB),
+  } = {}) {
+    Object.assign(this, { tab, shared, locks, renewed });
     this.value = read(tab, KEY) ?? (locks ? read(shared, KEY) : null);
     this.isShared = this.value !== null && read(tab, KEY) === null;
     this.channel = null;
@@ -33,7 +39,8 @@ export class Session {
     const lifetime = expiresIn * 1_000;
     const before = this.value ?? { tab: crypto.getRandomValues(new Uint32Array(2)).join("") };
     const who = { userId: answer.userId ?? before.userId, username: answer.username ?? before.username };
-    this.value = { ...before, ...who, accessToken, refreshToken, expiresAt: now + lifetime, lifetime };
+    const renewals = (before.renewals ?? 0) + 1;
+    this.value = { ...before, ...who, accessToken, refreshToken, expiresAt: now + lifetime, lifetime, renewals };
     this.isShared = stay && this.canStay;
     this.#store().setItem(KEY, JSON.stringify(this.value));
     if (this.isShared) return this.tab.removeItem(KEY);
@@ -43,6 +50,7 @@ export class Session {
 
   clear() {
     this.#store().removeItem(KEY);
+    if (this.isShared) this.renewed.set(null);
     this.#forget();
   }
 
@@ -54,9 +62,11 @@ export class Session {
   /** Runs `renew` while no other tab renews this session; it sees what the last one left. */
   alone(renew) {
     if (!this.isShared) return renew();
-    return this.locks.request(LOCK, () => {
-      this.#follow(read(this.shared, KEY));
-      return renew();
+    return this.locks.request(LOCK, async () => {
+      this.#follow(newer(read(this.shared, KEY), await this.renewed.get()));
+      const before = this.value;
+      await renew();
+      if (this.value && this.value !== before) await this.renewed.set(this.value);
     });
   }
 
@@ -128,6 +138,44 @@ export class Session {
       if (this.owned && this.value && data.ask === this.value.tab) this.channel.postMessage({ inUse: data.ask });
     });
   }
+}
+
+/** Of two states of one sign-in the one that was renewed last. Who is signed out stays so. */
+function newer(kept, renewed) {
+  const isNewer = kept && renewed && renewed.tab === kept.tab && renewed.renewals > (kept.renewals ?? 0);
+  return isNewer ? renewed : kept;
+}
+
+/** A session in IndexedDB, which shows to every tab what the last one wrote. Where there is none, nothing is kept. */
+function inDatabase(indexedDB) {
+  const open = () =>
+    new Promise((resolve, reject) => {
+      const opening = indexedDB.open("gochat", 1);
+      opening.onupgradeneeded = () => opening.result.createObjectStore("sessions");
+      opening.onsuccess = () => resolve(opening.result);
+      opening.onerror = () => reject(opening.error);
+    });
+  const run = async (mode, act) => {
+    if (!indexedDB) return null;
+    let database = null;
+    try {
+      database = await open();
+      return await new Promise((resolve, reject) => {
+        const transaction = database.transaction("sessions", mode);
+        const asked = act(transaction.objectStore("sessions"));
+        transaction.oncomplete = () => resolve(asked.result ?? null);
+        transaction.onabort = () => reject(transaction.error);
+      });
+    } catch {
+      return null; // Some browsers refuse it in private windows: localStorage is all there is then.
+    } finally {
+      database?.close();
+    }
+  };
+  return {
+    get: () => run("readonly", (sessions) => sessions.get(KEY)),
+    set: (value) => run("readwrite", (sessions) => sessions.put(value, KEY)),
+  };
 }
 
 function read(storage, key) {

@@ -50,6 +50,28 @@ test("tabs that renew at the same moment use the refresh token once", async () =
   assert.deepEqual(tabs.map((session) => session.current.accessToken), ["a1", "a1", "a1"]);
 });
 
+test("a tab that still sees what was kept before the last renewal uses the new token", async () => {
+  let kept = null;
+  const renewed = { get: async () => kept, set: async (value) => void (kept = value) };
+  const browser = { locks: locks(), renewed };
+  const { state, fetch } = server();
+  const [before, late] = [storage(), storage()];
+  new Session({ ...browser, shared: before, tab: storage() }).take(signedIn, NOW, true);
+  late.setItem("gochat.session", before.getItem("gochat.session"));
+  const tabs = [before, late].map((shared) => new Session({ ...browser, shared, tab: storage() }));
+  const apis = tabs.map((session) => new Api(session, { fetch, now: () => NOW + 899_000 }));
+  for (const api of apis) await api.me();
+  assert.deepEqual([state.refreshes, state.ended], [1, false]);
+  assert.deepEqual(tabs.map((session) => session.current.accessToken), ["a1", "a1"]);
+
+  // Another sign-in is none of it, and who is signed out stays so.
+  tabs[0].clear();
+  assert.equal(kept, null);
+  new Session({ ...browser, shared: late, tab: storage() }).take({ ...signedIn, refreshToken: state.good }, NOW, true);
+  await new Api(new Session({ ...browser, shared: late, tab: storage() }), { fetch, now: () => NOW + 899_000 }).me();
+  assert.deepEqual([state.refreshes, state.ended], [2, false]);
+});
+
 test("who does not stay is signed in in one tab alone", (t) => {
   const browser = { shared: storage(), locks: locks() };
   const tab = storage();
