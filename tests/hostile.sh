@@ -10,8 +10,7 @@ Attacks a GoChat server on loopback as one client can, and compares what the oth
 Usage: tests/hostile.sh [OPTIONS] [ATTACK…]
 
   ATTACK         only these: connections, followers, presence, sync, ids, registrations, flood, burst, pings, pages, logins
-  --bounded      as large as a test has time for, not as large as it once took to bring the service down; an attack that
-                 goes beyond a bound is played once more
+  --bounded      as large as a test has time for, not as large as it once took to bring the service down
   --log LOG      embedded, or kafka on the brokers that GOCHAT_TEST_KAFKA names   [embedded]
 
 Examples:

@@ -89,14 +89,14 @@ cargo test "${all[@]}" --no-fail-fast -- "$@"
 # The stage that CONTRIBUTING.md explains.
 cargo run --locked --quiet --example word_count
 
-# Every attack and every kind of fault once on each log, and a stage that stands still: minutes, so not with a filter.
+# All attacks, all kinds of faults and a stopped stage, on both logs. They take minutes: a run with a filter leaves them out.
 if (($# == 0)); then
-  faults=${CARGO_TARGET_DIR:-target}/debug/faults
+  programs=${CARGO_TARGET_DIR:-target}/debug
+  say "hostile clients on both logs"
+  "$programs/hostile" --bounded
+  "$programs/hostile" --bounded --log kafka
   # Persist and fan-out have tasks of their own on Kafka, as is the default, and share one on the embedded log.
-  hostile=${CARGO_TARGET_DIR:-target}/debug/hostile
-  say "hostile clients, on both logs"
-  "$hostile" --bounded
-  "$hostile" --bounded --log kafka
+  faults=$programs/faults
   say "faults on the embedded log"
   "$faults" --log embedded --fused
   say "faults on the kafka log"

@@ -66,7 +66,7 @@ fn check_rates(edge: &Edge, record: &Upstream, socket: Option<&Identity>, grante
         return Err(Refusal::new(ErrorCode::PermissionDenied, "only some may write in this conversation"));
     }
     let sender = record.sender_id;
-    if edge.backlog.is_crowded() && !edge.rates.content.take_share(sender) {
+    if edge.backlog.is_late() && !edge.rates.content.take_share(sender) {
         return Err(admission::chain_is_full());
     }
     let conversation = record.conversation_id;

@@ -5,13 +5,12 @@ use std::time::Duration;
 use ipnet::IpNet;
 use listener::Limits;
 use schemas::admission::CONTENT_BYTES_MAX;
-use schemas::ids::CONVERSATION_ID_BYTES_MAX;
+use schemas::ids::{CONVERSATION_ID_BYTES_MAX, UserId, decimal};
 use schemas::setting::{InvalidSetting, Section};
 use serde::{Deserialize, Serialize};
 use topics::backlog::BacklogLimits;
 
 use crate::address;
-use crate::rights::TYPING_MEMBERS_MAX;
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -89,13 +88,13 @@ pub struct GatewayConfig {
     pub busy_lag_records_max: u64,
     /// Milliseconds for which the oldest of these records may have waited; above it the same.
     pub busy_wait_ms_max: u64,
-    /// Lag in records above which each user gets no more than `crowded_messages_a_second_a_user`; what is beyond is
+    /// Lag in records above which each user gets no more than `late_messages_a_second_a_user`; what is beyond is
     /// refused with Busy.
-    pub crowded_lag_records: u64,
+    pub late_lag_records: u64,
     /// Milliseconds for which the oldest of these records may have waited; above it the same.
-    pub crowded_wait_ms: u64,
+    pub late_wait_ms: u64,
     /// Messages a second of one user while others wait.
-    pub crowded_messages_a_second_a_user: u32,
+    pub late_messages_a_second_a_user: u32,
     /// Bytes of content a second of one user.
     pub content_bytes_a_second_a_user: u32,
     /// Bytes of content a second from one address.
@@ -109,7 +108,8 @@ pub struct GatewayConfig {
     /// Bytes of content a second there, at this gateway.
     pub content_bytes_a_second_a_crowd: u32,
     /// Ids of the users who may speak in `world`; without any everybody may.
-    pub world_writers: Vec<i64>,
+    #[serde(with = "decimal::list")]
+    pub world_writers: Vec<UserId>,
     /// Who may speak in a group that has had more than 500 members: `members`, or its `admins` and owner.
     pub large_group_writers: Writers,
     /// REST requests a second of one user.
@@ -182,9 +182,9 @@ impl Default for GatewayConfig {
             append_timeout_ms: 10_000,
             busy_lag_records_max: 200_000,
             busy_wait_ms_max: 60_000,
-            crowded_lag_records: 10_000,
-            crowded_wait_ms: 2_000,
-            crowded_messages_a_second_a_user: 20,
+            late_lag_records: 10_000,
+            late_wait_ms: 2_000,
+            late_messages_a_second_a_user: 20,
             content_bytes_a_second_a_user: 256 * 1_024,
             content_bytes_a_second_an_address: 64 << 20,
             messages_a_second_a_conversation: 1_000,
@@ -229,6 +229,8 @@ pub enum Writers {
     Admins,
 }
 
+/// Members in one page of the repo: typing is not signalled to larger groups.
+pub const TYPING_MEMBERS_MAX: usize = 1_000;
 const INVITATION_BYTES_MIN: usize = 8;
 /// Bytes of the largest `send-message` as JSON: each byte of its content may be escaped as `\u00XX`, and there are ids
 /// and names.
@@ -267,8 +269,8 @@ impl GatewayConfig {
         BacklogLimits {
             records_max: self.busy_lag_records_max,
             wait_max: Duration::from_millis(self.busy_wait_ms_max),
-            crowded_records: self.crowded_lag_records,
-            crowded_wait: Duration::from_millis(self.crowded_wait_ms),
+            late_records: self.late_lag_records,
+            late_wait: Duration::from_millis(self.late_wait_ms),
         }
     }
 
@@ -321,15 +323,15 @@ impl GatewayConfig {
         section.within("repo_calls_a_user_max", self.repo_calls_a_user_max, 1..=100_000)?;
         section.within("typing_members_max", self.typing_members_max, 1..=TYPING_MEMBERS_MAX)?;
         section.within("access_cache_entries_max", self.access_cache_entries_max, 0..=COUNT_MAX as u64)?;
-        section.within("crowded_lag_records", self.crowded_lag_records, 0..=1_000_000_000_000)?;
+        section.within("late_lag_records", self.late_lag_records, 0..=1_000_000_000_000)?;
         section.within("busy_lag_records_max", self.busy_lag_records_max, 1..=1_000_000_000_000)
     }
 
     fn check_times(&self, section: Section<'_>) -> Result<(), InvalidSetting> {
         section.within("busy_wait_ms_max", self.busy_wait_ms_max, 1_000..=HOUR_S * 1_000)?;
-        section.within("crowded_wait_ms", self.crowded_wait_ms, 0..=HOUR_S * 1_000)?;
-        let crowded = ("crowded_wait_ms", self.crowded_wait_ms);
-        section.at_most(crowded, ("busy_wait_ms_max", self.busy_wait_ms_max))?;
+        section.within("late_wait_ms", self.late_wait_ms, 0..=HOUR_S * 1_000)?;
+        let late = ("late_wait_ms", self.late_wait_ms);
+        section.at_most(late, ("busy_wait_ms_max", self.busy_wait_ms_max))?;
         section.within("heartbeat_s", self.heartbeat_s, 1..=HOUR_S)?;
         section.within("behind_s", self.behind_s, 1..=HOUR_S)?;
         section.within("heads_after_s", self.heads_after_s, 0..=HOUR_S)?;
@@ -356,7 +358,7 @@ impl GatewayConfig {
             ("failed_logins_a_minute_an_address", self.failed_logins_a_minute_an_address),
             ("frames_a_second_a_user", self.frames_a_second_a_user),
             ("rate_refusals_max", self.rate_refusals_max),
-            ("crowded_messages_a_second_a_user", self.crowded_messages_a_second_a_user),
+            ("late_messages_a_second_a_user", self.late_messages_a_second_a_user),
             ("messages_a_second_a_conversation", self.messages_a_second_a_conversation),
             ("messages_a_second_a_crowd", self.messages_a_second_a_crowd),
         ];

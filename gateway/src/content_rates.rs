@@ -17,7 +17,7 @@ pub struct ContentRates {
     bytes_of_addresses: RateLimiter<IpAddr>,
     conversations: ConversationRates,
     crowds: ConversationRates,
-    crowded: RateLimiter<UserId>,
+    shares_while_late: RateLimiter<UserId>,
 }
 
 #[derive(Debug)]
@@ -51,7 +51,7 @@ impl ContentRates {
             bytes_of_addresses: RateLimiter::new(config.content_bytes_a_second_an_address, burst_s, entries_max),
             conversations: rates(config.messages_a_second_a_conversation, config.content_bytes_a_second_a_conversation),
             crowds: rates(config.messages_a_second_a_crowd, config.content_bytes_a_second_a_crowd),
-            crowded: RateLimiter::new(config.crowded_messages_a_second_a_user, 1, entries_max),
+            shares_while_late: RateLimiter::new(config.late_messages_a_second_a_user, 1, entries_max),
         }
     }
 
@@ -72,9 +72,9 @@ impl ContentRates {
         rates.bytes.take_many(&said.conversation, bytes, now).map_err(too_much("too many bytes in this conversation"))
     }
 
-    /// Counts a message while others wait for long: whether the sender's share is not used up.
+    /// Counts a message while the chain is late. Whether the sender had some of their share left.
     pub fn take_share(&self, sender: UserId) -> bool {
-        self.crowded.take(&sender, Instant::now()).is_ok()
+        self.shares_while_late.take(&sender, Instant::now()).is_ok()
     }
 }
 
@@ -147,7 +147,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn while_others_wait_each_user_has_a_share_which_comes_back() {
         let rates = rates();
-        let share = usize::try_from(GatewayConfig::default().crowded_messages_a_second_a_user).unwrap();
+        let share = usize::try_from(GatewayConfig::default().late_messages_a_second_a_user).unwrap();
         assert_eq!((0..1_000).filter(|_| rates.take_share(UserId(1))).count(), share);
         assert!(rates.take_share(UserId(2)));
         tokio::time::advance(Duration::from_secs(1)).await;

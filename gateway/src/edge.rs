@@ -80,7 +80,7 @@ impl Rates {
         let (burst_s, entries_max) = (config.rate_burst_s, config.rate_entries_max);
         Self {
             requests_of_users: RateLimiter::new(config.requests_a_second_a_user, burst_s, entries_max),
-            // No burst: whoever is over the limit waits and loses nothing.
+            // Without a burst: a connection over the limit is not refused, it waits.
             connections_of_addresses: RateLimiter::new(config.connections_a_second_an_address, 1, entries_max),
             requests_of_addresses: RateLimiter::new(config.requests_a_second_an_address, burst_s, entries_max),
             sign_ins_of_addresses: RateLimiter::new(config.sign_ins_a_second_an_address, burst_s, entries_max),

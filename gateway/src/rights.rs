@@ -12,13 +12,11 @@ use schemas::kind::{EventClass, Kind, MemberChange};
 use schemas::pb::{self, get_message_request::By};
 use schemas::records::{Delivery, GroupEvent, Upstream};
 
-use crate::config::{GatewayConfig, Writers};
+use crate::config::{GatewayConfig, TYPING_MEMBERS_MAX, Writers};
 use crate::repo::Repo;
 
 /// Longest lifetime of a cached grant.
 const AGE_MAX: Duration = Duration::from_secs(5);
-/// Members in one page of the repo: typing is not signalled to larger groups.
-pub const TYPING_MEMBERS_MAX: usize = 1_000;
 
 /// Checks rights, and knows the members of small groups. Clones share the caches.
 #[derive(Debug, Clone)]
@@ -29,7 +27,7 @@ pub struct Rights {
     /// `None`: too large for typing signals.
     members: Cache<GroupId, Option<Arc<[UserId]>>>,
     members_max: usize,
-    world_writers: Arc<[i64]>,
+    world_writers: Arc<[UserId]>,
     large_group_writers: Writers,
 }
 
@@ -43,6 +41,7 @@ pub struct Granted {
 }
 
 impl Rights {
+    /// With empty caches.
     pub fn new(repo: Repo, config: &GatewayConfig) -> Self {
         let age = Duration::from_millis(config.access_cache_ms).min(AGE_MAX);
         let (entries_max, members_max) = (config.access_cache_entries_max, config.typing_members_max);
@@ -79,7 +78,7 @@ impl Rights {
         let granted = match conversation {
             ConversationId::Single { .. } => Granted { writes: true, to_crowd: false },
             ConversationId::World => {
-                let writes = self.world_writers.is_empty() || self.world_writers.contains(&user.0);
+                let writes = self.world_writers.is_empty() || self.world_writers.contains(&user);
                 Granted { writes, to_crowd: true }
             }
             ConversationId::Group(_) => {

@@ -32,6 +32,14 @@ pub struct Identity {
     pub trace: Option<TraceParent>,
 }
 
+#[cfg(test)]
+impl Identity {
+    /// A socket of user 1.
+    pub fn of_socket(socket: u64) -> Self {
+        Self { socket, user: UserId(1), session_id: 7, address: [127, 0, 0, 1].into(), trace: None }
+    }
+}
+
 /// A socket as the rest of the gateway sees it: a queue of frames.
 #[derive(Debug)]
 pub struct Socket {
@@ -188,11 +196,7 @@ mod tests {
     };
 
     fn socket(config: &GatewayConfig, all: &Arc<SendBytes>) -> Socket {
-        Socket::new(
-            Identity { socket: 1, user: UserId(1), session_id: 7, address: [127, 0, 0, 1].into(), trace: None },
-            config,
-            all,
-        )
+        Socket::new(Identity::of_socket(1), config, all)
     }
 
     fn frame(bytes: usize) -> Utf8Bytes {

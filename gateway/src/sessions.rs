@@ -125,13 +125,9 @@ mod tests {
     use crate::send_queue::Identity;
 
     fn socket(id: u64) -> Arc<Socket> {
-        let (config, user) = (GatewayConfig::default(), UserId(1));
+        let config = GatewayConfig::default();
         let all = Arc::new(SendBytes::new(&config));
-        Arc::new(Socket::new(
-            Identity { socket: id, user, session_id: 7, address: [127, 0, 0, 1].into(), trace: None },
-            &config,
-            &all,
-        ))
+        Arc::new(Socket::new(Identity::of_socket(id), &config, &all))
     }
 
     #[test]

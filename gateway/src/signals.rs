@@ -152,11 +152,7 @@ mod tests {
     async fn every_follower_is_told_once_of_a_change_and_who_leaves_is_forgotten() {
         let (signals, config) = (Signals::default(), GatewayConfig::default());
         let all = Arc::new(SendBytes::new(&config));
-        let socket = |socket| {
-            let identity =
-                Identity { socket, user: UserId(1), session_id: 1, address: [127, 0, 0, 1].into(), trace: None };
-            Arc::new(Socket::new(identity, &config, &all))
-        };
+        let socket = |socket| Arc::new(Socket::new(Identity::of_socket(socket), &config, &all));
         let sockets: Vec<_> = (0..2 * TURN_FRAMES as u64).map(socket).collect();
         for socket in &sockets {
             // Again, too: a socket follows a user once.

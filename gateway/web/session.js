@@ -1,8 +1,8 @@
 // Who is signed in. Kept for this tab (sessionStorage), so that two tabs of one browser can be two users;
 // or, for who stays signed in, for all tabs of this browser (localStorage). A refresh token works once: a
 // second use ends its whole family. So tabs renew a shared session one after the other, under a lock, and
-// each looks first whether another has done so: in IndexedDB, since localStorage may still show what was there before
-// while another process of the browser has written it.
+// each looks first whether another has done so. It looks in IndexedDB: a tab in another process of the browser may
+// read an old value from localStorage for a moment after it was replaced.
 
 const KEY = "gochat.session";
 const OUTBOX_KEY = "gochat.outbox";

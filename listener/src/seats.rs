@@ -213,7 +213,7 @@ impl Table {
 }
 
 impl Seat {
-    /// Waits until the connection has to be closed, whoever has the seat then.
+    /// Waits until the connection has to be closed. The future holds no reference to the seat.
     pub fn lost(&self) -> impl Future<Output = ()> + Send + 'static {
         let lost = self.lost.clone();
         async move { lost.notified().await }

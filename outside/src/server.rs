@@ -326,7 +326,7 @@ fn command(data: &Path, http: SocketAddr, grpc: SocketAddr, launch: &Launch) -> 
         "REQUESTS_A_SECOND_AN_ADDRESS",
         "SIGN_INS_A_SECOND_AN_ADDRESS",
         "REGISTRATIONS_A_MINUTE_AN_ADDRESS",
-        "CROWDED_MESSAGES_A_SECOND_A_USER",
+        "LATE_MESSAGES_A_SECOND_A_USER",
     ] {
         command.env(format!("GOCHAT__GATEWAY__LIMITS__{limit}"), "100000");
     }

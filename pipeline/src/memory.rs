@@ -1,8 +1,8 @@
 //! The memory of this process: how much it may take, and what queues and caches get of it.
 
+use std::fmt::Display;
 use std::fs;
 use std::path::Path;
-use std::sync::Arc;
 
 use rustix::param::page_size;
 use rustix::system::sysinfo;
@@ -19,11 +19,8 @@ const MESSAGE_BYTES: u64 = 1_024;
 const ENTRY_BYTES: u64 = 256;
 /// Bytes of a user in the cache.
 const USER_BYTES: u64 = 1_024;
-
-/// The memory that a process may take, in bytes.
-pub fn bytes_max(config: &Config) -> u64 {
-    (config.memory_mib_max * MIB).min(there_is() / 100 * u64::from(config.memory_percent_max))
-}
+/// Tables of rate limits, each of `rate_entries_max` entries.
+const RATE_TABLES: u64 = 16;
 
 /// The memory of the machine, or less where a cgroup of this process has a limit.
 fn there_is() -> u64 {
@@ -45,22 +42,53 @@ fn limit_of_cgroup(root: &Path, groups: &str) -> Option<u64> {
     above.filter_map(|path| fs::read_to_string(path.join("memory.max")).ok()?.trim().parse().ok()).min()
 }
 
-/// What a part of the process may hold in memory.
-struct Share {
-    part: &'static str,
-    /// The setting that bounds it.
-    key: &'static str,
-    /// Of the process's memory.
-    percent: u64,
-    /// Bytes of one of what the setting counts.
-    each: u64,
+/// The memory that a process may take, and what its parts get of it.
+#[derive(Debug)]
+pub struct Memory {
+    bytes_max: u64,
+    /// Bytes, by part.
+    shares: Vec<(&'static str, u64)>,
 }
 
-impl Share {
-    /// Lowers a setting to the share. Whoever starts is told.
-    fn fit<T: TryFrom<u64> + TryInto<u64> + Copy + std::fmt::Display>(&self, all: u64, value: &mut T) {
-        let Self { part, key, percent, each } = *self;
-        let fits = (all / 100 * percent / each).max(1);
+impl Memory {
+    /// The memory that a configuration allows. Lowers its queues and caches to what fits.
+    pub fn fit(config: &mut Config) -> Self {
+        let of_machine = there_is() / 100 * u64::from(config.memory_percent_max);
+        Self::within(of_machine.min(config.memory_mib_max * MIB), config)
+    }
+
+    fn within(bytes_max: u64, config: &mut Config) -> Self {
+        let mut memory = Self { bytes_max, shares: Vec::new() };
+        let limits = &mut config.gateway.limits;
+        memory.share("send-queues", 25, 1, "gateway.limits.send_queues_bytes_max", &mut limits.send_queues_bytes_max);
+        limits.send_queue_bytes_max = limits.send_queue_bytes_max.min(limits.send_queues_bytes_max);
+        limits.sync_page_bytes_max = limits.sync_page_bytes_max.min(limits.send_queue_bytes_max);
+        let (key, value) = ("gateway.limits.append_queue_records_max", &mut limits.append_queue_records_max);
+        memory.share("append-queue", 10, CONTENT_BYTES_MAX as u64 + MESSAGE_BYTES, key, value);
+        // Rights, sign-ins and recent requests.
+        let (key, value) = ("gateway.limits.access_cache_entries_max", &mut limits.access_cache_entries_max);
+        memory.share("access-caches", 5, 3 * ENTRY_BYTES, key, value);
+        let (key, value) = ("gateway.limits.rate_entries_max", &mut limits.rate_entries_max);
+        memory.share("rate-tables", 10, RATE_TABLES * ENTRY_BYTES, key, value);
+        let cache = &mut config.repo.cache.local;
+        memory.share("cached-messages", 10, MIB, "repo.cache.local.messages_mib_max", &mut cache.messages_mib_max);
+        memory.share("cached-members", 5, MIB, "repo.cache.local.members_mib_max", &mut cache.members_mib_max);
+        memory.share("cached-users", 5, USER_BYTES, "repo.cache.local.users_max", &mut cache.users_max);
+        memory.share("cached-sessions", 5, ENTRY_BYTES, "repo.cache.local.sessions_max", &mut cache.sessions_max);
+        memory
+    }
+
+    /// Gives a part its percentage. Lowers the setting that bounds the part, which counts things of `each` bytes, to what
+    /// fits, and logs a warning.
+    fn share<T: TryFrom<u64> + TryInto<u64> + Copy + Display>(
+        &mut self,
+        part: &'static str,
+        percent: u64,
+        each: u64,
+        key: &str,
+        value: &mut T,
+    ) {
+        let fits = (self.bytes_max / 100 * percent / each).max(1);
         let configured = (*value).try_into().unwrap_or(u64::MAX);
         if let (true, Ok(lower)) = (configured > fits, T::try_from(fits)) {
             tracing::warn!(
@@ -71,60 +99,22 @@ impl Share {
             );
             *value = lower;
         }
-        let bytes = configured.min(fits).saturating_mul(each);
-        metrics::gauge!("gochat_memory_share_bytes", "part" => part).set(bytes as f64);
-    }
-}
-
-/// The same configuration, with queues and caches that fit into so many bytes together.
-pub fn fit(mut config: Config, all: u64) -> Config {
-    let share = |part, key, percent, each| Share { part, key, percent, each };
-    let limits = &mut config.gateway.limits;
-    share("send-queues", "gateway.limits.send_queues_bytes_max", 25, 1).fit(all, &mut limits.send_queues_bytes_max);
-    limits.send_queue_bytes_max = limits.send_queue_bytes_max.min(limits.send_queues_bytes_max);
-    limits.sync_page_bytes_max = limits.sync_page_bytes_max.min(limits.send_queue_bytes_max);
-    let message = CONTENT_BYTES_MAX as u64 + MESSAGE_BYTES;
-    share("append-queue", "gateway.limits.append_queue_records_max", 10, message)
-        .fit(all, &mut limits.append_queue_records_max);
-    // Rights, sign-ins and recent requests.
-    share("access-caches", "gateway.limits.access_cache_entries_max", 5, 3 * ENTRY_BYTES)
-        .fit(all, &mut limits.access_cache_entries_max);
-    share("rate-tables", "gateway.limits.rate_entries_max", 10, RATE_TABLES * ENTRY_BYTES)
-        .fit(all, &mut limits.rate_entries_max);
-    let cache = &mut config.repo.cache.local;
-    share("cached-messages", "repo.cache.local.messages_mib_max", 10, MIB).fit(all, &mut cache.messages_mib_max);
-    share("cached-members", "repo.cache.local.members_mib_max", 5, MIB).fit(all, &mut cache.members_mib_max);
-    share("cached-users", "repo.cache.local.users_max", 5, USER_BYTES).fit(all, &mut cache.users_max);
-    share("cached-sessions", "repo.cache.local.sessions_max", 5, ENTRY_BYTES).fit(all, &mut cache.sessions_max);
-    metrics::gauge!("gochat_memory_bytes_max").set(all as f64);
-    config
-}
-
-/// Tables of rate limits, each of `rate_entries_max` entries.
-const RATE_TABLES: u64 = 16;
-
-/// The bound of this process's memory.
-#[derive(Debug)]
-pub struct Bound {
-    bytes_max: u64,
-    backlog: Arc<Backlog>,
-}
-
-impl Bound {
-    /// Above it `backlog` takes no more messages, and the gateway no more sockets.
-    pub fn new(bytes_max: u64, backlog: Arc<Backlog>) -> Self {
-        Self { bytes_max, backlog }
+        self.shares.push((part, configured.min(fits).saturating_mul(each)));
     }
 
-    /// Looks now, and tells the backlog.
-    pub fn look(&self) -> State {
+    /// Looks now. Above the bound `backlog` takes no more messages, and the gateway no more sockets.
+    pub fn look(&self, backlog: &Backlog) -> State {
+        for &(part, bytes) in &self.shares {
+            metrics::gauge!("gochat_memory_share_bytes", "part" => part).set(bytes as f64);
+        }
+        metrics::gauge!("gochat_memory_bytes_max").set(self.bytes_max as f64);
         let resident = match resident_bytes() {
             Ok(resident) => resident,
             Err(error) => return State::Failed(format!("/proc/self/statm can't be read: {error}")),
         };
         metrics::gauge!("gochat_memory_bytes").set(resident as f64);
         let short = resident > self.bytes_max;
-        self.backlog.set_short_of(Shortage::Memory, short);
+        backlog.set_short_of(Shortage::Memory, short);
         if !short {
             return State::Ready;
         }
@@ -168,23 +158,28 @@ mod tests {
 
     #[test]
     fn queues_and_caches_fit_into_a_small_memory_and_are_left_alone_in_a_large_one() {
+        let within = |bytes_max, config: &Config| {
+            let mut config = config.clone();
+            let memory = Memory::within(bytes_max, &mut config);
+            assert!(memory.shares.iter().map(|(_, bytes)| bytes).sum::<u64>() <= bytes_max, "{memory:?}");
+            config.check().unwrap();
+            config
+        };
         let config = Config::default();
-        let large = fit(config.clone(), 64 << 30);
+        let large = within(64 << 30, &config);
         assert_eq!(large.gateway.limits, config.gateway.limits);
         assert_eq!(large.repo.cache.local, config.repo.cache.local);
-        let small = fit(config, 128 << 20);
+        let small = within(128 << 20, &config);
         let limits = &small.gateway.limits;
         assert_eq!(limits.send_queues_bytes_max, (128 << 20) / 100 * 25);
-        assert!(limits.append_queue_records_max < GatewayConfig::default().append_queue_records_max);
+        assert!(limits.append_queue_records_max < config.gateway.limits.append_queue_records_max);
         assert_eq!(small.repo.cache.local.messages_mib_max, 12);
-        small.check().unwrap();
-        fit(small, 64 << 20).check().unwrap();
     }
 
     #[test]
     fn a_process_over_its_bound_takes_no_messages() {
-        let backlog = Arc::new(Backlog::new(GatewayConfig::default().backlog()));
-        let look = |bytes_max| Bound::new(bytes_max, backlog.clone()).look();
+        let backlog = Backlog::new(GatewayConfig::default().backlog());
+        let look = |bytes_max| Memory::within(bytes_max, &mut Config::default()).look(&backlog);
         assert_eq!(look(1 << 50), State::Ready);
         assert!(!backlog.is_full());
         let State::Failed(why) = look(MIB) else { panic!("it has more than that") };

@@ -25,13 +25,15 @@ impl Section<'_> {
         if self.0.is_empty() { key.to_owned() } else { format!("{}.{key}", self.0) }
     }
 
+    /// That the value of a key can't be used, and what could.
     pub fn invalid(self, key: &str, value: impl Display, allowed: impl Into<String>) -> InvalidSetting {
         InvalidSetting { key: self.key(key), value: value.to_string(), allowed: allowed.into() }
     }
 
+    /// Refuses a value outside of a range.
     ///
     /// # Errors
-    /// [`InvalidSetting`].
+    /// [`InvalidSetting`], which names the range.
     pub fn within<T: PartialOrd + Display + Copy>(
         self,
         key: &str,

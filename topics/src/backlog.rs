@@ -31,9 +31,9 @@ pub struct BacklogLimits {
     /// How long the oldest of them have waited; above it nothing is admitted.
     pub wait_max: Duration,
     /// Records that wait; above it users get a share each.
-    pub crowded_records: u64,
+    pub late_records: u64,
     /// How long the oldest of them have waited; above it the same.
-    pub crowded_wait: Duration,
+    pub late_wait: Duration,
 }
 
 /// What a process is short of.
@@ -75,9 +75,9 @@ impl Backlog {
 
     /// Whether each user is to get a share: many records wait, with those of a burst since the last look, or the
     /// oldest have waited for a while.
-    pub fn is_crowded(&self) -> bool {
+    pub fn is_late(&self) -> bool {
         let records = self.records.load(Ordering::Relaxed) + self.admitted.load(Ordering::Relaxed);
-        records > self.limits.crowded_records || self.wait() > self.limits.crowded_wait
+        records > self.limits.late_records || self.wait() > self.limits.late_wait
     }
 
     /// Counts a record that was admitted.
@@ -154,7 +154,7 @@ struct GroupLag {
     records: u64,
     /// How long the oldest record of any partition has waited.
     wait: Duration,
-    /// By partition.
+    /// One for each partition, in the order in which the log tells of them.
     ages: Vec<Ages>,
 }
 
@@ -227,15 +227,15 @@ mod tests {
         let limits = BacklogLimits {
             records_max: 10,
             wait_max: Duration::from_secs(60),
-            crowded_records: 5,
-            crowded_wait: Duration::from_secs(2),
+            late_records: 5,
+            late_wait: Duration::from_secs(2),
         };
-        let check = |records: u64, wait_ms: u64, short: Option<Shortage>, crowded: bool, full: bool| {
+        let check = |records: u64, wait_ms: u64, short: Option<Shortage>, late: bool, full: bool| {
             let backlog = Backlog::new(limits);
             backlog.records.store(records, Ordering::Relaxed);
             backlog.wait_ms.store(wait_ms, Ordering::Relaxed);
             short.inspect(|&what| backlog.set_short_of(what, true));
-            assert_eq!((backlog.is_crowded(), backlog.is_full()), (crowded, full), "{records} {wait_ms} {short:?}");
+            assert_eq!((backlog.is_late(), backlog.is_full()), (late, full), "{records} {wait_ms} {short:?}");
         };
         check(5, 2_000, None, false, false);
         check(6, 0, None, true, false);
@@ -248,8 +248,8 @@ mod tests {
         check(0, 0, Some(Shortage::Memory), false, true);
         let backlog = Backlog::new(limits);
         (0..5).for_each(|_| backlog.count_admitted());
-        assert!(!backlog.is_crowded());
+        assert!(!backlog.is_late());
         backlog.count_admitted();
-        assert!(backlog.is_crowded() && !backlog.is_full(), "a burst counts before the next look");
+        assert!(backlog.is_late() && !backlog.is_full(), "a burst counts before the next look");
     }
 }

@@ -112,7 +112,7 @@ fn open_up(config: &mut Config) {
     gateway.connections_an_address_max = gateway.connections_max;
     gateway.sign_ins_a_second_an_address = 1_000_000;
     gateway.frames_a_second_a_user = 1_000_000;
-    gateway.crowded_messages_a_second_a_user = 1_000_000;
+    gateway.late_messages_a_second_a_user = 1_000_000;
     gateway.content_bytes_a_second_a_user = 1 << 30;
     gateway.content_bytes_a_second_an_address = 1 << 30;
     gateway.messages_a_second_a_conversation = 1_000_000;

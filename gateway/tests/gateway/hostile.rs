@@ -4,7 +4,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use gateway::{GatewayConfig, Writers};
-use schemas::ids::ConversationId;
+use schemas::ids::{ConversationId, UserId};
 use schemas::pb;
 use serde_json::{Value, json};
 
@@ -164,7 +164,8 @@ async fn refused(client: &mut Client, conversation: &str, key: &str, content: &s
 
 #[tokio::test]
 async fn only_writers_say_something_to_many_and_all_may_react() {
-    let config = GatewayConfig { world_writers: vec![2], large_group_writers: Writers::Admins, ..Default::default() };
+    let config =
+        GatewayConfig { world_writers: vec![UserId(2)], large_group_writers: Writers::Admins, ..Default::default() };
     let gateway = gateway_with(config).await;
     let (mut ann, mut ben) = (gateway.connect(1).await, gateway.connect(2).await);
     assert_eq!(refused(&mut ann, "world", "a", "hi").await, Some(1002));
@@ -178,7 +179,7 @@ async fn only_writers_say_something_to_many_and_all_may_react() {
 }
 
 #[tokio::test]
-async fn what_is_said_in_one_conversation_is_bounded_whoever_says_it_and_others_go_on() {
+async fn what_all_users_say_in_one_conversation_is_bounded_and_other_conversations_go_on() {
     let config = GatewayConfig {
         rate_burst_s: 1,
         messages_a_second_a_crowd: 2,
@@ -211,8 +212,8 @@ async fn what_is_said_in_one_conversation_is_bounded_whoever_says_it_and_others_
 #[tokio::test]
 async fn while_the_chain_is_late_each_user_has_a_share_and_none_once_it_is_too_late() {
     let config = GatewayConfig {
-        crowded_wait_ms: 0,
-        crowded_messages_a_second_a_user: 1,
+        late_wait_ms: 0,
+        late_messages_a_second_a_user: 1,
         busy_wait_ms_max: 4_000,
         ..Default::default()
     };

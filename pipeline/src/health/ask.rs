@@ -21,7 +21,7 @@ use topics::log::Log;
 
 use super::{Health, State};
 use crate::disk::Room;
-use crate::memory::Bound;
+use crate::memory::Memory;
 use schemas::causes::{cause, causes};
 
 /// How often each is asked.
@@ -116,9 +116,9 @@ pub async fn disk(room: Room) -> State {
         .unwrap_or_else(|panicked| std::panic::resume_unwind(panicked.into_panic()))
 }
 
-/// Whether the process has memory.
-pub async fn memory(bound: Arc<Bound>) -> State {
-    bound.look()
+/// Whether the process is within its memory.
+pub async fn memory((memory, backlog): (Arc<Memory>, Arc<Backlog>)) -> State {
+    memory.look(&backlog)
 }
 
 /// Whether messages are taken: not while too many wait before the store, or for too long.

@@ -25,10 +25,11 @@ use crate::config::{Config, LogKind};
 use crate::health::watch::Watch;
 use crate::health::{Health, State, ask};
 use crate::log::OpenLog;
+use crate::memory::Memory;
 use crate::role::Role;
 use crate::stop::stop_signal;
 use crate::supervisor::{Layer, Supervisor};
-use crate::{cache, disk, health, members, memory, store, topology};
+use crate::{cache, disk, health, members, store, topology};
 
 pub use self::error::ProcessError;
 
@@ -69,8 +70,9 @@ pub struct Process {
 impl Process {
     /// Starts the parts, lowest first; returns when they are ready.
     pub async fn start(config: &Config, roles: &[Role]) -> Result<Self, ProcessError> {
-        let memory = memory::bytes_max(config);
-        let config = &memory::fit(config.clone(), memory);
+        let mut config = config.clone();
+        let memory = Memory::fit(&mut config);
+        let config = &config;
         let mut base = Base::open(config, roles).await?;
         let opened = config.repo.open(&base).await?;
         base.watch_backlog();
@@ -111,7 +113,7 @@ impl Process {
 /// Watches what the process depends on, and waits until it is ready.
 async fn watch(
     base: &mut Base<'_>,
-    memory: u64,
+    memory: Memory,
     opened: Option<OpenStore>,
     repo: RepoEndpoint,
     gateway: Option<RunningGateway>,
@@ -135,8 +137,7 @@ async fn watch(
         let room = disk::Room::new(files, config.disk_reserve(), base.backlog.clone());
         watch.component("disk", config.data_dir.display().to_string(), room, ask::disk);
     }
-    let bound = Arc::new(memory::Bound::new(memory, base.backlog.clone()));
-    watch.component("memory", "this process".into(), bound, ask::memory);
+    watch.component("memory", "this process".into(), (Arc::new(memory), base.backlog.clone()), ask::memory);
     // A repo in this process has a state of its own, and that of its store.
     let mut tasks = topology::tasks(config.stages.fuse()).into_iter().filter(|task| base.runs(Role::of(*task)));
     let asks_repo = base.runs(Role::Gateway) || tasks.any(|task| task.columns().asks_repo);

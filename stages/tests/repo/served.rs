@@ -111,12 +111,8 @@ impl Served {
         lag_records_max: u64,
     ) -> Self {
         let late = Duration::from_secs(3_600);
-        let limits = BacklogLimits {
-            records_max: lag_records_max,
-            wait_max: late,
-            crowded_records: u64::MAX,
-            crowded_wait: late,
-        };
+        let limits =
+            BacklogLimits { records_max: lag_records_max, wait_max: late, late_records: u64::MAX, late_wait: late };
         let backlog = Arc::new(Backlog::new(limits));
         let (key, online) = (Arc::new(SigningKey::generate().unwrap()), Arc::new(Mutex::new(Vec::new())));
         let (group_changed, shutdown) = (Arc::new(Notify::new()), CancellationToken::new());

@@ -153,7 +153,7 @@ async fn start(log: LogKind, dir: &Path, log_file: &Path) -> (Server, Option<Ins
         ("GOCHAT__GATEWAY__LIMITS__CONNECTIONS_A_SECOND_AN_ADDRESS", "500"),
         ("GOCHAT__GATEWAY__LIMITS__REQUESTS_A_SECOND_AN_ADDRESS", "5000"),
         ("GOCHAT__GATEWAY__LIMITS__SIGN_INS_A_SECOND_AN_ADDRESS", "200"),
-        ("GOCHAT__GATEWAY__LIMITS__CROWDED_MESSAGES_A_SECOND_A_USER", "20"),
+        ("GOCHAT__GATEWAY__LIMITS__LATE_MESSAGES_A_SECOND_A_USER", "20"),
     ];
     let launch = Launch { log: Some(log_file.to_owned()), ..Launch::new(&[], &env) };
     match log {

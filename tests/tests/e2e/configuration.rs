@@ -129,3 +129,12 @@ async fn everything_is_kept_in_the_directory_that_was_named() {
     }
     assert_eq!(std::fs::read_dir(dir.path()).unwrap().count(), 3, "and nowhere else");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_list_in_a_variable_is_read_as_what_it_lists() {
+    let data = tempfile::tempdir().unwrap();
+    let writers = |ids| Launch::new(&[], &[("GOCHAT__GATEWAY__LIMITS__WORLD_WRITERS", ids)]);
+    assert!(launch(data.path(), &writers("12, 34")).await.unwrap().stop().await.success());
+    let said = refused(&writers("ann")).await;
+    assert!(said.contains("\"ann\" is not a valid id") && said.contains("WORLD_WRITERS"), "{said}");
+}

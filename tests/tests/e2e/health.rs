@@ -6,9 +6,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use rusqlite::Connection;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tests::api::Api;
 use tests::broker::Broker;
+use tests::client::{connect, receive_type, send};
 use tests::installation::{Installation, Part, Settings};
 use tests::redis::Redis;
 use tests::server::{Launch, Server, Starting, any_port};
@@ -170,6 +171,33 @@ async fn a_gateway_is_not_ready_while_a_stage_runs_nowhere() {
         assert_eq!(health.reason(missing), "no process runs it", "{missing}: {:?}", health.components);
     }
     assert_eq!(health.state("id-assign"), "not listed", "dedupe does its work");
+    assert!(server.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_process_over_its_memory_is_not_ready_and_takes_neither_messages_nor_sockets() {
+    let data = tempfile::tempdir().unwrap();
+    let (server, _) = launched(data.path(), &[], &[]).await;
+    until(&base(&server), "memory", "ready", 200).await;
+    assert_eq!(server.metric(r#"gochat_memory_share_bytes{part="send-queues"}"#).await, f64::from(256 << 20));
+    assert!(server.metric("gochat_memory_bytes").await < server.metric("gochat_memory_bytes_max").await);
+    let account = Api::new(server.http).register("ann").await;
+    assert!(server.stop().await.success());
+
+    // Less than the process has by itself, once it has hashed a password.
+    let (server, _) = launched(data.path(), &[], &[("GOCHAT__MEMORY_MIB_MAX", "64")]).await;
+    let api = Api::new(server.http);
+    let mut socket = connect(server.http, &account.token).await.unwrap();
+    for number in 0..4 {
+        api.register(&format!("other{number}")).await;
+    }
+    let health = until(&base(&server), "memory", "failed", 503).await;
+    assert!(health.reason("memory").contains("more than 64"), "{}", health.reason("memory"));
+    let data = json!({"clientMsgId": "a", "conversationId": "world", "messageType": "text", "content": "hi"});
+    send(&mut socket, &json!({"type": "send-message", "data": data})).await.unwrap();
+    assert_eq!(receive_type(&mut socket, "error").await.unwrap()["code"], 1008);
+    let refused = connect(server.http, &account.token).await.err().unwrap();
+    assert!(refused.contains("503"), "{refused}");
     assert!(server.stop().await.success());
 }
 
